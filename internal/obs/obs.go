@@ -3,26 +3,143 @@ package obs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// NewLogger writes JSON lines.
-func NewLogger(w io.Writer, level slog.Level) *slog.Logger { panic("contract") }
-
-// NewRegistry has Go, process and build-info collectors.
-func NewRegistry(service string) *prometheus.Registry { panic("contract") }
-
-// Debug serves /metrics, /healthz (always 200 while the process runs), /readyz (503 and the reason while ready returns an error), and pprof when asked.
-type Debug struct {
-	Listen   string // host:port; ":0" picks a port
-	Registry *prometheus.Registry
-	Ready    func() error
-	Pprof    bool
-	Log      *slog.Logger
+// NewLogger writes one JSON object a line, times in UTC.
+func NewLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				a.Value = slog.TimeValue(a.Value.Time().UTC())
+			}
+			return a
+		},
+	}))
 }
 
-// Run listens until ctx ends. Listening is announced by one log line with the address.
-func (d *Debug) Run(ctx context.Context) error { panic("contract") }
+// NewRegistry holds the Go and process collectors and agentidp_build_info{service,version,go}. Nothing registers itself elsewhere: a
+// metric is in the registry a constructor was given, or it does not exist.
+func NewRegistry(service string) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "agentidp_build_info",
+		Help: "Always 1; the labels say what is running.",
+	}, []string{"service", "version", "go"})
+	info := Build()
+	build.WithLabelValues(service, info.Version, info.Go).Set(1)
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build)
+	return r
+}
+
+// BuildInfo says which build is running.
+type BuildInfo struct {
+	Version string // module version, else VCS revision, else "devel"
+	Go      string
+}
+
+// Build reads the build info the Go linker left in the binary.
+func Build() BuildInfo {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return BuildInfo{Version: "devel"}
+	}
+	b := BuildInfo{Version: info.Main.Version, Go: info.GoVersion}
+	if b.Version == "" || b.Version == "(devel)" {
+		b.Version = "devel"
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				b.Version = s.Value[:12]
+			}
+		}
+	}
+	return b
+}
+
+// Debug is the operator's listener: /metrics, /healthz (200 while the process serves at all), /readyz (503 and the reason until ready), and
+// /debug/pprof/ when asked for. It belongs on loopback or a pod-internal address: it needs no credential.
+type Debug struct {
+	Listen   string // host:port; port 0 picks one
+	Registry *prometheus.Registry
+	Ready    func() error // nil means ready
+	Pprof    bool
+	Log      *slog.Logger
+	// Listening, when set, is called once with the address in use.
+	Listening func(net.Addr)
+}
+
+// shutdownMax bounds how long a scrape in flight may hold up the end of the process.
+const shutdownMax = 2 * time.Second
+
+// Run listens until ctx ends.
+func (d *Debug) Run(ctx context.Context) error {
+	l, err := net.Listen("tcp", d.Listen)
+	if err != nil {
+		return fmt.Errorf("debug listener: %w", err)
+	}
+	server := &http.Server{
+		Handler:           d.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
+	}
+	d.Log.InfoContext(ctx, "listening", "listener", "debug", "address", l.Addr().String(), "pprof", d.Pprof)
+	if d.Listening != nil {
+		d.Listening(l.Addr())
+	}
+	stop := context.AfterFunc(ctx, func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownMax)
+		defer cancel()
+		if server.Shutdown(end) != nil {
+			_ = server.Close()
+		}
+	})
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("debug listener: %w", err)
+	}
+	return nil
+}
+
+// Handler is the listener's routes, for tests and for embedding.
+func (d *Debug) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn)}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := d.Ready(); err != nil {
+			plain(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+			return
+		}
+		plain(w, http.StatusOK, "ready")
+	})
+	if d.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n")
+}

@@ -1,0 +1,131 @@
+package obs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestLoggerWritesJSONInUTC(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	NewLogger(&out, slog.LevelInfo).Info("listening", "address", "a\nb")
+	var line struct{ Time, Msg, Address string }
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("%v in %q", err, out.String())
+	}
+	if line.Msg != "listening" || line.Address != "a\nb" || !strings.HasSuffix(line.Time, "Z") {
+		t.Errorf("logged %q", out.String())
+	}
+	if strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("one record is more than one line: %q", out.String())
+	}
+}
+
+func TestDebugListener(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	missing := errors.New("policy not loaded")
+	address := make(chan net.Addr, 1)
+	d := &Debug{
+		Listen:   "127.0.0.1:0",
+		Registry: NewRegistry("test"),
+		Ready: func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			return missing
+		},
+		Log:       slog.New(slog.DiscardHandler),
+		Listening: func(a net.Addr) { address <- a },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	base := "http://" + (<-address).String()
+
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	get := func(path string) (int, string) {
+		t.Helper()
+		resp, err := client.Get(base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+
+	if status, body := get("/readyz"); status != 503 || !strings.Contains(body, "policy not loaded") {
+		t.Errorf("/readyz = %d %q, want 503 and the reason", status, body)
+	}
+	mu.Lock()
+	missing = nil
+	mu.Unlock()
+	for path, want := range map[string]string{
+		"/readyz":  "ready",
+		"/healthz": "ok",
+		"/metrics": `agentidp_build_info{go="go1`,
+	} {
+		if status, body := get(path); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s = %d %.200q, want 200 with %q", path, status, body, want)
+		}
+	}
+	if status, _ := get("/debug/pprof/"); status != 404 {
+		t.Errorf("/debug/pprof/ = %d without being asked for", status)
+	}
+
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run = %v after its context ended", err)
+	}
+}
+
+func TestDebugListenerNamesTheAddressInUse(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d := &Debug{Listen: l.Addr().String(), Registry: NewRegistry("test"), Ready: func() error { return nil }, Log: slog.New(slog.DiscardHandler)}
+	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("Run = %v, want the address in it", err)
+	}
+}
+
+func TestPprofOnlyWhenAsked(t *testing.T) {
+	t.Parallel()
+	d := &Debug{Registry: NewRegistry("test"), Ready: func() error { return nil }, Pprof: true, Log: slog.New(slog.DiscardHandler)}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/cmdline", nil)
+	w := &recorder{header: http.Header{}}
+	d.Handler().ServeHTTP(w, req)
+	if w.status != 0 && w.status != 200 || w.body.Len() == 0 {
+		t.Errorf("pprof answers %d with %d bytes", w.status, w.body.Len())
+	}
+}
+
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(s int)           { r.status = s }
+func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
