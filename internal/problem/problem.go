@@ -1,16 +1,21 @@
-// Package problem is the one error taxonomy: a Kind decides HTTP status, gRPC code and problem type (RFC 9457) in one table.
+// Package problem is the one error taxonomy: a Kind decides HTTP status, title and default code in one table, and an
+// Error becomes an RFC 9457 document in one place.
+//
+// An Error has two audiences. Code, Detail and Field are shown to whoever asked and therefore never carry bytes of the
+// request, of a secret or of another tenant; Err is for operators and never leaves the process except in its log.
 package problem
 
 import (
-	"net/http"
+	"errors"
 	"time"
 )
 
 // Kind is the closed set of ways a request can fail.
 type Kind int
 
+// The kinds. Internal is the zero value, so that a failure nobody classified tells a stranger nothing.
 const (
-	Internal Kind = iota // the zero value: anything unclassified
+	Internal Kind = iota
 	Invalid
 	Unauthenticated
 	Forbidden
@@ -27,29 +32,42 @@ const (
 // Error is a failure with a part that is safe for strangers (Code, Detail, Field) and a part for operators (Err).
 type Error struct {
 	Kind       Kind
-	Code       string // stable, snake_case: "unknown_field"
+	Code       string // stable, snake_case, documented in docs/problems.md: "unknown_field"; "" means the kind's own
 	Detail     string
 	Field      string        // JSON pointer or parameter name, when one is at fault
 	RetryAfter time.Duration // for RateLimited and Unavailable
 	Err        error
 }
 
-func (e *Error) Error() string { panic("contract") }
-func (e *Error) Unwrap() error { return e.Err }
-
-// Status is the HTTP status of a kind.
-func (k Kind) Status() int { panic("contract") }
-
-// Document is the body of application/problem+json.
-type Document struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail,omitempty"`
-	Code      string `json:"code"`
-	Field     string `json:"field,omitempty"`
-	RequestID string `json:"requestId,omitempty"`
+// Error is the text for logs: code, detail and cause.
+func (e *Error) Error() string {
+	s := e.code()
+	if e.Field != "" {
+		s += " " + e.Field
+	}
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
 }
 
-// Write answers with the problem document of err; anything that is not an *Error is Internal with a fixed text.
-func Write(w http.ResponseWriter, requestID string, err error) { panic("contract") }
+// Unwrap gives errors.Is and errors.As the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func (e *Error) code() string {
+	if e.Code != "" {
+		return e.Code
+	}
+	return e.Kind.Code()
+}
+
+// KindOf is the kind of the outermost *Error in err's chain; Internal when there is none.
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	return Internal
+}
