@@ -179,7 +179,7 @@ func undocumented(decl ast.Decl) []string {
 		}
 		names = append(names, d.Name.Name)
 	case *ast.GenDecl:
-		if d.Doc != nil {
+		if d.Doc != nil || enumeration(d) {
 			return nil
 		}
 		for _, spec := range d.Specs {
@@ -196,6 +196,12 @@ func undocumented(decl ast.Decl) []string {
 		}
 	}
 	return names
+}
+
+// enumeration reports whether a group is the values of one named type, which its type's comment documents.
+func enumeration(d *ast.GenDecl) bool {
+	first, ok := d.Specs[0].(*ast.ValueSpec)
+	return ok && d.Tok == token.CONST && first.Type != nil
 }
 
 func exportedReceiver(recv *ast.FieldList) bool {
