@@ -3,6 +3,12 @@
 package state
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
@@ -28,18 +34,60 @@ type Snapshot struct {
 	Policy  *policy.Policy     // nil until the first load
 }
 
-// Store publishes snapshots.
-type Store struct{}
+// Store publishes snapshots. Any number of readers and writers may use it at once; readers never wait.
+type Store struct {
+	current atomic.Pointer[Snapshot]
+	writing sync.Mutex // held while a change is computed, so that no change is lost
+}
 
-func NewStore(initial *Snapshot) *Store { panic("contract") }
+// NewStore starts with the given snapshot; nil means one that trusts nobody and has no policy.
+func NewStore(initial *Snapshot) *Store {
+	if initial == nil {
+		initial = &Snapshot{}
+	}
+	s := &Store{}
+	s.current.Store(initial)
+	return s
+}
 
-// Load returns the current snapshot; never nil.
-func (s *Store) Load() *Snapshot { panic("contract") }
+// Load returns the current snapshot; never nil. Read it once per request: two reads may see two different worlds.
+func (s *Store) Load() *Snapshot { return s.current.Load() }
 
 // Update publishes change(copy of the current snapshot) with the next epoch; changes are serialised. The copy's Issuers
-// map is fresh, its *Issuer values are shared: replace them, never write through them.
-func (s *Store) Update(change func(*Snapshot)) { panic("contract") }
+// map is fresh, its *Issuer values are shared: replace them, never write through them. When change panics nothing is
+// published.
+func (s *Store) Update(change func(*Snapshot)) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	old := s.current.Load()
+	next := &Snapshot{Policy: old.Policy, Issuers: maps.Clone(old.Issuers)}
+	if next.Issuers == nil {
+		next.Issuers = make(map[string]*Issuer)
+	}
+	change(next)
+	next.Epoch = old.Epoch + 1
+	s.current.Store(next)
+}
 
 // Ready reports nil once policy, every issuer's keys and every configured revocation list were loaded at least once,
-// else what is missing.
-func (s *Store) Ready() error { panic("contract") }
+// else what is missing. Material that has since aged does not make the sidecar unready: requests say so one by one.
+func (s *Store) Ready() error {
+	snapshot := s.Load()
+	var missing []string
+	if snapshot.Policy == nil {
+		missing = append(missing, "policy")
+	}
+	for _, name := range slices.Sorted(maps.Keys(snapshot.Issuers)) {
+		issuer := snapshot.Issuers[name]
+		if issuer == nil || issuer.Keys == nil {
+			missing = append(missing, "keys of "+name)
+		}
+		if issuer != nil && issuer.HasRevocations && issuer.Revocations == nil {
+			missing = append(missing, "revocation list of "+name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("not loaded yet: %s", strings.Join(missing, ", "))
+	}
+	return nil
+}

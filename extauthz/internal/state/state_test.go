@@ -1,0 +1,107 @@
+package state
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/trust"
+)
+
+func TestUpdatePublishesACopy(t *testing.T) {
+	t.Parallel()
+	s := NewStore(nil)
+	before := s.Load()
+	s.Update(func(n *Snapshot) { n.Issuers["a"] = &Issuer{OrganizationID: "org_a"} })
+	s.Update(func(n *Snapshot) { n.Issuers["b"] = &Issuer{}; n.Epoch = 99 })
+	after := s.Load()
+	if before.Epoch != 0 || len(before.Issuers) != 0 {
+		t.Errorf("a published snapshot changed: %+v", before)
+	}
+	if after.Epoch != 2 || len(after.Issuers) != 2 || after.Issuers["a"].OrganizationID != "org_a" {
+		t.Errorf("got %+v", after)
+	}
+}
+
+func TestUpdateThatPanicsPublishesNothing(t *testing.T) {
+	t.Parallel()
+	s := NewStore(&Snapshot{Epoch: 4})
+	func() {
+		defer func() { _ = recover() }()
+		s.Update(func(n *Snapshot) { n.Issuers["half"] = nil; panic("fault") })
+	}()
+	if got := s.Load(); got.Epoch != 4 || len(got.Issuers) != 0 {
+		t.Errorf("published %+v", got)
+	}
+	s.Update(func(*Snapshot) {}) // would block if the lock had been lost
+	if got := s.Load().Epoch; got != 5 {
+		t.Errorf("epoch %d", got)
+	}
+}
+
+func TestUpdatesAreNotLost(t *testing.T) {
+	t.Parallel()
+	const writers, changes = 8, 50
+	s := NewStore(&Snapshot{})
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range changes {
+				s.Update(func(n *Snapshot) {
+					old := n.Issuers["a"]
+					next := Issuer{}
+					if old != nil {
+						next = *old
+					}
+					next.Rules.Audiences = append(next.Rules.Audiences[:len(next.Rules.Audiences):len(next.Rules.Audiences)], "x")
+					n.Issuers["a"] = &next
+				})
+				_ = s.Load().Epoch
+			}
+		})
+	}
+	group.Wait()
+	got := s.Load()
+	if got.Epoch != writers*changes || len(got.Issuers["a"].Rules.Audiences) != writers*changes {
+		t.Errorf("epoch %d, %d changes", got.Epoch, len(got.Issuers["a"].Rules.Audiences))
+	}
+}
+
+func TestReady(t *testing.T) {
+	t.Parallel()
+	keys, list, rules := &jose.KeySet{}, &trust.Revocations{}, &policy.Policy{}
+	for _, c := range []struct {
+		name     string
+		snapshot *Snapshot
+		missing  []string
+	}{
+		{"nothing", nil, []string{"policy"}},
+		{"policy without issuers", &Snapshot{Policy: rules}, nil},
+		{"keys missing", &Snapshot{Policy: rules, Issuers: map[string]*Issuer{"i1": {}}}, []string{"keys of i1"}},
+		{"no issuer behind the name", &Snapshot{Policy: rules, Issuers: map[string]*Issuer{"i1": nil}}, []string{"keys of i1"}},
+		{"revocations missing", &Snapshot{Policy: rules, Issuers: map[string]*Issuer{
+			"i1": {Keys: keys, HasRevocations: true}, "i2": {Keys: keys},
+		}}, []string{"revocation list of i1"}},
+		{"all missing", &Snapshot{Issuers: map[string]*Issuer{"i2": {HasRevocations: true}, "i1": {}}},
+			[]string{"policy", "keys of i1", "keys of i2", "revocation list of i2"}},
+		{"complete", &Snapshot{Policy: rules, Issuers: map[string]*Issuer{
+			"i1": {Keys: keys, HasRevocations: true, Revocations: list},
+		}}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			err := NewStore(c.snapshot).Ready()
+			if c.missing == nil {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if want := "not loaded yet: " + strings.Join(c.missing, ", "); err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		})
+	}
+}
