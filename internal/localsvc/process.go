@@ -13,7 +13,6 @@ import (
 )
 
 const (
-	stopWait   = 15 * time.Second // per signal, before the next harsher one
 	askPause   = 20 * time.Millisecond
 	askTimeout = time.Second // of one readiness question
 )
@@ -30,6 +29,8 @@ type Command struct {
 
 	// Stop lists the signals Process.Stop sends, each followed by a bounded wait; SIGKILL comes last by itself. Default: SIGTERM.
 	Stop []syscall.Signal
+	// StopWait is how long each of them may take. Default: 15 s.
+	StopWait time.Duration
 }
 
 // Process is a running (or ended) child.
@@ -48,6 +49,9 @@ type Process struct {
 func Start(command Command) (*Process, error) {
 	if len(command.Stop) == 0 {
 		command.Stop = []syscall.Signal{syscall.SIGTERM}
+	}
+	if command.StopWait == 0 {
+		command.StopWait = 15 * time.Second
 	}
 	log, err := os.OpenFile(command.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -159,7 +163,7 @@ func (p *Process) Await(ctx context.Context, ready func(context.Context) error) 
 func (p *Process) Stop() error {
 	for i, signal := range p.cmd.Stop {
 		p.Signal(signal)
-		timeout := time.NewTimer(stopWait)
+		timeout := time.NewTimer(p.cmd.StopWait)
 		select {
 		case <-p.exited:
 			timeout.Stop()
