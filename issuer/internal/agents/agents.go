@@ -3,6 +3,7 @@ package agents
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -15,11 +16,15 @@ import (
 //	   └──────┴──────► revoked
 type Status string
 
+// The states of an agent.
 const (
 	Active    Status = "active"
 	Suspended Status = "suspended"
 	Revoked   Status = "revoked"
 )
+
+// KindClientSecret is the kind of credential this issuer makes.
+const KindClientSecret = "client_secret"
 
 // Agent is one software agent of one organization. Its id is also its OAuth client_id.
 type Agent struct {
@@ -32,10 +37,31 @@ type Agent struct {
 	Scopes          []string // scopes it may ask for: up to 100 RFC 6749 scope-tokens of up to 100 characters
 	Audiences       []string // absolute URIs it may ask for (RFC 8707); 1 to 8; the first is the default
 	Status          Status
-	TokensNotBefore time.Time // tokens issued before this are dead (set by suspend, kept after reactivate); zero when never
+	TokensNotBefore time.Time // tokens issued before this are dead (set by suspend, kept after reactivate); whole seconds; zero when never
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 	Version         int64
+}
+
+// Changes is what differs from before, as details of an audit record.
+func (a Agent) Changes(before Agent) map[string]any {
+	changes := make(map[string]any)
+	note := func(field string, changed bool, from, to any) {
+		if changed {
+			changes[field] = map[string]any{"from": from, "to": to}
+		}
+	}
+	note("name", a.Name != before.Name, before.Name, a.Name)
+	note("type", a.Type != before.Type, before.Type, a.Type)
+	note("description", a.Description != before.Description, before.Description, a.Description)
+	note("capabilities", !slices.Equal(a.Capabilities, before.Capabilities), before.Capabilities, a.Capabilities)
+	note("scopes", !slices.Equal(a.Scopes, before.Scopes), before.Scopes, a.Scopes)
+	note("audiences", !slices.Equal(a.Audiences, before.Audiences), before.Audiences, a.Audiences)
+	note("status", a.Status != before.Status, before.Status, a.Status)
+	if !a.TokensNotBefore.Equal(before.TokensNotBefore) {
+		changes["tokensNotBefore"] = map[string]any{"to": a.TokensNotBefore.UTC().Format(time.RFC3339)}
+	}
+	return changes
 }
 
 // Credential authenticates an agent to the token endpoint.
@@ -48,16 +74,18 @@ type Credential struct {
 	LastUsedAt time.Time // to the minute; zero: never
 }
 
-// Requests. A nil field of Update is left as it is.
-type Create struct {
-	OrganizationID                  agentid.Organization
-	Name, Type, Description         string
-	Capabilities, Scopes, Audiences []string
-}
-type Update struct {
-	Name, Type, Description         *string
-	Capabilities, Scopes, Audiences *[]string
-}
+// Create and Update are requests. A nil field of Update is left as it is.
+type (
+	Create struct {
+		OrganizationID                  agentid.Organization
+		Name, Type, Description         string
+		Capabilities, Scopes, Audiences []string
+	}
+	Update struct {
+		Name, Type, Description         *string
+		Capabilities, Scopes, Audiences *[]string
+	}
+)
 
 // Store keeps agents and credentials; contracts as orgs.Store. Every method that takes an agent id alone finds its organization first (platform role) and then
 // works inside that organization (app role, row-level security).
@@ -68,15 +96,17 @@ type Store interface {
 	// UpdateAgent locks the row, applies change, writes it with Version+1 and the audit row (action, details) together.
 	UpdateAgent(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, action audit.Action, change func(*Agent) error) (Agent, error)
 	DeleteAgent(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
+	// CreateCredential refuses (Conflict) a revoked agent, and a third secret that is unexpired at c.CreatedAt.
 	CreateCredential(ctx context.Context, actor audit.Actor, c Credential, secretHash []byte) (Credential, error)
 	Credentials(ctx context.Context, agent agentid.Agent) ([]Credential, error)
-	// RotateCredential creates next and makes old expire at overlapUntil (or its own earlier expiry), in one transaction.
+	// RotateCredential creates next and makes old expire at overlapUntil (or its own earlier expiry), in one transaction. Conflict when old is expired, or
+	// when more than two secrets would be unexpired afterwards.
 	RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, old agentid.Credential, next Credential, nextHash []byte, overlapUntil time.Time) (Credential, error)
 	DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error
 	// ClientForAuthentication is one query: the agent and every unexpired secret hash. NotFound when there is no such agent.
 	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []SecretHash, error)
 	// RecordTokenIssued writes the token.issue audit row and the credential's last use in one transaction, and fails (NotFound) when the agent
-	// is no longer active or the credential is gone: no token leaves without its audit row.
+	// is no longer active or the credential is gone or expired: no token leaves without its audit row. It waits for a suspension under way.
 	RecordTokenIssued(ctx context.Context, actor audit.Actor, agent Agent, credential agentid.Credential, details map[string]any) error
 }
 
@@ -84,62 +114,4 @@ type Store interface {
 type SecretHash struct {
 	Credential agentid.Credential
 	Hash       []byte
-}
-
-// Service validates and delegates.
-type Service struct{ store Store }
-
-// NewService takes the key for the keyed hashes of client secrets (at least 32 bytes).
-func NewService(store Store, secretHashKey []byte, now func() time.Time) (*Service, error) {
-	panic("contract")
-}
-
-func (s *Service) Create(ctx context.Context, actor audit.Actor, in Create) (Agent, error) {
-	panic("contract")
-}
-func (s *Service) Get(ctx context.Context, id agentid.Agent) (Agent, error) { panic("contract") }
-func (s *Service) List(ctx context.Context, org agentid.Organization, after agentid.Agent, limit int) ([]Agent, error) {
-	panic("contract")
-}
-func (s *Service) Update(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, in Update) (Agent, error) {
-	panic("contract")
-}
-func (s *Service) Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error {
-	panic("contract")
-}
-func (s *Service) Suspend(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
-	panic("contract")
-}
-func (s *Service) Reactivate(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
-	panic("contract")
-}
-func (s *Service) Revoke(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
-	panic("contract")
-}
-
-// CreateCredential returns the secret; it is never shown again. lifetime 0 means no expiry. At most two unexpired client secrets at a time.
-func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, lifetime time.Duration) (Credential, string, error) {
-	panic("contract")
-}
-func (s *Service) Credentials(ctx context.Context, agent agentid.Agent) ([]Credential, error) {
-	panic("contract")
-}
-
-// RotateCredential returns a new credential and secret; the old one keeps working for overlap.
-func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (Credential, string, error) {
-	panic("contract")
-}
-func (s *Service) DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error {
-	panic("contract")
-}
-
-// AuthenticateSecret returns the active agent and the credential that matched. Every failure is the same error (ErrAuthentication) after the same work, whether the client
-// exists or not. A store failure is a different error (Unavailable).
-func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string) (Agent, agentid.Credential, error) {
-	panic("contract")
-}
-
-// RecordTokenIssued is Store.RecordTokenIssued.
-func (s *Service) RecordTokenIssued(ctx context.Context, actor audit.Actor, agent Agent, credential agentid.Credential, details map[string]any) error {
-	panic("contract")
 }

@@ -4,10 +4,24 @@ package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 )
+
+// The kinds of actor.
+const (
+	KindBootstrap = "bootstrap" // the holder of the bootstrap admin token
+	KindAgent     = "agent"
+	KindSystem    = "system" // a component of the issuer, acting on its own
+)
+
+// actorFieldBytesMax bounds each text field of an Actor, so that a row stays small whatever a client sends.
+const actorFieldBytesMax = 128
 
 // Actor is who caused a change. The zero value is refused by every mutation.
 type Actor struct {
@@ -17,9 +31,53 @@ type Actor struct {
 	Source    string // remote address, without port
 }
 
+// Validate says why no change may be recorded under this actor. Stores call it before they touch the database.
+func (a Actor) Validate() error {
+	switch a.Kind {
+	case KindBootstrap:
+		if a.ID != "" {
+			return errors.New("audit actor: the bootstrap actor has no id")
+		}
+	case KindAgent:
+		if _, err := agentid.Parse[agentid.Agent](a.ID); err != nil {
+			return fmt.Errorf("audit actor: %w", err)
+		}
+	case KindSystem:
+		if a.ID == "" {
+			return errors.New("audit actor: the system actor names its component")
+		}
+	case "":
+		return errors.New("audit actor: missing")
+	default:
+		return errors.New("audit actor: unknown kind")
+	}
+	for _, s := range []string{a.ID, a.RequestID, a.Source} {
+		if err := checkField(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkField(s string) error {
+	if len(s) > actorFieldBytesMax {
+		return fmt.Errorf("audit actor: a field is longer than %d bytes", actorFieldBytesMax)
+	}
+	if !utf8.ValidString(s) {
+		return errors.New("audit actor: a field is not UTF-8")
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return errors.New("audit actor: a field holds a control character")
+		}
+	}
+	return nil
+}
+
 // Action is a stable dotted name, "agent.suspend".
 type Action string
 
+// The actions this issuer records.
 const (
 	OrganizationCreate Action = "organization.create"
 	OrganizationUpdate Action = "organization.update"
@@ -35,6 +93,7 @@ const (
 	CredentialDelete   Action = "credential.delete"
 	TokenIssue         Action = "token.issue"
 	KeyCreate          Action = "signing_key.create"
+	KeysetCreate       Action = "keyset.create"
 )
 
 // Record is one row as read back.
@@ -52,11 +111,13 @@ type Record struct {
 type Filter struct {
 	Action Action
 	Target string
-	Since  time.Time
-	Until  time.Time
+	Since  time.Time // inclusive
+	Until  time.Time // exclusive
 }
 
 // Store reads the log, newest first. It never returns a row of another organization.
+//
+// before is the id of the last record of the previous page; an id that is not in this organization's log ends the listing.
 type Store interface {
 	AuditRecords(ctx context.Context, org agentid.Organization, f Filter, before agentid.Event, limit int) ([]Record, error)
 }

@@ -20,11 +20,15 @@ type Organization struct {
 }
 
 // Create and Update are requests; a nil field of Update is left as it is.
-type Create struct{ Slug, DisplayName string }
-type Update struct{ DisplayName *string }
+type (
+	Create struct{ Slug, DisplayName string }
+	Update struct{ DisplayName *string }
+)
 
 // Store keeps organizations. Every mutation writes its audit row in the same transaction. Missing: *problem.Error of kind NotFound;
 // slug taken: Conflict; version (when not 0) differs: PreconditionFailed; delete while agents exist: Conflict.
+//
+// change is called with the locked row, may be called more than once, and its error is returned as it is.
 type Store interface {
 	CreateOrganization(ctx context.Context, actor audit.Actor, o Organization) (Organization, error)
 	Organization(ctx context.Context, id agentid.Organization) (Organization, error)
@@ -34,22 +38,55 @@ type Store interface {
 }
 
 // Service validates and delegates to a Store.
-type Service struct{ store Store }
+type Service struct {
+	store Store
+	now   func() time.Time
+}
 
-func NewService(store Store, now func() time.Time) *Service { panic("contract") }
+// NewService returns a Service over store.
+func NewService(store Store, now func() time.Time) *Service { return &Service{store, now} }
 
+// Create makes an organization with a fresh id.
 func (s *Service) Create(ctx context.Context, actor audit.Actor, in Create) (Organization, error) {
-	panic("contract")
+	if err := checkSlug(in.Slug); err != nil {
+		return Organization{}, err
+	}
+	if err := checkDisplayName(in.DisplayName); err != nil {
+		return Organization{}, err
+	}
+	now := s.now().UTC().Truncate(time.Microsecond) // the resolution of PostgreSQL: what is answered now is what is read later
+	return s.store.CreateOrganization(ctx, actor, Organization{
+		ID: agentid.New[agentid.Organization](), Slug: in.Slug, DisplayName: in.DisplayName, CreatedAt: now, UpdatedAt: now, Version: 1,
+	})
 }
+
+// Get returns one organization.
 func (s *Service) Get(ctx context.Context, id agentid.Organization) (Organization, error) {
-	panic("contract")
+	return s.store.Organization(ctx, id)
 }
+
+// List returns up to limit organizations in order of creation, those after the given id.
 func (s *Service) List(ctx context.Context, after agentid.Organization, limit int) ([]Organization, error) {
-	panic("contract")
+	return s.store.Organizations(ctx, after, limit)
 }
+
+// Update changes what may change. version 0 means the caller did not say which version it saw.
 func (s *Service) Update(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, in Update) (Organization, error) {
-	panic("contract")
+	if in.DisplayName != nil {
+		if err := checkDisplayName(*in.DisplayName); err != nil {
+			return Organization{}, err
+		}
+	}
+	return s.store.UpdateOrganization(ctx, actor, id, version, func(o *Organization) error {
+		if in.DisplayName != nil {
+			o.DisplayName = *in.DisplayName
+		}
+		o.UpdatedAt = s.now().UTC().Truncate(time.Microsecond)
+		return nil
+	})
 }
+
+// Delete removes an organization that has no agents. Its audit log stays.
 func (s *Service) Delete(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64) error {
-	panic("contract")
+	return s.store.DeleteOrganization(ctx, actor, id, version)
 }

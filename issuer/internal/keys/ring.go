@@ -1,0 +1,138 @@
+package keys
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+)
+
+// actor is who makes the first keys.
+var actor = audit.Actor{Kind: audit.KindSystem, ID: "issuer/keys"}
+
+// Ring serves keys from memory. It is immutable and safe for concurrent use.
+type Ring struct {
+	signers map[Use]*jose.SigningKey
+	keySet  []byte
+}
+
+// Open loads the keys and creates the first active key of each use when there is none; safe when several instances start at once: the store lets one
+// win, and the others load the winner's key.
+func Open(ctx context.Context, store Store, sealer Sealer, now func() time.Time) (*Ring, error) {
+	stored, err := store.SigningKeys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load signing keys: %w", err)
+	}
+	created := false
+	for _, a := range algorithms {
+		if hasActive(stored, a.use) {
+			continue
+		}
+		if err := createFirst(ctx, store, sealer, a.use, a.algorithm, now().UTC().Truncate(time.Microsecond)); err != nil {
+			return nil, fmt.Errorf("create the first %s key: %w", a.use, err)
+		}
+		created = true
+	}
+	if created {
+		if stored, err = store.SigningKeys(ctx); err != nil {
+			return nil, fmt.Errorf("load signing keys: %w", err)
+		}
+	}
+	return load(ctx, stored, sealer)
+}
+
+func hasActive(stored []Stored, use Use) bool {
+	for _, k := range stored {
+		if k.Use == use && k.State == ActiveKey {
+			return true
+		}
+	}
+	return false
+}
+
+// createFirst makes a key that is active at once: there is no verifier yet that could hold an older key set.
+func createFirst(ctx context.Context, store Store, sealer Sealer, use Use, alg jose.Algorithm, now time.Time) error {
+	key, err := jose.GenerateSigningKey(alg)
+	if err != nil {
+		return err
+	}
+	private, err := key.PKCS8()
+	if err != nil {
+		return err
+	}
+	defer clear(private)
+	sealed, err := sealer.Seal(ctx, place(key.ID()), private)
+	if err != nil {
+		return err
+	}
+	err = store.CreateSigningKey(ctx, actor, Stored{
+		ID: key.ID(), Use: use, Algorithm: alg, State: ActiveKey, PublicJWK: key.PublicJWK(), Sealed: sealed, CreatedAt: now, ActivatedAt: now,
+	})
+	if problem.KindOf(err) == problem.Conflict {
+		return nil // another instance was faster
+	}
+	return err
+}
+
+// place binds a private key to its row.
+func place(kid string) Place { return Place{Table: "signing_keys", Column: "sealed", Row: kid} }
+
+// load opens the active keys and checks each against its row: a private key that is not the published one would sign tokens nobody can verify.
+func load(ctx context.Context, stored []Stored, sealer Sealer) (*Ring, error) {
+	r := &Ring{signers: make(map[Use]*jose.SigningKey)}
+	var published []json.RawMessage
+	for _, k := range stored {
+		if k.State == Destroyed {
+			continue
+		}
+		published = append(published, k.PublicJWK)
+		if k.State != ActiveKey {
+			continue
+		}
+		signer, err := open(ctx, k, sealer)
+		if err != nil {
+			return nil, fmt.Errorf("signing key %s: %w", k.ID, err)
+		}
+		r.signers[k.Use] = signer
+	}
+	for _, a := range algorithms {
+		if r.signers[a.use] == nil {
+			return nil, fmt.Errorf("no active %s key", a.use)
+		}
+	}
+	r.keySet = jose.MarshalKeySet(published)
+	return r, nil
+}
+
+func open(ctx context.Context, k Stored, sealer Sealer) (*jose.SigningKey, error) {
+	private, err := sealer.Open(ctx, place(k.ID), k.Sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(private)
+	signer, err := jose.ParseSigningKey(k.Algorithm, private)
+	if err != nil {
+		return nil, err
+	}
+	if signer.ID() != k.ID {
+		return nil, fmt.Errorf("the sealed key is another one (%s)", signer.ID())
+	}
+	return signer, nil
+}
+
+// Signer is the active key of a use.
+func (r *Ring) Signer(use Use) (*jose.SigningKey, error) {
+	key, ok := r.signers[use]
+	if !ok {
+		return nil, fmt.Errorf("no signing key for use %q", use)
+	}
+	return key, nil
+}
+
+// KeySet is the published JWKS document: every pending, active and retiring key. The caller may keep and change the bytes.
+func (r *Ring) KeySet() []byte { return bytes.Clone(r.keySet) }
