@@ -123,7 +123,7 @@ func TestPostgresStaleLock(t *testing.T) {
 	}
 	owner := info.Sys().(*syscall.Stat_t)
 	bystander := exec.Command("/bin/sleep", "600")
-	bystander.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid, NoSetGroups: true}, Pdeathsig: syscall.SIGKILL}
+	bystander.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid, NoSetGroups: true}}
 	if err := bystander.Start(); err != nil {
 		t.Fatal(err)
 	}

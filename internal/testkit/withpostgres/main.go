@@ -30,8 +30,11 @@ func main() {
 }
 
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "usage: withpostgres command [argument ...]")
+		fmt.Fprintln(stderr, "usage: withpostgres [--] command [argument ...]")
 		return 2
 	}
 	begin := time.Now()

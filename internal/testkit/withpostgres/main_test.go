@@ -17,7 +17,7 @@ func withpostgres(t *testing.T, signals <-chan os.Signal, args ...string) (statu
 
 func TestCommandSeesServerAndItsStatusIsOurs(t *testing.T) {
 	t.Parallel()
-	status, out, errs := withpostgres(t, nil, "sh", "-c", `echo "$KEPT $AGENTIDP_TEST_POSTGRES"; exit 3`)
+	status, out, errs := withpostgres(t, nil, "--", "sh", "-c", `echo "$KEPT $AGENTIDP_TEST_POSTGRES"; exit 3`)
 	if status != 3 || !strings.HasPrefix(out, "kept postgres:///postgres?host=") {
 		t.Fatalf("status %d\n%s%s", status, out, errs)
 	}
