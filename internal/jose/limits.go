@@ -1,0 +1,33 @@
+package jose
+
+import "github.com/agentidp/agentidp/internal/strictjson"
+
+const (
+	// tokenBytesMax is more than any token we issue and less than Envoy's 60 KiB of headers: what is longer is an attack
+	// on memory or on somebody's parser.
+	tokenBytesMax = 8 << 10
+
+	keyIDBytesMax    = 128
+	issuerBytesMax   = 512
+	subjectBytesMax  = 512
+	tokenIDBytesMax  = 256
+	audienceBytesMax = 512 // of one audience
+	audiencesMax     = 8
+	typeBytesMax     = 64
+
+	// secondsMax is the last second of the year 9999: later dates overflow some reader, milliseconds exceed it.
+	secondsMax = 253402300799
+
+	keysMax        = 64
+	rsaBitsMin     = 2048
+	rsaBitsMax     = 8192 // 65,536 bits cost half a second per verification
+	rsaExponentMax = 1<<31 - 1
+	rsaBitsNew     = 2048 // of keys generated here
+)
+
+// headerLimits, payloadLimits and keySetLimits are read, never written.
+var (
+	headerLimits  = strictjson.Limits{Bytes: 1 << 10, Depth: 2, Values: 64, Members: 16}
+	payloadLimits = strictjson.Limits{Bytes: tokenBytesMax, Depth: 16, Values: 512, Members: 512}
+	keySetLimits  = strictjson.Limits{Bytes: 256 << 10, Depth: 8, Values: 8192, Members: 128}
+)
