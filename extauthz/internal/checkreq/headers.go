@@ -1,0 +1,212 @@
+package checkreq
+
+import (
+	"slices"
+	"sort"
+	"strings"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+)
+
+// Header is one field as it came; the name is in lower case.
+type Header struct{ Name, Value string }
+
+// Headers are sorted by name; fields of one name keep their order.
+type Headers []Header
+
+// Values returns the fields of one lower-case name.
+func (h Headers) Values(name string) Headers {
+	first := sort.Search(len(h), func(i int) bool { return h[i].Name >= name })
+	last := first
+	for last < len(h) && h[last].Name == name {
+		last++
+	}
+	return h[first:last]
+}
+
+// Get returns the value of a header that came exactly once.
+func (h Headers) Get(name string) (string, bool) {
+	if fields := h.Values(name); len(fields) == 1 {
+		return fields[0].Value, true
+	}
+	return "", false
+}
+
+// Joined calls f for each name once, with its values joined by "," as Envoy joins them when it does not send them raw.
+func (h Headers) Joined(f func(name, value string)) {
+	for len(h) > 0 {
+		n := len(h.Values(h[0].Name))
+		value := h[0].Value
+		for _, field := range h[1:n] {
+			value += "," + field.Value
+		}
+		f(h[0].Name, value)
+		h = h[n:]
+	}
+}
+
+// single are the headers of which the upstream would have to choose one if there were two (or of which choosing the wrong
+// one hands over an identity). Pseudo headers are single too.
+var single = map[string]bool{
+	"authorization": true, "proxy-authorization": true, "dpop": true, "host": true, "content-length": true, "content-type": true,
+	"transfer-encoding": true, "x-forwarded-client-cert": true, "x-forwarded-proto": true, "x-forwarded-host": true,
+	"x-request-id": true, "x-envoy-auth-partial-body": true, "x-envoy-original-path": true, "origin": true,
+}
+
+// pseudo are the pseudo headers a request can have (RFC 9113 s8.3.1, RFC 8441).
+var pseudo = map[string]bool{":method": true, ":path": true, ":scheme": true, ":authority": true, ":protocol": true}
+
+// overrides make some frameworks act on another target or method than the one in the request line, hence than the one
+// the policy decided on. Their names are folded as in fold.
+var overrides = map[string]bool{
+	"x-original-url": true, "x-rewrite-url": true, "x-original-uri": true, "x-original-path": true,
+	"x-http-method": true, "x-http-method-override": true, "x-method-override": true,
+}
+
+// identityPrefix begins every header this sidecar speaks with to the upstream. Nobody else may.
+const identityPrefix = "x-agent"
+
+// readHeaders merges both forms Envoy has, so that a header in one and again in the other is seen as what it is: two.
+func (r *Request) readHeaders(http *authv3.AttributeContext_HttpRequest) *Refusal {
+	plain, raw := http.GetHeaders(), http.GetHeaderMap().GetHeaders()
+	if len(plain)+len(raw) > HeadersMax {
+		return refuse(ReasonLimit, "more than 100 headers")
+	}
+	all, bytes := make(Headers, 0, len(plain)+len(raw)), 0
+	for name, value := range plain {
+		all, bytes = append(all, Header{name, value}), bytes+len(name)+len(value)
+	}
+	for _, field := range raw {
+		value, ok := rawValue(field)
+		if !ok {
+			return refuse(ReasonConflict, "a header has two values in one field")
+		}
+		all, bytes = append(all, Header{field.GetKey(), value}), bytes+len(field.GetKey())+len(value)
+	}
+	if bytes > HeaderBytesMax {
+		return refuse(ReasonLimit, "more than 60 KiB of headers")
+	}
+	for i := range all {
+		if !isFieldName(all[i].Name) {
+			return refuse(ReasonHeader, "a header name is not a token")
+		}
+		if !isFieldValue(all[i].Value) {
+			return refuse(ReasonHeader, "a header value has control characters or is not UTF-8")
+		}
+		all[i].Name = strings.ToLower(all[i].Name)
+	}
+	slices.SortStableFunc(all, func(a, b Header) int { return strings.Compare(a.Name, b.Name) })
+	for i := 1; i < len(all); i++ {
+		if all[i].Name == all[i-1].Name && (all[i].Name[0] == ':' || single[all[i].Name]) {
+			return refuse(ReasonDuplicate, "a header that must be single came more than once")
+		}
+	}
+	return r.keep(all)
+}
+
+// rawValue is the value of a field of header_map: raw_value, or value from a sender that does not know raw_value.
+func rawValue(field *corev3.HeaderValue) (string, bool) {
+	value, raw := field.GetValue(), field.GetRawValue()
+	if len(raw) == 0 {
+		return value, true
+	}
+	return string(raw), value == ""
+}
+
+// keep separates what the policy and the upstream may see from what neither may.
+func (r *Request) keep(all Headers) *Refusal {
+	r.Headers = all[:0]
+	for _, h := range all {
+		folded := fold(h.Name)
+		switch {
+		case strings.HasPrefix(folded, identityPrefix) || overrides[folded]:
+			if len(r.Strip) == 0 || r.Strip[len(r.Strip)-1] != h.Name {
+				r.Strip = append(r.Strip, h.Name)
+			}
+		case h.Name == "connection" && nominates(h.Value):
+			// RFC 9110 s7.6.1: an intermediary behind us would drop the header named here, ours included.
+			return refuse(ReasonHeader, "the connection header names a header that carries identity")
+		default:
+			r.Headers = append(r.Headers, h)
+		}
+	}
+	return nil
+}
+
+func nominates(connection string) bool {
+	for option := range strings.SplitSeq(connection, ",") {
+		name := fold(strings.ToLower(strings.Trim(option, " \t")))
+		if strings.HasPrefix(name, identityPrefix) || name == "authorization" {
+			return true
+		}
+	}
+	return false
+}
+
+// fold maps the spellings a CGI-like upstream cannot tell apart to one.
+func fold(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// isFieldName accepts an RFC 9110 token, or a known pseudo header.
+func isFieldName(s string) bool {
+	if len(s) > HeaderNameBytesMax {
+		return false
+	}
+	return isToken(s) || pseudo[s]
+}
+
+// isFieldValue accepts RFC 9110 field content that is UTF-8: no control character but tab.
+func isFieldValue(s string) bool {
+	ascii := true
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < 0x20 && c != '\t' || c == 0x7f:
+			return false
+		case c >= 0x80:
+			ascii = false
+		}
+	}
+	return ascii || utf8.ValidString(s)
+}
+
+// isToken is RFC 9110 s5.6.2.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= 0x80 || !tokenCharacters[c] {
+			return false
+		}
+	}
+	return s != ""
+}
+
+var tokenCharacters = func() (set [0x80]bool) {
+	for c := range set {
+		b := byte(c)
+		set[c] = isUnreserved(b) || strings.IndexByte("!#$%&'*+^`|", b) >= 0
+	}
+	return set
+}()
+
+func isVisible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// isHost accepts what can stand in an authority without user information (RFC 3986 s3.2): names, IPv4, [IPv6], a port.
+// Empty is accepted: HTTP/1.0 has no host.
+func isHost(s string) bool {
+	if len(s) > HostBytesMax {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !isUnreserved(c) && c != ':' && c != '[' && c != ']' {
+			return false
+		}
+	}
+	return true
+}
