@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/metrics"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// Policy is one compiled and prepared policy, immutable and safe for concurrent use.
+type Policy struct {
+	policyFacts
+	engine *engine
+}
+
+// policyFacts is what is known about a policy once it is compiled.
+type policyFacts struct {
+	revision         string
+	reads            ReadSet
+	nondeterministic []Location
+}
+
+// engine evaluates. Workers hold it and not the Policy, so that a Policy nobody holds any more can be collected.
+type engine struct {
+	prepared   rego.PreparedEvalQuery
+	timeout    time.Duration
+	workers    *workers
+	quarantine quarantine
+}
+
+func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *Policy {
+	e := &engine{prepared: prepared, timeout: cfg.EvalTimeout, quarantine: quarantine{now: time.Now}}
+	e.workers = newWorkers(cfg.Workers, e.evaluate, e.quarantine.overrun)
+	p := &Policy{policyFacts: facts, engine: e}
+	// A snapshot that is replaced is dropped, not closed, by whoever read it last.
+	runtime.AddCleanup(p, func(w *workers) { w.close() }, e.workers)
+	return p
+}
+
+// Revision is the SHA-256 over names and contents, hex.
+func (p *Policy) Revision() string { return p.revision }
+
+// ReadSet says which parts of the input the decision depends on.
+func (p *Policy) ReadSet() ReadSet { return p.reads }
+
+// Nondeterministic lists the calls, reachable from the decision, whose result is not a function of their arguments. A
+// policy with any gives decisions that must not be cached.
+func (p *Policy) Nondeterministic() []Location { return slices.Clone(p.nondeterministic) }
+
+// Close lets the policy's idle goroutines go. It never disturbs a caller: evaluations under way end as they would have,
+// and a request that still holds the policy may call Eval as before, for the price of a goroutine. A policy that becomes
+// garbage is closed by the runtime.
+func (p *Policy) Close() { p.engine.workers.close() }
+
+// Stats returns the counters of this policy so far.
+func (p *Policy) Stats() Stats {
+	s := p.engine.workers.stats()
+	s.QuarantinedUntil = p.engine.quarantine.end()
+	return s
+}
+
+// Eval returns the decision document at Config.Path as Go values (bool, string, json.Number, []any, map[string]any, nil).
+//
+// It answers within Config.EvalTimeout, or when ctx ends if that is sooner, whatever the policy does. The error is one of
+// this package's, or the context's when its caller gave up; none of them is an answer.
+func (p *Policy) Eval(ctx context.Context, input Value) (any, error) {
+	if err := p.engine.quarantine.check(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, contextError(err)
+	}
+	decision, err := p.engine.workers.do(ctx, input, p.engine.timeout)
+	runtime.KeepAlive(p) // or the cleanup could close the workers under a caller that holds the only reference
+	return decision, err
+}
+
+// contextError maps a deadline that came with the context to the error our own deadline has.
+func contextError(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return ErrTimeout
+	}
+	return fmt.Errorf("policy evaluation: %w", err)
+}
+
+// panicBytesMax bounds what of a panic is repeated in an error.
+const panicBytesMax = 200
+
+// evaluate runs one evaluation on a worker. Whatever goes wrong in it ends here.
+func (e *engine) evaluate(j *job) (decision any, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			text := oneLine(fmt.Sprint(r))
+			decision, err = nil, fmt.Errorf("%w: %s", ErrPanicked, text[:min(len(text), panicBytesMax)])
+		}
+	}()
+	results, err := e.prepared.Eval(j.ctx,
+		rego.EvalParsedInput(j.input),
+		rego.EvalExternalCancel(j),
+		rego.EvalMetrics(metrics.NoOp()),
+		rego.EvalSortSets(true),
+	)
+	switch {
+	case topdown.IsCancel(err) || err == nil && j.Cancelled():
+		return nil, ErrTimeout
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s", ErrEvaluation, oneLine(err.Error()))
+	case len(results) == 0:
+		return nil, ErrUndefined
+	}
+	return results[0].Expressions[0].Value, nil
+}

@@ -1,0 +1,165 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// ReadSet is what a decision reads of its input: a list of paths, none of them a prefix of another. It is complete: two
+// inputs that agree on every path (value, or absence and at which depth) get the same decision, unless the policy can
+// reach a nondeterministic function. A path ends where the policy goes on with something it computed, so it may say more
+// than what is read, never less. A policy that uses input as a whole has the one empty path.
+//
+// OPA's own dependency analysis is not used: it follows aliases, and so for "x := input.a; not x.b" reports input.a.b
+// alone, although the decision differs between an input with an empty a and one without a.
+type ReadSet struct{ paths [][]string }
+
+// Paths returns the paths, sorted.
+func (s ReadSet) Paths() [][]string {
+	paths := make([][]string, len(s.paths))
+	for i, p := range s.paths {
+		paths[i] = slices.Clone(p)
+	}
+	return paths
+}
+
+// Reads reports whether the value at path, a part of it, or something around it is read: whether an input builder has
+// to fill it.
+func (s ReadSet) Reads(path ...string) bool {
+	return slices.ContainsFunc(s.paths, func(p []string) bool {
+		n := min(len(p), len(path))
+		return slices.Equal(p[:n], path[:n])
+	})
+}
+
+// String lists the paths as "input.a.b input.c".
+func (s ReadSet) String() string {
+	texts := make([]string, len(s.paths))
+	for i, p := range s.paths {
+		texts[i] = strings.Join(append([]string{"input"}, p...), ".")
+	}
+	return strings.Join(texts, " ")
+}
+
+func newReadSet(paths [][]string) ReadSet {
+	slices.SortFunc(paths, slices.Compare)
+	var kept [][]string
+	for _, p := range paths { // sorted: a prefix comes right before what it is a prefix of
+		if n := len(kept); n > 0 && len(kept[n-1]) <= len(p) && slices.Equal(kept[n-1], p[:len(kept[n-1])]) {
+			continue
+		}
+		kept = append(kept, p)
+	}
+	return ReadSet{kept}
+}
+
+// Location is a place in a policy's sources.
+type Location struct {
+	File    string
+	Line    int
+	Builtin string // what is called there
+}
+
+// analysis walks every rule the decision can reach and notes what it finds on the way.
+type analysis struct {
+	compiler         *ast.Compiler
+	nondeterministic map[string]bool // by function name
+	seen             map[*ast.Rule]bool
+	paths            [][]string
+	calls            []Location
+}
+
+func analyse(compiler *ast.Compiler, decision ast.Ref) (ReadSet, []Location) {
+	a := &analysis{compiler: compiler, seen: map[*ast.Rule]bool{}, nondeterministic: map[string]bool{}}
+	for _, b := range compiler.Capabilities().Builtins {
+		a.nondeterministic[b.Name] = b.Nondeterministic
+	}
+	a.follow(decision)
+	slices.SortFunc(a.calls, func(x, y Location) int {
+		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Builtin, y.Builtin))
+	})
+	return newReadSet(a.paths), slices.Compact(a.calls)
+}
+
+// follow visits the rules that a reference may lead to: those at its constant part, above it and below it.
+func (a *analysis) follow(ref ast.Ref) {
+	for _, rule := range a.compiler.GetRules(ref.ConstantPrefix()) {
+		if !a.seen[rule] {
+			a.seen[rule] = true
+			a.node(rule, rule.Location)
+		}
+	}
+}
+
+// node visits one part of a rule; at is the nearest location known.
+func (a *analysis) node(x any, at *ast.Location) {
+	ast.NewGenericVisitor(func(x any) bool {
+		switch x := x.(type) {
+		case *ast.Expr:
+			if x.Location != nil {
+				at = x.Location
+			}
+		case *ast.Term:
+			if ref, ok := x.Value.(ast.Ref); ok {
+				if x.Location != nil {
+					at = x.Location
+				}
+				a.ref(ref, at)
+				return true
+			}
+		case ast.Ref: // the head of a rule has references that are not terms
+			a.ref(x, at)
+			return true
+		case ast.Var:
+			if x.Equal(ast.InputRootDocument.Value) {
+				a.paths = append(a.paths, []string{})
+			}
+		}
+		return false
+	}).Walk(x)
+}
+
+func (a *analysis) ref(ref ast.Ref, at *ast.Location) {
+	switch {
+	case ref[0].Equal(ast.InputRootDocument):
+		a.paths = append(a.paths, constantPath(ref[1:]))
+	case ref[0].Equal(ast.DefaultRootDocument):
+		a.follow(ref)
+	default:
+		if name := ref.String(); a.nondeterministic[name] {
+			a.calls = append(a.calls, location(at, name))
+		}
+	}
+	for _, part := range ref[1:] {
+		a.node(part, at)
+	}
+	if _, named := ref[0].Value.(ast.Var); !named { // f(input)[_]
+		a.node(ref[0], at)
+	}
+}
+
+// constantPath is the part of a reference that names object members.
+func constantPath(ref ast.Ref) []string {
+	path := make([]string, 0, len(ref))
+	for _, part := range ref {
+		name, ok := part.Value.(ast.String)
+		if !ok {
+			break
+		}
+		path = append(path, string(name))
+	}
+	return path
+}
+
+func location(at *ast.Location, name string) Location {
+	if name == decodeVerifyGuarded {
+		name = decodeVerify
+	}
+	if at == nil {
+		return Location{Builtin: name}
+	}
+	return Location{File: at.File, Line: at.Row, Builtin: name}
+}
