@@ -1,0 +1,170 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+)
+
+const credentialNoun = "credential"
+
+// CreateCredential implements agents.Store.
+func (s *Store) CreateCredential(ctx context.Context, actor audit.Actor, c agents.Credential, secretHash []byte) (agents.Credential, error) {
+	var created agents.Credential
+	err := s.changeAgent(ctx, actor, c.AgentID, func(q *orgdb.Queries, a agents.Agent) (event, error) {
+		if err := refuseRevoked(a); err != nil {
+			return event{}, err
+		}
+		row, err := q.InsertCredential(ctx, orgdb.InsertCredentialParams{
+			OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), ID: c.ID.UUID(), Kind: c.Kind, SecretHash: secretHash,
+			CreatedAt: c.CreatedAt, ExpiresAt: orNullTime(c.ExpiresAt),
+		})
+		if err != nil {
+			return event{}, err
+		}
+		created = credential(orgdb.CredentialsRow(row))
+		return event{audit.CredentialCreate, c.ID.String(), describe(created)}, refuseThird(ctx, q, a, c.CreatedAt)
+	})
+	return created, asProblem(err, credentialNoun)
+}
+
+// RotateCredential implements agents.Store. The successor lives as long as its predecessor was made for, counted from now.
+func (s *Store) RotateCredential(ctx context.Context, actor audit.Actor, agentID agentid.Agent, old agentid.Credential, next agents.Credential, nextHash []byte, overlapUntil time.Time) (agents.Credential, error) {
+	var created agents.Credential
+	err := s.changeAgent(ctx, actor, agentID, func(q *orgdb.Queries, a agents.Agent) (event, error) {
+		if err := refuseRevoked(a); err != nil {
+			return event{}, err
+		}
+		if err := expire(ctx, q, a, old, next.CreatedAt, overlapUntil); err != nil {
+			return event{}, err
+		}
+		row, err := q.InsertSuccessor(ctx, orgdb.InsertSuccessorParams{
+			OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), OldID: old.UUID(), ID: next.ID.UUID(), SecretHash: nextHash, CreatedAt: next.CreatedAt,
+		})
+		if err != nil {
+			return event{}, err
+		}
+		created = credential(orgdb.CredentialsRow(row))
+		details := describe(created)
+		details["successor"] = next.ID.String()
+		details["overlapUntil"] = overlapUntil.UTC().Format(time.RFC3339)
+		return event{audit.CredentialRotate, old.String(), details}, refuseThird(ctx, q, a, next.CreatedAt)
+	})
+	return created, asProblem(err, credentialNoun)
+}
+
+// expire ends a credential at the given time, or leaves its own earlier end. One that ended already cannot be rotated: nobody holds a working secret to hand over from.
+func expire(ctx context.Context, q *orgdb.Queries, a agents.Agent, id agentid.Credential, now, at time.Time) error {
+	key := orgdb.CredentialExistsParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), ID: id.UUID()}
+	n, err := q.ExpireCredential(ctx, orgdb.ExpireCredentialParams{OrgID: key.OrgID, AgentID: key.AgentID, ID: key.ID, ExpiresAt: at, At: now})
+	if err != nil || n == 1 {
+		return err
+	}
+	exists, err := q.CredentialExists(ctx, key)
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return notFound(credentialNoun)
+	}
+	return &problem.Error{Kind: problem.Conflict, Code: "credential_expired", Detail: "the credential is expired; create a new one"}
+}
+
+// DeleteCredential implements agents.Store.
+func (s *Store) DeleteCredential(ctx context.Context, actor audit.Actor, agentID agentid.Agent, id agentid.Credential) error {
+	err := s.changeAgent(ctx, actor, agentID, func(q *orgdb.Queries, a agents.Agent) (event, error) {
+		n, err := q.DeleteCredential(ctx, orgdb.DeleteCredentialParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), ID: id.UUID()})
+		if err == nil && n == 0 {
+			err = notFound(credentialNoun)
+		}
+		return event{audit.CredentialDelete, id.String(), map[string]any{"agentId": a.ID.String()}}, err
+	})
+	return asProblem(err, credentialNoun)
+}
+
+// Credentials implements agents.Store.
+func (s *Store) Credentials(ctx context.Context, agentID agentid.Agent) ([]agents.Credential, error) {
+	org, err := s.organizationOf(ctx, agentID)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return nil, asProblem(err, credentialNoun)
+	}
+	rows, err := q.Credentials(ctx, orgdb.CredentialsParams{OrgID: org.UUID(), AgentID: agentID.UUID()})
+	if err != nil {
+		return nil, asProblem(err, credentialNoun)
+	}
+	list := make([]agents.Credential, 0, len(rows))
+	for _, row := range rows {
+		list = append(list, credential(row))
+	}
+	return list, nil
+}
+
+// RecordTokenIssued implements agents.Store: one statement, one round trip. It writes nothing and answers NotFound unless the agent is active and the
+// credential unexpired at this moment.
+func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, a agents.Agent, credentialID agentid.Credential, details map[string]any) error {
+	if err := actor.Validate(); err != nil {
+		return asProblem(err, credentialNoun)
+	}
+	q, err := s.orgOnce(a.OrganizationID)
+	if err != nil {
+		return asProblem(err, credentialNoun)
+	}
+	all := map[string]any{"credentialId": credentialID.String()}
+	maps.Copy(all, details)
+	row, err := s.auditRow(actor, a.OrganizationID, event{audit.TokenIssue, a.ID.String(), all})
+	if err != nil {
+		return asProblem(err, credentialNoun)
+	}
+	n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{
+		OrgID: row.OrgID, Event: row.Event, Ts: row.Ts, Actor: row.Actor, Action: row.Action, Target: row.Target, EncVersion: row.EncVersion, Body: row.Body,
+		AgentID: a.ID.UUID(), CredentialID: credentialID.UUID(),
+	})
+	if err == nil && n == 0 {
+		err = notFound(credentialNoun)
+	}
+	return asProblem(err, credentialNoun)
+}
+
+func refuseRevoked(a agents.Agent) error {
+	if a.Status == agents.Revoked {
+		return &problem.Error{Kind: problem.Conflict, Code: "agent_revoked", Detail: "the agent is revoked, which is final"}
+	}
+	return nil
+}
+
+// refuseThird is asked after the change; the lock on the agent's row keeps the count true until the transaction ends.
+func refuseThird(ctx context.Context, q *orgdb.Queries, a agents.Agent, now time.Time) error {
+	n, err := q.CountUnexpiredCredentials(ctx, orgdb.CountUnexpiredCredentialsParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), At: now})
+	if err != nil || n <= agents.SecretsMax {
+		return err
+	}
+	return &problem.Error{
+		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("an agent has at most %d unexpired client secrets", agents.SecretsMax),
+	}
+}
+
+func describe(c agents.Credential) map[string]any {
+	d := map[string]any{"agentId": c.AgentID.String(), "kind": c.Kind}
+	if !c.ExpiresAt.IsZero() {
+		d["expiresAt"] = c.ExpiresAt.Format(time.RFC3339)
+	}
+	return d
+}
+
+func credential(row orgdb.CredentialsRow) agents.Credential {
+	return agents.Credential{
+		ID: agentid.FromUUID[agentid.Credential](row.ID), AgentID: agentid.FromUUID[agentid.Agent](row.AgentID), Kind: row.Kind,
+		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: orZeroTime(row.ExpiresAt), LastUsedAt: orZeroTime(row.LastUsedAt),
+	}
+}

@@ -1,0 +1,109 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
+)
+
+const (
+	keyNoun    = "signing key"
+	keysetNoun = "keyset"
+)
+
+// SigningKeys implements keys.Store.
+func (s *Store) SigningKeys(ctx context.Context) ([]keys.Stored, error) {
+	rows, err := s.across().SigningKeys(ctx)
+	if err != nil {
+		return nil, asProblem(err, keyNoun)
+	}
+	list := make([]keys.Stored, 0, len(rows))
+	for _, row := range rows {
+		list = append(list, keys.Stored{
+			ID: row.ID, Use: keys.Use(row.Use), Algorithm: jose.Algorithm(row.Algorithm), State: keys.State(row.State),
+			PublicJWK: json.RawMessage(row.PublicJwk), Sealed: row.Sealed, CreatedAt: row.CreatedAt.UTC(), ActivatedAt: orZeroTime(row.ActivatedAt),
+		})
+	}
+	return list, nil
+}
+
+// CreateSigningKey implements keys.Store. A unique index decides the race between instances.
+func (s *Store) CreateSigningKey(ctx context.Context, actor audit.Actor, k keys.Stored) error {
+	err := s.changeAcross(ctx, actor, agentid.Organization{}, func(q *platformdb.Queries) (event, error) {
+		err := q.InsertSigningKey(ctx, platformdb.InsertSigningKeyParams{
+			ID: k.ID, Use: string(k.Use), Algorithm: string(k.Algorithm), State: string(k.State), PublicJwk: k.PublicJWK, Sealed: k.Sealed,
+			CreatedAt: k.CreatedAt, ActivatedAt: orNullTime(k.ActivatedAt),
+		})
+		return event{audit.KeyCreate, k.ID, map[string]any{"use": k.Use, "algorithm": k.Algorithm, "state": k.State}}, err
+	})
+	return asProblem(err, keyNoun)
+}
+
+// Keysets stores the data keys of internal/seal. New ones are recorded as made by actor.
+func (s *Store) Keysets(actor audit.Actor) seal.Keysets { return &keysets{s, actor} }
+
+type keysets struct {
+	store *Store
+	actor audit.Actor
+}
+
+// scopeOf reads a scope: "" is the instance, which is the zero organization.
+func scopeOf(scope string) (agentid.Organization, error) {
+	if scope == "" {
+		return agentid.Organization{}, nil
+	}
+	return agentid.Parse[agentid.Organization](scope)
+}
+
+// Keyset implements seal.Keysets.
+func (k *keysets) Keyset(ctx context.Context, scope string) (seal.WrappedKeyset, error) {
+	row, err := k.row(ctx, scope)
+	if isNoRows(err) {
+		return seal.WrappedKeyset{}, seal.ErrNoKeyset
+	}
+	return seal.WrappedKeyset{Bytes: row.Wrapped, KEKID: row.KekID}, asProblem(err, keysetNoun)
+}
+
+func (k *keysets) row(ctx context.Context, scope string) (orgdb.KeysetRow, error) {
+	org, err := scopeOf(scope)
+	if err != nil {
+		return orgdb.KeysetRow{}, err
+	}
+	if org.IsZero() {
+		row, err := k.store.across().Keyset(ctx, org.UUID())
+		return orgdb.KeysetRow(row), err
+	}
+	q, err := k.store.orgOnce(org)
+	if err != nil {
+		return orgdb.KeysetRow{}, err
+	}
+	return q.Keyset(ctx, org.UUID())
+}
+
+// CreateKeyset implements seal.Keysets. The primary key decides the race between instances.
+func (k *keysets) CreateKeyset(ctx context.Context, scope string, w seal.WrappedKeyset) error {
+	org, err := scopeOf(scope)
+	if err != nil {
+		return asProblem(err, keysetNoun)
+	}
+	arg := orgdb.InsertKeysetParams{OrgID: org.UUID(), Wrapped: w.Bytes, KekID: w.KEKID, CreatedAt: k.store.clock()}
+	created := event{audit.KeysetCreate, scope, map[string]any{"kekId": w.KEKID}}
+	if org.IsZero() {
+		err = k.store.changeAcross(ctx, k.actor, org, func(q *platformdb.Queries) (event, error) {
+			return created, q.InsertKeyset(ctx, platformdb.InsertKeysetParams(arg))
+		})
+	} else {
+		err = k.store.changeInOrg(ctx, k.actor, org, func(q *orgdb.Queries) (event, error) { return created, q.InsertKeyset(ctx, arg) })
+	}
+	if violates(err, "keysets_pkey") {
+		return seal.ErrKeysetExists
+	}
+	return asProblem(err, keysetNoun)
+}

@@ -1,0 +1,5 @@
+-- name: Keyset :one
+select wrapped, kek_id from keysets where org_id = @org_id;
+
+-- name: InsertKeyset :exec
+insert into keysets (org_id, wrapped, kek_id, created_at) values (@org_id, @wrapped, @kek_id, @created_at);
