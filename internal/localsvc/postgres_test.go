@@ -223,3 +223,33 @@ func TestThrowawayPostgresLeavesNothing(t *testing.T) {
 		t.Errorf("%s is still there: %v", p.SocketDir, err)
 	}
 }
+
+// TestPostgresDir runs the cluster of a folder user postgres cannot enter where PostgresDir says.
+func TestPostgresDir(t *testing.T) {
+	t.Parallel()
+	open, private := clusterDir(t), filepath.Join(clusterDir(t), "below", "postgres")
+	if err := os.Chmod(open, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(private), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := localsvc.PostgresDir(filepath.Join(open, "postgres")); err != nil || got != filepath.Join(open, "postgres") {
+		t.Errorf("PostgresDir = %q, %v; want the folder asked for", got, err)
+	}
+	got, err := localsvc.PostgresDir(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		if got != private {
+			t.Errorf("PostgresDir = %q; it runs as us, who can enter %q", got, private)
+		}
+		return
+	}
+	t.Cleanup(func() { os.RemoveAll(got) })
+	if again, err := localsvc.PostgresDir(private); err != nil || again != got {
+		t.Errorf("PostgresDir = %q, then %q, %v", got, again, err)
+	}
+	startPostgres(t, got)
+}
