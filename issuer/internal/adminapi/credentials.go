@@ -1,0 +1,117 @@
+package adminapi
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+)
+
+// overlapDefault lets a running agent be given its new secret without hurry.
+const overlapDefault = time.Hour
+
+// ListCredentials implements GET /agents/{agentId}/credentials.
+func (a *API) ListCredentials(w http.ResponseWriter, r *http.Request) {
+	web.JSON(a.listCredentials)(w, r)
+}
+
+func (a *API) listCredentials(r *http.Request, _ web.None) (reply web.Reply[CredentialList], err error) {
+	id, err := agentID(r)
+	if err != nil {
+		return reply, err
+	}
+	found, err := a.Agents.Credentials(r.Context(), id)
+	if err != nil {
+		return reply, err
+	}
+	reply.Body = CredentialList{Credentials: mapped(found, credentialBody)}
+	return reply, nil
+}
+
+// CreateCredential implements POST /agents/{agentId}/credentials.
+func (a *API) CreateCredential(w http.ResponseWriter, r *http.Request) {
+	web.JSON(a.createCredential)(w, r)
+}
+
+func (a *API) createCredential(r *http.Request, in CreateCredential) (reply web.Reply[NewCredential], err error) {
+	id, err := agentID(r)
+	if err != nil {
+		return reply, err
+	}
+	var lifetime time.Duration
+	if in.LifetimeSeconds != nil {
+		if lifetime, err = seconds(*in.LifetimeSeconds, agents.LifetimeMin, agents.LifetimeMax, "/lifetimeSeconds"); err != nil {
+			return reply, err
+		}
+	}
+	c, secret, err := a.Agents.CreateCredential(r.Context(), actor(r), id, lifetime)
+	if err != nil {
+		return reply, err
+	}
+	return newCredentialReply(c, secret), nil
+}
+
+// RotateCredential implements POST /agents/{agentId}/credentials/{credentialId}/rotate.
+func (a *API) RotateCredential(w http.ResponseWriter, r *http.Request) {
+	web.JSON(a.rotateCredential)(w, r)
+}
+
+func (a *API) rotateCredential(r *http.Request, in RotateCredential) (reply web.Reply[NewCredential], err error) {
+	agent, id, err := credentialID(r)
+	if err != nil {
+		return reply, err
+	}
+	overlap := overlapDefault
+	if in.OverlapSeconds != nil {
+		if overlap, err = seconds(*in.OverlapSeconds, 0, agents.OverlapMax, "/overlapSeconds"); err != nil {
+			return reply, err
+		}
+	}
+	c, secret, err := a.Agents.RotateCredential(r.Context(), actor(r), agent, id, overlap)
+	if err != nil {
+		return reply, err
+	}
+	return newCredentialReply(c, secret), nil
+}
+
+// DeleteCredential implements DELETE /agents/{agentId}/credentials/{credentialId}.
+func (a *API) DeleteCredential(w http.ResponseWriter, r *http.Request) {
+	web.JSON(a.deleteCredential)(w, r)
+}
+
+func (a *API) deleteCredential(r *http.Request, _ web.None) (reply web.Reply[web.None], err error) {
+	agent, id, err := credentialID(r)
+	if err != nil {
+		return reply, err
+	}
+	return reply, a.Agents.DeleteCredential(r.Context(), actor(r), agent, id)
+}
+
+// newCredentialReply is the only answer that holds a secret. Every answer of web.Handler is no-store already.
+func newCredentialReply(c agents.Credential, secret string) web.Reply[NewCredential] {
+	return web.Reply[NewCredential]{
+		Status: http.StatusCreated,
+		Body:   NewCredential{Credential: credentialBody(c), ClientId: c.AgentID, ClientSecret: secret},
+	}
+}
+
+func credentialBody(c agents.Credential) Credential {
+	return Credential{
+		Id: c.ID, AgentId: c.AgentID, Kind: CredentialKind(c.Kind), CreatedAt: c.CreatedAt.UTC(),
+		ExpiresAt: present(c.ExpiresAt.UTC()), LastUsedAt: present(c.LastUsedAt.UTC()),
+	}
+}
+
+// seconds checks the bounds before multiplying, so that nothing overflows. 0 means no expiry to the service; a client says that by leaving it out.
+func seconds(n int64, lowest, highest time.Duration, field string) (time.Duration, error) {
+	if n < int64(lowest/time.Second) || n > int64(highest/time.Second) {
+		return 0, &problem.Error{
+			Kind: problem.Invalid, Code: "out_of_range", Field: field,
+			Detail: fmt.Sprintf("This must be %d to %d seconds.", lowest/time.Second, highest/time.Second),
+		}
+	}
+	return time.Duration(n) * time.Second, nil
+}

@@ -1,0 +1,84 @@
+// Package revocation publishes the list of what sidecars must refuse.
+package revocation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/internal/trust"
+	"github.com/agentidp/agentidp/internal/web"
+)
+
+// reuse is how long one rendering serves everybody who asks: a thousand sidecars polling each second then cost five queries a second, and a
+// revocation reaches them within their poll interval plus this.
+const reuse = 200 * time.Millisecond
+
+// Source renders the current list. postgres.Store implements it.
+type Source interface {
+	RevocationList(ctx context.Context, issuer string) (*trust.RevocationList, error)
+}
+
+// List serves GET /revocations.
+type List struct {
+	source Source
+	issuer string
+	now    func() time.Time
+
+	mu       sync.Mutex // held while rendering: concurrent requests wait for one query instead of making their own
+	rendered time.Time
+	document web.Document
+}
+
+// New returns the list of one issuer.
+func New(source Source, issuer string, now func() time.Time) *List {
+	return &List{source: source, issuer: issuer, now: now}
+}
+
+// GetRevocations answers with the list, or with 304 when the client has it. When the list cannot be rendered the answer is 503, never an old list: the
+// sidecar must know that it does not know.
+func (l *List) GetRevocations(w http.ResponseWriter, r *http.Request) {
+	document, err := l.current(r.Context())
+	if err != nil {
+		web.Fail(w, r, &problem.Error{Kind: problem.Unavailable, Detail: "The revocation list cannot be read right now.", RetryAfter: time.Second, Err: err})
+		return
+	}
+	document.Serve(w, r)
+}
+
+func (l *List) current(ctx context.Context) (web.Document, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if age := now.Sub(l.rendered); age >= 0 && age < reuse && l.document.Body != nil {
+		return l.document, nil
+	}
+	list, err := l.source.RevocationList(ctx, l.issuer)
+	if err != nil {
+		return web.Document{}, err
+	}
+	document, err := render(*list)
+	if err != nil {
+		return web.Document{}, err
+	}
+	l.rendered, l.document = now, document
+	return document, nil
+}
+
+// render tags the list by its contents without issuedAt, weakly (RFC 9110 s8.8.1): two renderings of the same state differ in nothing else.
+func render(list trust.RevocationList) (web.Document, error) {
+	body, err := json.Marshal(list)
+	if err != nil {
+		return web.Document{}, fmt.Errorf("encode the revocation list: %w", err)
+	}
+	list.IssuedAt = 0
+	contents, err := json.Marshal(list)
+	if err != nil {
+		return web.Document{}, fmt.Errorf("encode the revocation list: %w", err)
+	}
+	return web.Document{ContentType: "application/json", CacheControl: "no-cache", ETag: "W/" + web.ContentTag(contents), Body: body}, nil
+}
