@@ -1,0 +1,240 @@
+package checkresp
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Limits of what a policy may ask for; docs/limits.md lists them. Envoy answers 500 to 200 added headers.
+const (
+	changesMax       = 64      // headers and query parameters set or removed, of each kind
+	headerValueMax   = 4 << 10 // bytes of one value
+	metadataBytesMax = 4 << 10 // encoded dynamic metadata
+	metadataDepthMax = 8
+)
+
+// Errors of Changes. A policy that asks for what it may not have has a fault, and a faulty decision allows nothing.
+var (
+	ErrHeaderName  = errors.New("not a header name")
+	ErrHeaderValue = errors.New("not a header value")
+	ErrReserved    = errors.New("a header the policy may not touch")
+	ErrTooMany     = errors.New("more changes than allowed")
+	ErrQuery       = errors.New("not a query parameter")
+	ErrMetadata    = errors.New("dynamic metadata too large or not JSON")
+)
+
+// Changes is what a policy wants done to the request and the answer. Every entry was checked when it was added.
+type Changes struct {
+	set           []setting
+	addResponse   []*corev3.HeaderValueOption
+	removeRequest []string
+	setQuery      []*corev3.QueryParameter
+	removeQuery   []string
+	metadata      *structpb.Struct
+}
+
+// setting is one header and its values.
+type setting struct {
+	name   string
+	values []string
+}
+
+// SetHeader sets a header of the request that goes upstream, replacing the client's; on a denial, of the answer.
+func (c *Changes) SetHeader(name string, values ...string) error {
+	name, err := checkHeader(name, values)
+	if err != nil {
+		return err
+	}
+	if len(c.set)+len(values) > changesMax {
+		return ErrTooMany
+	}
+	if len(values) > 0 {
+		c.set = append(c.set, setting{name, values})
+	}
+	return nil
+}
+
+// AddResponseHeader adds fields to the answer the client gets to an allowed request.
+func (c *Changes) AddResponseHeader(name string, values ...string) error {
+	name, err := checkHeader(name, values)
+	if err != nil {
+		return err
+	}
+	for _, v := range values {
+		if len(c.addResponse) >= changesMax {
+			return ErrTooMany
+		}
+		c.addResponse = append(c.addResponse, &corev3.HeaderValueOption{
+			Header:       &corev3.HeaderValue{Key: name, Value: v},
+			AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+		})
+	}
+	return nil
+}
+
+// RemoveHeader removes a header from the request that goes upstream.
+func (c *Changes) RemoveHeader(name string) error {
+	name, err := checkHeader(name, nil)
+	if err != nil {
+		return err
+	}
+	if len(c.removeRequest) >= changesMax {
+		return ErrTooMany
+	}
+	c.removeRequest = append(c.removeRequest, name)
+	return nil
+}
+
+// SetQueryParameter sets a parameter of the request that goes upstream. Name and value must be percent-encoded already.
+func (c *Changes) SetQueryParameter(name, value string) error {
+	if name == "" || !isQueryPart(name) || strings.Contains(name, "=") || !isQueryPart(value) {
+		return ErrQuery
+	}
+	if len(c.setQuery) >= changesMax {
+		return ErrTooMany
+	}
+	c.setQuery = append(c.setQuery, &corev3.QueryParameter{Key: name, Value: value})
+	return nil
+}
+
+// RemoveQueryParameter removes a parameter from the request that goes upstream.
+func (c *Changes) RemoveQueryParameter(name string) error {
+	if name == "" || !isQueryPart(name) {
+		return ErrQuery
+	}
+	if len(c.removeQuery) >= changesMax {
+		return ErrTooMany
+	}
+	c.removeQuery = append(c.removeQuery, name)
+	return nil
+}
+
+// SetMetadata is dynamic metadata for later filters and the access log: a tree as strictjson returns it.
+func (c *Changes) SetMetadata(tree map[string]any) error {
+	fields, err := toStruct(tree, metadataDepthMax)
+	if err != nil || proto.Size(fields) > metadataBytesMax {
+		return ErrMetadata
+	}
+	c.metadata = fields
+	return nil
+}
+
+// checkHeader returns the name in lower case. Reserved are the identity headers (in spellings a CGI-like upstream cannot
+// tell apart), pseudo headers and host (they would change where the request goes), and what frames the message or belongs
+// to one connection (RFC 9110 s7.6.1).
+func checkHeader(name string, values []string) (string, error) {
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, ":") || reserved[name] || strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), identityPrefix) {
+		return "", ErrReserved
+	}
+	if !isToken(name) {
+		return "", ErrHeaderName
+	}
+	for _, v := range values {
+		if !isHeaderValue(v) {
+			return "", ErrHeaderValue
+		}
+	}
+	return name, nil
+}
+
+var reserved = map[string]bool{
+	"host": true, "content-length": true, "transfer-encoding": true, "connection": true, "keep-alive": true,
+	"proxy-connection": true, "te": true, "trailer": true, "upgrade": true, "http2-settings": true, "expect": true,
+}
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 256
+}
+
+// isHeaderValue accepts printable ASCII and UTF-8, no control characters: CR LF in a value reaches the wire of an Envoy
+// that does not validate mutations.
+func isHeaderValue(s string) bool {
+	if len(s) > headerValueMax || !utf8.ValidString(s) || strings.TrimSpace(s) != s {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 && s[i] != '\t' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func isQueryPart(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("#&\"<>\\^`{|}", c) >= 0 {
+			return false
+		}
+	}
+	return len(s) <= headerValueMax
+}
+
+func toStruct(tree map[string]any, depth int) (*structpb.Struct, error) {
+	if depth == 0 {
+		return nil, ErrMetadata
+	}
+	s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(tree)+3)}
+	for name, v := range tree {
+		value, err := toValue(v, depth-1)
+		if err != nil || !utf8.ValidString(name) {
+			return nil, ErrMetadata
+		}
+		s.Fields[name] = value
+	}
+	return s, nil
+}
+
+func toValue(v any, depth int) (*structpb.Value, error) {
+	switch v := v.(type) {
+	case nil:
+		return structpb.NewNullValue(), nil
+	case bool:
+		return structpb.NewBoolValue(v), nil
+	case string:
+		if !utf8.ValidString(v) {
+			return nil, ErrMetadata
+		}
+		return structpb.NewStringValue(v), nil
+	case json.Number:
+		f, err := v.Float64()
+		if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+			return nil, ErrMetadata
+		}
+		return structpb.NewNumberValue(f), nil
+	case map[string]any:
+		s, err := toStruct(v, depth)
+		if err != nil {
+			return nil, err
+		}
+		return structpb.NewStructValue(s), nil
+	case []any:
+		if depth == 0 {
+			return nil, ErrMetadata
+		}
+		list := &structpb.ListValue{Values: make([]*structpb.Value, 0, len(v))}
+		for _, element := range v {
+			value, err := toValue(element, depth-1)
+			if err != nil {
+				return nil, err
+			}
+			list.Values = append(list.Values, value)
+		}
+		return structpb.NewListValue(list), nil
+	default:
+		return nil, ErrMetadata
+	}
+}
