@@ -1,0 +1,299 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/fetch"
+	"github.com/agentidp/agentidp/internal/jose"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	testIssuer = "https://issuer.example/org/a"
+	testURL    = "https://issuer.example/keys"
+)
+
+// bundle is what a test of a feed needs: a store with one issuer, a source it can turn any way, a disk, and the log.
+type bundle struct {
+	*Env
+	source *source
+	disk   *LastGood
+	log    *logBuffer
+}
+
+func newBundle(t *testing.T) *bundle {
+	t.Helper()
+	disk, err := OpenLastGood(filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bundle{source: &source{}, disk: disk, log: &logBuffer{}}
+	b.Env = b.env()
+	return b
+}
+
+// env is a sidecar that has just started: an empty store.
+func (b *bundle) env() *Env {
+	return &Env{
+		Store:   state.NewStore(&state.Snapshot{Issuers: map[string]*state.Issuer{testIssuer: {}, "other": {OrganizationID: "untouched"}}}),
+		Log:     slog.New(slog.NewJSONHandler(b.log, nil)),
+		Now:     time.Now, // the bubble's in synctest
+		Metrics: NewMetrics(prometheus.NewRegistry()),
+	}
+}
+
+func (b *bundle) issuer() *state.Issuer { return b.Store.Load().Issuers[testIssuer] }
+
+// run starts a feed in a synctest bubble, and ends it with the test.
+func run(t *testing.T, f Feed) {
+	t.Helper()
+	if err := f.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	synctest.Wait()
+}
+
+// wait lets d pass in the bubble and everything settle.
+func wait(d time.Duration) {
+	time.Sleep(d) // in the bubble: no real time passes
+	synctest.Wait()
+}
+
+// source is a Getter that answers what the test says, and counts.
+type source struct {
+	sync.Mutex
+	doc   *fetch.Document
+	err   error
+	reads []time.Time
+	etags []string
+}
+
+func (s *source) set(body, etag string) {
+	s.Lock()
+	defer s.Unlock()
+	s.doc, s.err = &fetch.Document{Body: []byte(body), ETag: etag}, nil
+}
+
+func (s *source) fail(err error) {
+	s.Lock()
+	defer s.Unlock()
+	s.err = err
+}
+
+func (s *source) maxAge(d time.Duration) {
+	s.Lock()
+	defer s.Unlock()
+	s.doc.MaxAge = d
+}
+
+func (s *source) count() int {
+	s.Lock()
+	defer s.Unlock()
+	return len(s.reads)
+}
+
+// Get answers 304 to the ETag of the document, as a server does.
+func (s *source) Get(_ context.Context, _, etag string) (*fetch.Document, error) {
+	s.Lock()
+	defer s.Unlock()
+	s.reads = append(s.reads, time.Now())
+	s.etags = append(s.etags, etag)
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case s.doc == nil:
+		return nil, errors.New("answered 404, want 200")
+	case etag != "" && etag == s.doc.ETag:
+		return &fetch.Document{NotModified: true, ETag: etag, MaxAge: s.doc.MaxAge}, nil
+	}
+	doc := *s.doc
+	return &doc, nil
+}
+
+type logBuffer struct {
+	sync.Mutex
+	lines []string
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	l.lines = append(l.lines, string(p))
+	return len(p), nil
+}
+
+// count of the lines that hold all of the words.
+func (l *logBuffer) count(words ...string) int {
+	l.Lock()
+	defer l.Unlock()
+	n := 0
+	for _, line := range l.lines {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// keySet makes a JWKS with n fresh keys and returns their ids.
+func keySet(t *testing.T, n int) (doc string, ids []string) {
+	t.Helper()
+	var jwks []json.RawMessage
+	for range n {
+		k, err := jose.GenerateSigningKey(jose.ES256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		jwks, ids = append(jwks, k.PublicJWK()), append(ids, k.ID())
+	}
+	return string(jose.MarshalKeySet(jwks)), ids
+}
+
+func hasKey(i *state.Issuer, id string) bool {
+	if i.Keys == nil {
+		return false
+	}
+	_, ok := i.Keys.Lookup(id)
+	return ok
+}
+
+func failing(e *Env, feed, issuer string) float64 {
+	return testutil.ToFloat64(e.Metrics.failing.WithLabelValues(feed, issuer))
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKeyFileFollowsTheFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keys.json")
+	first, firstIDs := keySet(t, 1)
+	second, secondIDs := keySet(t, 2)
+	writeFile(t, path, first)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundle(t)
+		run(t, NewKeyFile(b.Env, testIssuer, path))
+		if !hasKey(b.issuer(), firstIDs[0]) || !b.issuer().KeysUntil.IsZero() {
+			t.Fatal("the file's key is not in force for good")
+		}
+		epoch := b.Store.Load().Epoch
+		wait(10 * keyFilePoll)
+		if got := b.Store.Load().Epoch; got != epoch {
+			t.Errorf("epoch moved from %d to %d though nothing changed", epoch, got)
+		}
+		writeFile(t, path, second)
+		wait(2 * keyFilePoll)
+		if !hasKey(b.issuer(), secondIDs[1]) || hasKey(b.issuer(), firstIDs[0]) {
+			t.Error("the edit is not in force")
+		}
+		if b.Store.Load().Issuers["other"].OrganizationID != "untouched" {
+			t.Error("another issuer was touched")
+		}
+	})
+}
+
+func TestKeyFileKeepsTheLastGood(t *testing.T) {
+	t.Parallel()
+	good, ids := keySet(t, 1)
+	for name, broken := range map[string]string{
+		"not JSON":      "{",
+		"empty file":    "",
+		"empty set":     `{"keys":[]}`,
+		"only bad keys": `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`,
+		"too large":     strings.Repeat(" ", keyFileBytesMax+1),
+		"deleted":       "-",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "keys.json")
+			writeFile(t, path, good)
+			synctest.Test(t, func(t *testing.T) {
+				b := newBundle(t)
+				run(t, NewKeyFile(b.Env, testIssuer, path))
+				if name == "deleted" {
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					writeFile(t, path, broken)
+				}
+				wait(time.Minute)
+				if !hasKey(b.issuer(), ids[0]) {
+					t.Error("the good keys are gone")
+				}
+				if n := b.log.count(`"level":"ERROR"`, path); n != 1 {
+					t.Errorf("the problem is logged %d times in a minute, want once, naming the file\n%s", n, b.log.lines)
+				}
+				if failing(b.Env, "keys", testIssuer) != 1 {
+					t.Error("the metric does not say that the source fails")
+				}
+				writeFile(t, path, good)
+				wait(2 * keyFilePoll)
+				if failing(b.Env, "keys", testIssuer) != 0 || b.log.count("well again") != 1 {
+					t.Error("the recovery goes unnoticed")
+				}
+			})
+		})
+	}
+}
+
+func TestKeyFileMustBeGoodAtFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "bad.json"), `{"keys":[]}`)
+	for _, name := range []string{"bad.json", "none.json"} {
+		b := newBundle(t)
+		err := NewKeyFile(b.Env, testIssuer, filepath.Join(dir, name)).Load(t.Context())
+		if err == nil || !strings.Contains(err.Error(), name) || b.issuer().Keys != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKeyFileNamesKeysLeftOut(t *testing.T) {
+	t.Parallel()
+	good, ids := keySet(t, 1)
+	path := filepath.Join(t.TempDir(), "keys.json")
+	writeFile(t, path, strings.Replace(good, `[`, `[{"kty":"oct","kid":"sym-1","k":"c2VjcmV0"},`, 1))
+	b := newBundle(t)
+	if err := NewKeyFile(b.Env, testIssuer, path).Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !hasKey(b.issuer(), ids[0]) || b.log.count("key left out", "sym-1", fmt.Sprintf("%q:%q", "issuer", testIssuer)) != 1 {
+		t.Errorf("log: %s", b.log.lines)
+	}
+}

@@ -1,0 +1,135 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/jose"
+)
+
+const (
+	keyFilePoll     = time.Second
+	keyFileBytesMax = 256 << 10
+)
+
+// KeyFile feeds one issuer's keys from a JWKS file. It polls contents: change notifications do not survive the way Kubernetes swaps
+// mounted files. The keys do not age.
+type KeyFile struct {
+	env    *Env
+	issuer string
+	path   string
+	health *health
+	seen   [sha256.Size]byte // contents judged last, good or not
+	missed bool              // the file could not be read last time
+}
+
+// NewKeyFile makes the feed; the issuer must be in the store.
+func NewKeyFile(env *Env, issuer, path string) *KeyFile {
+	return &KeyFile{env: env, issuer: issuer, path: path, health: newHealth(env, "keys", issuer)}
+}
+
+// Name implements Feed.
+func (f *KeyFile) Name() string { return "keys of " + f.issuer }
+
+// Load implements Feed; it fails when the file has no usable key.
+func (f *KeyFile) Load(ctx context.Context) error {
+	doc, err := ReadKeyFile(f.path)
+	if err != nil {
+		return err
+	}
+	return f.judge(ctx, doc)
+}
+
+// Run implements Feed.
+func (f *KeyFile) Run(ctx context.Context) error {
+	tick := time.NewTicker(keyFilePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			f.poll(ctx)
+		}
+	}
+}
+
+func (f *KeyFile) poll(ctx context.Context) {
+	doc, err := ReadKeyFile(f.path)
+	switch {
+	case err != nil:
+		f.missed = true
+		f.health.bad(ctx, resultFailed, err)
+	case f.missed || sha256.Sum256(doc) != f.seen:
+		f.missed = false
+		if err := f.judge(ctx, doc); err != nil {
+			f.health.bad(ctx, resultRefused, err, "file", f.path)
+		}
+	case f.health.problem == "":
+		f.health.good(ctx, resultUnchanged)
+	default: // still the contents that were refused
+		f.health.bad(ctx, resultRefused, errors.New(f.health.problem), "file", f.path)
+	}
+}
+
+// judge puts new contents in force, or says why not.
+func (f *KeyFile) judge(ctx context.Context, doc []byte) error {
+	f.seen = sha256.Sum256(doc)
+	keys, err := parseKeys(ctx, f.health, doc)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	publishKeys(f.env.Store, f.issuer, keys, time.Time{})
+	f.health.good(ctx, resultChanged)
+	f.health.log.InfoContext(ctx, "keys in force", "keys", keys.Len(), "file", f.path)
+	return nil
+}
+
+// ReadKeyFile reads a JWKS file of at most 256 KiB.
+func ReadKeyFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	doc, err := io.ReadAll(io.LimitReader(file, keyFileBytesMax+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(doc) > keyFileBytesMax {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, keyFileBytesMax)
+	}
+	return doc, nil
+}
+
+var errNoKeys = errors.New("holds no usable key")
+
+// parseKeys reads a key set that must have a key. Keys that were left out are logged one by one.
+func parseKeys(ctx context.Context, h *health, doc []byte) (*jose.KeySet, error) {
+	keys, problems, err := jose.ParseKeySet(doc)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
+		h.log.WarnContext(ctx, "key left out", "index", p.Index, "kid", p.KeyID, "reason", p.Reason)
+	}
+	if keys.Len() == 0 {
+		return nil, errNoKeys
+	}
+	return keys, nil
+}
+
+// publishKeys replaces the keys of one issuer and nothing else.
+func publishKeys(store *state.Store, issuer string, keys *jose.KeySet, until time.Time) {
+	store.Update(func(s *state.Snapshot) {
+		next := *s.Issuers[issuer]
+		next.Keys, next.KeysUntil = keys, until
+		s.Issuers[issuer] = &next
+	})
+}

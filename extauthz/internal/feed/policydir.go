@@ -1,0 +1,157 @@
+package feed
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/policy"
+)
+
+const (
+	// policyPoll is how often the directory is read; a directory that is slow to read is read less often, so that reading takes at
+	// most one part in policyPollShare of the time.
+	policyPoll      = 500 * time.Millisecond
+	policyPollShare = 50
+	// policySettle is how long changed contents must stay the same before they are judged: an editor, a copy or a checkout
+	// is not caught half done.
+	policySettle = 100 * time.Millisecond
+
+	compileTimeout = 30 * time.Second
+	problemsLogMax = 20
+)
+
+// PolicyDir feeds the policy from a directory. It polls contents, which works the same on a laptop and with the symbolic links of a
+// Kubernetes mount. Contents that do not compile leave the policy in force as it is.
+type PolicyDir struct {
+	env    *Env
+	dir    string
+	cfg    policy.Config
+	health *health
+
+	// Owned by the goroutine of Run (and by Load, before it).
+	judged  [sha256.Size]byte // contents judged last, good or not
+	pending [sha256.Size]byte // changed contents that have yet to settle
+	problem error             // why the judged contents are not in force; nil when they are
+}
+
+// NewPolicyDir makes the feed.
+func NewPolicyDir(env *Env, dir string, cfg policy.Config) *PolicyDir {
+	return &PolicyDir{env: env, dir: dir, cfg: cfg, health: newHealth(env, "policy", "")}
+}
+
+// Name implements Feed.
+func (f *PolicyDir) Name() string { return "policy" }
+
+// Load implements Feed; it fails when the directory holds no policy that compiles.
+func (f *PolicyDir) Load(ctx context.Context) error {
+	sources, err := policy.ReadDir(f.dir)
+	if err != nil {
+		return err
+	}
+	f.judge(ctx, digest(sources, nil), sources, nil)
+	return f.problem
+}
+
+// Run implements Feed. The policy in force is closed when it returns; what uses it should have ended by then.
+func (f *PolicyDir) Run(ctx context.Context) error {
+	timer := time.NewTimer(policyPoll)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if inForce := f.env.Store.Load().Policy; inForce != nil {
+				inForce.Close()
+			}
+			return nil
+		case <-timer.C:
+			timer.Reset(f.poll(ctx))
+		}
+	}
+}
+
+// poll reads the directory once and returns when to do it again.
+func (f *PolicyDir) poll(ctx context.Context) time.Duration {
+	began := f.env.Now()
+	sources, err := policy.ReadDir(f.dir)
+	next := max(policyPoll, policyPollShare*f.env.Now().Sub(began))
+	sum := digest(sources, err)
+	switch {
+	case sum == f.judged && f.problem == nil:
+		f.health.good(ctx, resultUnchanged)
+	case sum == f.judged:
+		f.health.bad(ctx, resultRefused, f.problem)
+	case sum != f.pending:
+		f.pending = sum
+		return policySettle
+	default:
+		f.judge(ctx, sum, sources, err)
+	}
+	f.pending = f.judged
+	return next
+}
+
+// judge puts contents in force, or remembers and says why not.
+func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []policy.Source, readErr error) {
+	f.judged = sum
+	if readErr != nil {
+		f.problem = readErr
+		f.health.bad(ctx, resultFailed, readErr)
+		return
+	}
+	compiling, cancel := context.WithTimeout(ctx, compileTimeout)
+	defer cancel()
+	compiled, err := policy.Compile(compiling, sources, f.cfg)
+	if err != nil {
+		f.problem = err
+		f.logProblems(ctx, err)
+		f.health.bad(ctx, resultRefused, err)
+		return
+	}
+	f.problem = nil
+	old := f.env.Store.Load().Policy
+	f.env.Store.Update(func(s *state.Snapshot) { s.Policy = compiled })
+	if old != nil {
+		old.Close() // requests that began with it end with it
+	}
+	f.health.good(ctx, resultChanged)
+	f.health.log.InfoContext(ctx, "policy in force", "revision", compiled.Revision(), "files", len(sources), "dir", f.dir)
+}
+
+// logProblems names file and line of each finding, one log line each.
+func (f *PolicyDir) logProblems(ctx context.Context, err error) {
+	var compileError *policy.CompileError
+	if !errors.As(err, &compileError) {
+		return
+	}
+	for i, p := range compileError.Problems {
+		if i == problemsLogMax {
+			f.health.log.ErrorContext(ctx, "policy refused, more findings left out", "findings", len(compileError.Problems))
+			return
+		}
+		f.health.log.ErrorContext(ctx, "policy refused", "file", p.File, "line", p.Line, "error", p.Message, "dir", f.dir)
+	}
+}
+
+// digest identifies contents, or the reason why there are none. Names and contents are length-prefixed, so none runs into the next.
+func digest(sources []policy.Source, err error) [sha256.Size]byte {
+	h := sha256.New()
+	if err != nil {
+		fmt.Fprintf(h, "error: %v", err)
+	}
+	for _, s := range sources {
+		writeField(h, []byte(s.Name))
+		writeField(h, s.Data)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+func writeField(h hash.Hash, b []byte) {
+	_ = binary.Write(h, binary.BigEndian, uint64(len(b)))
+	_, _ = h.Write(b)
+}
