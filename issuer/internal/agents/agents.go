@@ -43,11 +43,14 @@ type Agent struct {
 	Version         int64
 }
 
-// Changes is what differs from before, as details of an audit record.
+// Changes is what differs from before, as details of an audit record. Of a new agent (before is zero) it is what the agent has.
 func (a Agent) Changes(before Agent) map[string]any {
 	changes := make(map[string]any)
 	note := func(field string, changed bool, from, to any) {
-		if changed {
+		switch {
+		case changed && before.ID.IsZero():
+			changes[field] = to
+		case changed:
 			changes[field] = map[string]any{"from": from, "to": to}
 		}
 	}
@@ -59,7 +62,7 @@ func (a Agent) Changes(before Agent) map[string]any {
 	note("audiences", !slices.Equal(a.Audiences, before.Audiences), before.Audiences, a.Audiences)
 	note("status", a.Status != before.Status, before.Status, a.Status)
 	if !a.TokensNotBefore.Equal(before.TokensNotBefore) {
-		changes["tokensNotBefore"] = map[string]any{"to": a.TokensNotBefore.UTC().Format(time.RFC3339)}
+		changes["tokensNotBefore"] = a.TokensNotBefore.UTC().Format(time.RFC3339)
 	}
 	return changes
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -38,7 +37,7 @@ func (s *Service) Create(ctx context.Context, actor audit.Actor, in Create) (Age
 	now := s.clock()
 	a := Agent{
 		ID: agentid.New[agentid.Agent](), OrganizationID: in.OrganizationID, Name: in.Name, Type: in.Type, Description: in.Description,
-		Capabilities: in.Capabilities, Scopes: in.Scopes, Audiences: in.Audiences,
+		Capabilities: list(in.Capabilities), Scopes: list(in.Scopes), Audiences: list(in.Audiences),
 		Status: Active, CreatedAt: now, UpdatedAt: now, Version: 1,
 	}
 	if err := check(&a); err != nil {
@@ -86,9 +85,12 @@ func set(field, value *string) {
 
 func setList(field, value *[]string) {
 	if value != nil {
-		*field = slices.Clone(*value)
+		*field = list(*value)
 	}
 }
+
+// list copies; an absent list is an empty one, as it is read back.
+func list(of []string) []string { return append([]string{}, of...) }
 
 // Delete removes an agent and its credentials. Its tokens die as if it had been revoked.
 func (s *Service) Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error {

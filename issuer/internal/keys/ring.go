@@ -82,7 +82,8 @@ func createFirst(ctx context.Context, store Store, sealer Sealer, use Use, alg j
 // place binds a private key to its row.
 func place(kid string) Place { return Place{Table: "signing_keys", Column: "sealed", Row: kid} }
 
-// load opens the active keys and checks each against its row: a private key that is not the published one would sign tokens nobody can verify.
+// load opens every key that is not destroyed, also those that only verify: what is published is computed from the sealed private halves, so someone
+// who can write to the database but does not have the key-encryption key cannot slip a key of their own into the key set.
 func load(ctx context.Context, stored []Stored, sealer Sealer) (*Ring, error) {
 	r := &Ring{signers: make(map[Use]*jose.SigningKey)}
 	var published []json.RawMessage
@@ -90,15 +91,14 @@ func load(ctx context.Context, stored []Stored, sealer Sealer) (*Ring, error) {
 		if k.State == Destroyed {
 			continue
 		}
-		published = append(published, k.PublicJWK)
-		if k.State != ActiveKey {
-			continue
-		}
 		signer, err := open(ctx, k, sealer)
 		if err != nil {
 			return nil, fmt.Errorf("signing key %s: %w", k.ID, err)
 		}
-		r.signers[k.Use] = signer
+		published = append(published, signer.PublicJWK())
+		if k.State == ActiveKey {
+			r.signers[k.Use] = signer
+		}
 	}
 	for _, a := range algorithms {
 		if r.signers[a.use] == nil {

@@ -18,7 +18,7 @@ func (s *Store) CreateAgent(ctx context.Context, actor audit.Actor, a agents.Age
 	err := s.changeInOrg(ctx, actor, a.OrganizationID, func(q *orgdb.Queries) (event, error) {
 		err := q.InsertAgent(ctx, orgdb.InsertAgentParams{
 			OrgID: a.OrganizationID.UUID(), ID: a.ID.UUID(), Name: a.Name, Type: a.Type, Description: a.Description,
-			Capabilities: notNull(a.Capabilities), Scopes: notNull(a.Scopes), Audiences: notNull(a.Audiences),
+			Capabilities: a.Capabilities, Scopes: a.Scopes, Audiences: a.Audiences,
 			Status: string(a.Status), TokensNotBefore: orNullTime(a.TokensNotBefore), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Version: a.Version,
 		})
 		return event{audit.AgentCreate, a.ID.String(), a.Changes(agents.Agent{})}, err
@@ -27,13 +27,6 @@ func (s *Store) CreateAgent(ctx context.Context, actor audit.Actor, a agents.Age
 		return agents.Agent{}, notFound(organizationNoun)
 	}
 	return a, asProblem(err, agentNoun)
-}
-
-func notNull(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
 
 // organizationOf finds the organization of an agent, as the platform role.
@@ -108,7 +101,7 @@ func (s *Store) UpdateAgent(ctx context.Context, actor audit.Actor, id agentid.A
 		after.ID, after.OrganizationID, after.CreatedAt, after.Version = before.ID, before.OrganizationID, before.CreatedAt, before.Version+1
 		return event{action, id.String(), after.Changes(before)}, q.UpdateAgent(ctx, orgdb.UpdateAgentParams{
 			OrgID: after.OrganizationID.UUID(), ID: id.UUID(), Name: after.Name, Type: after.Type, Description: after.Description,
-			Capabilities: notNull(after.Capabilities), Scopes: notNull(after.Scopes), Audiences: notNull(after.Audiences),
+			Capabilities: after.Capabilities, Scopes: after.Scopes, Audiences: after.Audiences,
 			Status: string(after.Status), TokensNotBefore: orNullTime(after.TokensNotBefore), UpdatedAt: after.UpdatedAt, Version: after.Version,
 		})
 	})
