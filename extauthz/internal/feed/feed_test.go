@@ -113,6 +113,13 @@ func (s *source) maxAge(d time.Duration) {
 	s.doc.MaxAge = d
 }
 
+// etag is what the last read asked with.
+func (s *source) etag() string {
+	s.Lock()
+	defer s.Unlock()
+	return s.etags[len(s.etags)-1]
+}
+
 func (s *source) count() int {
 	s.Lock()
 	defer s.Unlock()

@@ -35,8 +35,8 @@ func TestKeyURLRefreshesAhead(t *testing.T) {
 		if n := b.source.count(); n != 2 || !hasKey(b.issuer(), secondIDs[0]) {
 			t.Errorf("read %d times by 90 %% of max-age; the new key must be in force", n)
 		}
-		if b.source.etags[1] != `"1"` {
-			t.Errorf("asked with ETag %q", b.source.etags[1])
+		if b.source.etag() != `"1"` {
+			t.Errorf("asked with ETag %q", b.source.etag())
 		}
 	})
 }
@@ -246,7 +246,7 @@ func TestKeyURLStartsFromDisk(t *testing.T) {
 			t.Fatalf("before any network: %+v", b.issuer())
 		}
 		run(t, f)
-		if b.source.etags[len(b.source.etags)-1] != `"1"` {
+		if b.source.etag() != `"1"` {
 			t.Error("the ETag was not kept")
 		}
 
