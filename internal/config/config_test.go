@@ -235,6 +235,7 @@ func TestValidateFindsTheLine(t *testing.T) {
 		r.Errorf("issuers[1].audiences", "at least one is required") // absent: the line of its parent
 		r.Errorf("issuers[0].jwks.file", "bad %s", "key")
 		r.Errorf("policy", "is required") // absent at the top: line 1
+		r.Errorf("policy", "and again")   // one field may have many problems
 		r.Errorf("port", "never shown: it could not be decoded")
 		r.Errorf("port.sub", "never shown either")
 	}}
@@ -242,6 +243,7 @@ func TestValidateFindsTheLine(t *testing.T) {
 	want := []string{
 		"d.yaml:1: port: want a whole number, got a string",
 		"d.yaml:1: policy: is required",
+		"d.yaml:1: policy: and again",
 		"d.yaml:5: issuers[0].jwks.file: bad key",
 		"d.yaml:6: issuers[1].audiences: at least one is required",
 	}

@@ -26,6 +26,7 @@ var (
 )
 
 func (d *decoder) errorf(n *yaml.Node, field, format string, args ...any) {
+	d.report.failed[field] = true
 	d.report.add(n.Line, field, format, args...)
 }
 

@@ -46,18 +46,21 @@ func (e Errors) Error() string {
 type Report struct {
 	file     string
 	parsed   bool
-	lines    map[string]int // field path → line of its key
+	lines    map[string]int  // field path → line of its key
+	failed   map[string]bool // fields that could not be decoded
 	problems []Problem
 }
 
-func newReport(file string) *Report { return &Report{file: file, lines: map[string]int{"": 1}} }
+func newReport(file string) *Report {
+	return &Report{file: file, lines: map[string]int{"": 1}, failed: map[string]bool{}}
+}
 
 // Errorf records a problem at a field path as written in the file, "issuers[1].audiences". Its line is the field's, or its nearest
 // parent's when the file leaves the field out. A field (or a parent of it) that already could not be decoded is not reported again.
 func (r *Report) Errorf(field, format string, args ...any) {
 	at := field
 	for {
-		if r.decodeFailed(at) {
+		if r.failed[at] {
 			return
 		}
 		if at == "" {
@@ -80,12 +83,6 @@ func (r *Report) Err() error {
 
 func (r *Report) add(line int, field, format string, args ...any) {
 	r.problems = append(r.problems, Problem{File: r.file, Line: line, Field: oneLine(field), Message: oneLine(fmt.Sprintf(format, args...))})
-}
-
-// decodeFailed reports whether the decoder already complained about exactly this field. Complaints about the document as a whole
-// (an unknown top-level key) have their own field, so "" only matches a document that is no mapping.
-func (r *Report) decodeFailed(field string) bool {
-	return slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Field == oneLine(field) })
 }
 
 func (r *Report) line(field string) int {
