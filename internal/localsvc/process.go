@@ -159,6 +159,20 @@ func (p *Process) Await(ctx context.Context, ready func(context.Context) error) 
 	}
 }
 
+// Finish waits for a child that ends by itself when its work is done, and kills it when ctx ends before. The error is nil only for exit status 0.
+func (p *Process) Finish(ctx context.Context) error {
+	select {
+	case <-p.exited:
+	case <-ctx.Done():
+		p.Kill()
+		return p.failure(fmt.Sprintf("did not finish (%v)", context.Cause(ctx)))
+	}
+	if p.err != nil {
+		return p.failure("failed: " + p.err.Error())
+	}
+	return nil
+}
+
 // Stop ends the child and returns when it is gone. It is safe to call twice. The error tells that the first signal was not enough.
 func (p *Process) Stop() error {
 	for i, signal := range p.cmd.Stop {
@@ -183,6 +197,9 @@ func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)
 	<-p.exited
 }
+
+// Abort ends the child without asking and without waiting.
+func (p *Process) Abort() { p.Signal(syscall.SIGKILL) }
 
 // Signal sends a signal, and notes that the child was meant to end. A child that has ended is left alone, so its pid is never someone else's.
 func (p *Process) Signal(signal syscall.Signal) {

@@ -216,8 +216,8 @@ func refusal(status int, text []byte) error {
 	return &Error{Status: status, Code: pick(doc.Code, doc.Error, "unnamed"), Detail: pick(doc.Detail, doc.Description, doc.Title)}
 }
 
-// IsCode reports whether err is a refusal of the issuer with the given code.
-func IsCode(err error, code string) bool {
+// IsConflict reports whether err is a refusal because the name is taken.
+func IsConflict(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Code == code
+	return errors.As(err, &e) && e.Status == http.StatusConflict
 }
