@@ -1,0 +1,145 @@
+package extauthz
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/jose"
+)
+
+// Config is the file of extauthz. Its keys, defaults and limits are described in docs/extauthz.md; what has a default may be left out.
+type Config struct {
+	// Listen names where Envoy connects: unix:///path, tcp://host:port, or a list of them. Nothing listens that is not named.
+	Listen config.OneOrMany `yaml:"listen"`
+	// SocketMode is the mode of unix sockets: who may connect may ask for decisions, nothing more.
+	SocketMode SocketMode `yaml:"socketMode"`
+	// StateDir keeps the last good answers of URLs across restarts. Needed as soon as there is a URL.
+	StateDir config.Path `yaml:"stateDir"`
+	Issuers  []Issuer    `yaml:"issuers"`
+	Policy   Policy      `yaml:"policy"`
+	// Identity says what a request without a token means.
+	Identity IdentityMode `yaml:"identity"`
+	// Public routes are asked of the policy without an identity.
+	Public  []PublicRoute `yaml:"public"`
+	Metrics *Metrics      `yaml:"metrics"`
+	Log     Log           `yaml:"log"`
+}
+
+// Issuer is one issuer whose tokens are accepted.
+type Issuer struct {
+	Issuer    string   `yaml:"issuer"` // compared byte by byte with iss
+	JWKS      JWKS     `yaml:"jwks"`
+	Audiences []string `yaml:"audiences"` // one of them must be in aud
+	// OrganizationID, when set, is the only organization this issuer may speak for.
+	OrganizationID   string           `yaml:"organizationId"`
+	MaxTokenLifetime config.Duration  `yaml:"maxTokenLifetime"` // of exp - iat
+	Types            []string         `yaml:"types"`            // accepted typ
+	Algorithms       []jose.Algorithm `yaml:"algorithms"`       // accepted alg
+	Revocations      *Revocations     `yaml:"revocations"`
+}
+
+// JWKS says where an issuer's keys are: in a file, or at a URL.
+type JWKS struct {
+	File     config.Path     `yaml:"file"`
+	URL      string          `yaml:"url"`
+	CA       config.Path     `yaml:"ca"`       // roots for the URL beside the system's
+	MaxStale config.Duration `yaml:"maxStale"` // keys are not used longer than this after the URL last confirmed them
+}
+
+// Revocations is an issuer's revocation list. Once configured, nothing of the issuer is accepted without a current list.
+type Revocations struct {
+	URL      string          `yaml:"url"`
+	CA       config.Path     `yaml:"ca"`
+	Interval config.Duration `yaml:"interval"` // how often the list is read
+	MaxStale config.Duration `yaml:"maxStale"` // the list is not used longer than this after the URL last confirmed it
+}
+
+// Policy says where the policy is and which rule of it decides.
+type Policy struct {
+	Dir     config.Path     `yaml:"dir"`
+	Bundle  string          `yaml:"bundle"`  // refused until control delivers bundles
+	Path    string          `yaml:"path"`    // of the decision, a boolean or an object
+	Timeout config.Duration `yaml:"timeout"` // of one evaluation
+}
+
+// PublicRoute is a set of requests that need no identity: a method, and a path or what lies below it.
+type PublicRoute struct {
+	Method     string `yaml:"method"`
+	PathPrefix string `yaml:"pathPrefix"`
+}
+
+// Metrics is the operator's listener with /metrics, /healthz and /readyz. It asks for no credential: keep it on loopback.
+type Metrics struct {
+	Listen string `yaml:"listen"`
+	Pprof  bool   `yaml:"pprof"`
+}
+
+// Log sets what is logged, to standard error.
+type Log struct {
+	Level slog.Level `yaml:"level"`
+}
+
+// IdentityMode says what a request without a token means.
+type IdentityMode string
+
+const (
+	IdentityRequired IdentityMode = "required" // refused
+	IdentityOptional IdentityMode = "optional" // the policy decides without an identity; a bad token is still refused
+	IdentityPolicy   IdentityMode = "policy"   // tokens are left to the policy, which sees them, as with opa-envoy-plugin
+)
+
+// Defaults and limits; docs/limits.md lists them for operators.
+const (
+	socketModeDefault       = 0o660
+	tokenLifetimeDefault    = time.Hour
+	keysStaleDefault        = 24 * time.Hour
+	revocationsEveryDefault = time.Second
+	revocationsEveryMin     = 100 * time.Millisecond
+	revocationsEveryMax     = time.Minute
+	revocationsStaleDefault = 15 * time.Minute // as long as the longest token of our own issuer: older lists miss only dead tokens
+	policyPathDefault       = "agentidp/authz/allow"
+	policyTimeoutDefault    = 25 * time.Millisecond
+	policyTimeoutMax        = 200 * time.Millisecond // Envoy gives up after 250 ms
+	issuersMax              = 1000
+	listenersMax            = 16
+	identifierBytesMax      = 512 // issuer, audience, organization
+	publicRoutesMax         = 100
+	clockSkew               = time.Minute // allowed between us and an issuer
+)
+
+// SetDefaults implements the defaults of the config file.
+func (c *Config) SetDefaults() {
+	c.SocketMode = socketModeDefault
+	c.Identity = IdentityRequired
+}
+
+// SetDefaults implements the defaults of the config file.
+func (i *Issuer) SetDefaults() {
+	i.MaxTokenLifetime = config.Duration{Duration: tokenLifetimeDefault}
+	i.Types = []string{"at+jwt"}
+	i.Algorithms = []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256}
+}
+
+// SetDefaults implements the defaults of the config file.
+func (j *JWKS) SetDefaults() { j.MaxStale = config.Duration{Duration: keysStaleDefault} }
+
+// SetDefaults implements the defaults of the config file.
+func (r *Revocations) SetDefaults() {
+	r.Interval = config.Duration{Duration: revocationsEveryDefault}
+	r.MaxStale = config.Duration{Duration: revocationsStaleDefault}
+}
+
+// SetDefaults implements the defaults of the config file.
+func (p *Policy) SetDefaults() {
+	p.Path = policyPathDefault
+	p.Timeout = config.Duration{Duration: policyTimeoutDefault}
+}
+
+// rules are the verification rules of an issuer's tokens.
+func (i *Issuer) rules() jose.Rules {
+	return jose.Rules{
+		Issuer: i.Issuer, Audiences: i.Audiences, Types: i.Types, Algorithms: i.Algorithms,
+		LifetimeMax: i.MaxTokenLifetime.Duration, Skew: clockSkew,
+	}
+}

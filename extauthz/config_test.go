@@ -1,0 +1,254 @@
+package extauthz
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/testkit"
+)
+
+// configDir is a folder with what a good config names: keys.json, ca.pem, policies/.
+func configDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	key, err := jose.GenerateSigningKey(jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(testkit.Certificates(t).AuthorityFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"keys.json":            string(jose.MarshalKeySet([]json.RawMessage{key.PublicJWK()})),
+		"empty.json":           `{"keys":[]}`,
+		"symmetric.json":       `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`,
+		"garbage.json":         `nothing`,
+		"ca.pem":               string(ca),
+		"policies/authz.rego":  "package agentidp.authz\n\ndefault allow := false\n",
+		"broken/authz.rego":    "package agentidp.authz\n\nallow := nowhere(1)\n\nallow if {\n\tnowhere(2)\n}\n",
+		"elsewhere/other.rego": "package other\n\nallow := true\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// minimal is the shortest config that works.
+const minimal = `listen: unix:///run/agentidp/extauthz.sock
+issuers:
+  - issuer: https://issuer.example/org/a
+    jwks: {file: keys.json}
+    audiences: ["svc://payments"]
+policy: {dir: ./policies}
+`
+
+func loadConfig(t *testing.T, dir, text string) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(dir, "extauthz.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := new(Config)
+	return cfg, config.Load(path, cfg)
+}
+
+func TestConfigDefaults(t *testing.T) {
+	t.Parallel()
+	dir := configDir(t)
+	got, err := loadConfig(t, dir, minimal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Listen:     config.OneOrMany{"unix:///run/agentidp/extauthz.sock"},
+		SocketMode: 0o660,
+		Issuers: []Issuer{{
+			Issuer: "https://issuer.example/org/a", Audiences: []string{"svc://payments"},
+			JWKS:             JWKS{File: config.Path(filepath.Join(dir, "keys.json")), MaxStale: config.Duration{Duration: 24 * time.Hour}},
+			MaxTokenLifetime: config.Duration{Duration: time.Hour}, Types: []string{"at+jwt"},
+			Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256},
+		}},
+		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), Path: "agentidp/authz/allow", Timeout: config.Duration{Duration: 25 * time.Millisecond}},
+		Identity: IdentityRequired,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfigWithEverything(t *testing.T) {
+	t.Parallel()
+	dir := configDir(t)
+	got, err := loadConfig(t, dir, `
+listen: [unix:///run/a.sock, tcp://127.0.0.1:9191]
+socketMode: "0600"
+stateDir: state
+issuers:
+  - issuer: https://issuer.example/org/a
+    jwks: {url: https://issuer.example/keys, ca: ca.pem, maxStale: 1h}
+    audiences: [a, b]
+    organizationId: org_a
+    maxTokenLifetime: 15m
+    types: [at+jwt, jwt]
+    algorithms: [PS256]
+    revocations: {url: "https://issuer.example/revoked", ca: ca.pem, interval: 2s, maxStale: 1m}
+  - issuer: dev
+    jwks: {url: "http://127.0.0.1:8080/keys"}
+    audiences: [a]
+    revocations: {url: "http://localhost:8080/revoked"}
+policy: {dir: policies, path: agentidp/authz/allow, timeout: 10ms}
+identity: optional
+public: [{method: GET, pathPrefix: /healthz}]
+metrics: {listen: "127.0.0.1:9103", pprof: true}
+log: {level: debug}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := got.Issuers[1].Revocations; r.Interval.Duration != time.Second || r.MaxStale.Duration != 15*time.Minute {
+		t.Errorf("defaults of revocations: %+v", r)
+	}
+	want := jose.Rules{
+		Issuer: "https://issuer.example/org/a", Audiences: []string{"a", "b"}, Types: []string{"at+jwt", "jwt"},
+		Algorithms: []jose.Algorithm{jose.PS256}, LifetimeMax: 15 * time.Minute, Skew: time.Minute,
+	}
+	if diff := cmp.Diff(want, got.Issuers[0].rules()); diff != "" {
+		t.Error(diff)
+	}
+	if got.SocketMode != 0o600 || got.Log.Level != slog.LevelDebug || !got.Metrics.Pprof || got.StateDir != config.Path(filepath.Join(dir, "state")) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestConfigMistakes(t *testing.T) {
+	t.Parallel()
+	issuer := func(lines string) string {
+		return strings.Replace(minimal, "    jwks: {file: keys.json}\n    audiences: [\"svc://payments\"]\n", lines, 1)
+	}
+	for name, tc := range map[string]struct {
+		text string
+		want []string
+	}{
+		"nothing": {"{}\n", []string{
+			"1: listen: is required: unix:///path, tcp://host:port, or a list of them",
+			"1: issuers: at least one is required, except with identity: policy",
+			"1: policy.dir: is required",
+		}},
+		"unknown key":      {minimal + "identiti: required\n", []string{`7: identiti: unknown key; did you mean "identity"?`}},
+		"wrong type":       {minimal + "metrics: {listen: 9103}\n", []string{"7: metrics.listen: want a string, got the number 9103 (put it in quotes)"}},
+		"identity":         {minimal + "identity: maybe\n", []string{"7: identity: want required, optional or policy"}},
+		"socket mode":      {minimal + "socketMode: \"9\"\n", []string{`7: socketMode: want permission bits in quotes, such as "0660"`}},
+		"socket mode bits": {minimal + "socketMode: \"4660\"\n", []string{`7: socketMode: want permission bits in quotes, such as "0660"`}},
+		"listen": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", `["unix://rel.sock", "http://x:1", "tcp://:80", "tcp://a:99999", "unix:///a", "unix:///a", "unix:///a/../b", "unix:///`+strings.Repeat("x", 107)+`"]`, 1), []string{
+			"1: listen[0]: want unix:// and an absolute path, as in unix:///run/agentidp/extauthz.sock",
+			"1: listen[1]: want unix:///path or tcp://host:port",
+			"1: listen[2]: want host:port, as in 127.0.0.1:9191",
+			"1: listen[3]: want a port between 0 and 65535",
+			"1: listen[5]: the same address twice",
+			"1: listen[6]: want unix:// and an absolute path, as in unix:///run/agentidp/extauthz.sock",
+			"1: listen[7]: the path has 108 bytes, a unix socket can have 107",
+		}},
+		"no audience": {issuer("    jwks: {file: keys.json}\n"), []string{"3: issuers[0].audiences: at least one is required"}},
+		"empty audience": {issuer("    jwks: {file: keys.json}\n    audiences: [\"\", a, a, \"a b\"]\n"), []string{
+			"5: issuers[0].audiences[0]: is required", "5: issuers[0].audiences[2]: is listed twice", "5: issuers[0].audiences[3]: want visible ASCII without spaces",
+		}},
+		"no keys":         {issuer("    audiences: [a]\n"), []string{"3: issuers[0].jwks: want exactly one of file and url"}},
+		"two sources":     {issuer("    jwks: {file: keys.json, url: \"https://a/\"}\n    audiences: [a]\n"), []string{"1: stateDir: ", "4: issuers[0].jwks: want exactly one of file and url"}},
+		"keys missing":    {issuer("    jwks: {file: none.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: open DIR/none.json: no such file or directory"}},
+		"keys empty":      {issuer("    jwks: {file: empty.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: DIR/empty.json holds no key"}},
+		"keys unusable":   {issuer("    jwks: {file: symmetric.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: DIR/symmetric.json holds no usable key; the first was left out because: "}},
+		"keys garbage":    {issuer("    jwks: {file: garbage.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: DIR/garbage.json: "}},
+		"ca for a file":   {issuer("    jwks: {file: keys.json, ca: ca.pem}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.ca: is for a url; a file needs none"}},
+		"url without TLS": {"stateDir: s\n" + issuer("    jwks: {url: \"http://issuer.example/\"}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.url: fetch: http:// is accepted for loopback hosts only"}},
+		"url ca missing":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: none.pem}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: ca: open DIR/none.pem: no such file or directory"}},
+		"url ca garbage":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: garbage.json}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: ca: DIR/garbage.json holds no PEM certificate"}},
+		"url no stateDir": {issuer("    jwks: {url: \"https://a/\"}\n    audiences: [a]\n"), []string{"1: stateDir: is required when keys or revocations come from a URL: their last good state is kept there across restarts"}},
+		"stale zero":      {issuer("    jwks: {file: keys.json, maxStale: 0s}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.maxStale: must be more than 0"}},
+		"revocations": {"stateDir: s\n" + issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    revocations: {interval: 10ms, maxStale: 10ms}\n"), []string{
+			"7: issuers[0].revocations.url: is required", "7: issuers[0].revocations.interval: want between 100ms and 1m0s", "7: issuers[0].revocations.maxStale: must be more than interval",
+		}},
+		"same issuer twice": {strings.Replace(minimal, "policy:", "  - {issuer: \"https://issuer.example/org/a\", jwks: {file: keys.json}, audiences: [b]}\npolicy:", 1), []string{
+			"6: issuers[1].issuer: the same issuer as issuers[0]: keys of two sets are never mixed",
+		}},
+		"no issuer name": {strings.Replace(minimal, "issuer: https://issuer.example/org/a", "organizationId: \"a b\"", 1), []string{
+			"3: issuers[0].issuer: is required", "3: issuers[0].organizationId: want visible ASCII without spaces",
+		}},
+		"issuer too long": {strings.Replace(minimal, "org/a", strings.Repeat("a", 600), 1), []string{"3: issuers[0].issuer: has 623 bytes, at most 512 are accepted"}},
+		"lifetime":        {issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    maxTokenLifetime: 0s\n"), []string{"6: issuers[0].maxTokenLifetime: must be more than 0"}},
+		"types": {issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    types: [AT+JWT, application/at+jwt]\n"), []string{
+			`6: issuers[0].types[0]: want a token type in lower case and without "application/", such as at+jwt`,
+			`6: issuers[0].types[1]: want a token type in lower case and without "application/", such as at+jwt`,
+		}},
+		"no types": {issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    types: []\n"), []string{"6: issuers[0].types: at least one is required"}},
+		"algorithms": {issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    algorithms: [HS256, none]\n"), []string{
+			"6: issuers[0].algorithms[0]: want one of [ES256 EdDSA RS256 PS256]", "6: issuers[0].algorithms[1]: want one of [ES256 EdDSA RS256 PS256]",
+		}},
+		"policy missing":   {strings.Replace(minimal, "./policies", "./none", 1), []string{"6: policy.dir: DIR/none is not a directory"}},
+		"policy broken":    {strings.Replace(minimal, "./policies", "./broken", 1), []string{"6: policy.dir: DIR/broken/authz.rego:3: ", "6: policy.dir: DIR/broken/authz.rego:6: "}},
+		"policy elsewhere": {strings.Replace(minimal, "./policies", "./elsewhere", 1), []string{`6: policy.dir: no rule at decision path "agentidp/authz/allow"`}},
+		"policy bundle":    {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\"", 1), []string{"6: policy.bundle: bundles are delivered by control and cannot be fetched by extauthz alone: use dir"}},
+		"policy timeout":   {strings.Replace(minimal, "./policies", "./policies, timeout: 1s", 1), []string{"6: policy.timeout: want more than 0 and at most 200ms: Envoy waits 250 ms for everything"}},
+		"public": {minimal + "public: [{method: get, pathPrefix: /a}, {method: GET, pathPrefix: a}, {method: GET, pathPrefix: /a/../b}, {method: GET, pathPrefix: \"/a%2Fb\"}, {pathPrefix: //}]\n", []string{
+			"7: public[0].method: want a method in upper case, such as GET",
+			"7: public[1].pathPrefix: want a path such as /healthz, without query, escapes, // or dot segments",
+			"7: public[2].pathPrefix: want a path such as /healthz, without query, escapes, // or dot segments",
+			"7: public[3].pathPrefix: want a path such as /healthz, without query, escapes, // or dot segments",
+			"7: public[4].method: want a method in upper case, such as GET",
+			"7: public[4].pathPrefix: want a path such as /healthz, without query, escapes, // or dot segments",
+		}},
+		"metrics": {minimal + "metrics: {listen: \":9103\"}\n", []string{"7: metrics.listen: want host:port, as in 127.0.0.1:9191"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := configDir(t)
+			_, err := loadConfig(t, dir, tc.text)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			got := strings.Split(strings.ReplaceAll(strings.ReplaceAll(err.Error(), dir+"/extauthz.yaml:", ""), dir, "DIR"), "\n")
+			for i := range min(len(got), len(tc.want)) {
+				if strings.HasPrefix(got[i], tc.want[i]) {
+					got[i] = tc.want[i] // what other packages add is theirs to word
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestConfigIdentityPolicyNeedsNoIssuer(t *testing.T) {
+	t.Parallel()
+	if _, err := loadConfig(t, configDir(t), "listen: tcp://127.0.0.1:0\nidentity: policy\npolicy: {dir: policies}\n"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConfigIsBounded(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Issuers: make([]Issuer, issuersMax+1), Public: make([]PublicRoute, publicRoutesMax+1), Listen: make(config.OneOrMany, listenersMax+1)}
+	var r config.Report
+	cfg.Validate(&r)
+	for _, want := range []string{"issuers: has 1001 entries", "public: has 101 entries", "listen: has 17 addresses"} {
+		if !strings.Contains(r.Err().Error(), want) {
+			t.Errorf("%q is not reported", want)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package extauthz
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/agentidp/agentidp/internal/testkit"
+)
+
+func TestListenReplacesOnlyAStaleSocket(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(testkit.SocketDir(t), "a.sock")
+	a := address{"unix", path}
+	first, err := a.listen(0o660)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if _, err := a.listen(0o660); err == nil || !strings.Contains(err.Error(), "another process listens there") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	first.(*net.UnixListener).SetUnlinkOnClose(false) // as after kill -9
+	first.Close()
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("the test needs a stale socket: %v", err)
+	}
+	second, err := a.listen(0o600)
+	if err != nil {
+		t.Fatalf("a stale socket: %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || info.Mode().Type() != fs.ModeSocket {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	second.Close()
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the socket is left behind")
+	}
+}
+
+func TestListenNeverRemovesAFile(t *testing.T) {
+	t.Parallel()
+	dir := testkit.SocketDir(t)
+	path := filepath.Join(dir, "precious")
+	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (address{"unix", path}).listen(0o660); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("listen = %v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "data" {
+		t.Errorf("the file: %q, %v", data, err)
+	}
+	if _, err := (address{"unix", filepath.Join(dir, "none", "a.sock")}).listen(0o660); err == nil {
+		t.Error("listened in a folder that does not exist")
+	}
+	if _, err := (address{"unix", filepath.Join(path, "a.sock")}).listen(0o660); err == nil {
+		t.Error("listened below a file")
+	}
+}
+
+func TestListenTCP(t *testing.T) {
+	t.Parallel()
+	l, err := address{"tcp", "127.0.0.1:0"}.listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+}

@@ -1,0 +1,92 @@
+package extauthz
+
+import (
+	"fmt"
+
+	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/fetch"
+	"github.com/agentidp/agentidp/internal/trust"
+)
+
+// newFetcher makes a client for URLs an operator wrote: private addresses are theirs to name. http:// is for loopback alone.
+func newFetcher(ca config.Path, bodyBytesMax int64) (*fetch.Client, error) {
+	return fetch.New(fetch.Config{
+		CAFile: string(ca), BodyBytesMax: bodyBytesMax,
+		ContentTypes: []string{"application/json", "application/jwk-set+json"},
+		AllowPrivate: true, AllowPlaintext: true,
+	})
+}
+
+// newStore starts with every configured issuer known and nothing of them loaded: until then all their tokens are refused.
+func newStore(cfg *Config) *state.Store {
+	issuers := make(map[string]*state.Issuer, len(cfg.Issuers))
+	for i := range cfg.Issuers {
+		c := &cfg.Issuers[i]
+		issuers[c.Issuer] = &state.Issuer{Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil}
+	}
+	return state.NewStore(&state.Snapshot{Issuers: issuers})
+}
+
+// sources are the feeds of a configuration, and what they share.
+type sources struct {
+	feeds   []feed.Feed
+	hints   *feed.Hints
+	clients []*fetch.Client
+}
+
+// newSources makes one feed for each source the configuration names. Control will replace them all by one.
+func newSources(cfg *Config, env *feed.Env) (*sources, error) {
+	s := &sources{hints: feed.NewHints()}
+	var disk *feed.LastGood
+	if cfg.StateDir != "" {
+		var err error
+		if disk, err = feed.OpenLastGood(string(cfg.StateDir)); err != nil {
+			return nil, fmt.Errorf("stateDir: %w", err)
+		}
+	}
+	for i := range cfg.Issuers {
+		if err := s.addIssuer(&cfg.Issuers[i], env, disk); err != nil {
+			return nil, fmt.Errorf("issuers[%d]: %w", i, err)
+		}
+	}
+	s.feeds = append(s.feeds, feed.NewPolicyDir(env, string(cfg.Policy.Dir), cfg.policyConfig()))
+	return s, nil
+}
+
+func (s *sources) addIssuer(c *Issuer, env *feed.Env, disk *feed.LastGood) error {
+	if c.JWKS.URL == "" {
+		s.feeds = append(s.feeds, feed.NewKeyFile(env, c.Issuer, string(c.JWKS.File)))
+	} else {
+		client, err := s.client(c.JWKS.CA, 0)
+		if err != nil {
+			return err
+		}
+		keys := feed.NewKeyURL(env, c.Issuer, c.JWKS.URL, client, disk, c.JWKS.MaxStale.Duration)
+		s.hints.Add(c.Issuer, keys)
+		s.feeds = append(s.feeds, keys)
+	}
+	if r := c.Revocations; r != nil {
+		client, err := s.client(r.CA, trust.ListBytesMax)
+		if err != nil {
+			return err
+		}
+		s.feeds = append(s.feeds, feed.NewRevocationURL(env, c.Issuer, r.URL, client, disk, r.Interval.Duration, r.MaxStale.Duration))
+	}
+	return nil
+}
+
+func (s *sources) client(ca config.Path, bodyBytesMax int64) (*fetch.Client, error) {
+	c, err := newFetcher(ca, bodyBytesMax)
+	if err == nil {
+		s.clients = append(s.clients, c)
+	}
+	return c, err
+}
+
+func (s *sources) close() {
+	for _, c := range s.clients {
+		c.Close()
+	}
+}

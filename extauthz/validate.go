@@ -1,0 +1,282 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/policy"
+)
+
+// Validate reports everything that is wrong, files included: keys are read and the policy is compiled, because a config that names a
+// broken policy is broken. It opens no socket and asks no URL.
+func (c *Config) Validate(r *config.Report) {
+	c.validateListen(r)
+	c.validateIssuers(r)
+	c.validatePolicy(r)
+	c.validatePublic(r)
+	switch c.Identity {
+	case IdentityRequired, IdentityOptional, IdentityPolicy:
+	default:
+		r.Errorf("identity", "want required, optional or policy")
+	}
+	if c.Metrics != nil {
+		if err := checkHostPort(c.Metrics.Listen); err != nil {
+			r.Errorf("metrics.listen", "%v", err)
+		}
+	}
+}
+
+func (c *Config) validateListen(r *config.Report) {
+	if len(c.Listen) == 0 {
+		r.Errorf("listen", "is required: unix:///path, tcp://host:port, or a list of them")
+	}
+	if len(c.Listen) > listenersMax {
+		r.Errorf("listen", "has %d addresses, at most %d are accepted", len(c.Listen), listenersMax)
+	}
+	for i, s := range c.Listen {
+		field := fmt.Sprintf("listen[%d]", i)
+		if _, err := parseAddress(s); err != nil {
+			r.Errorf(field, "%v", err)
+		}
+		if slices.Contains(c.Listen[:i], s) {
+			r.Errorf(field, "the same address twice")
+		}
+	}
+}
+
+func (c *Config) validateIssuers(r *config.Report) {
+	if len(c.Issuers) == 0 && c.Identity != IdentityPolicy {
+		r.Errorf("issuers", "at least one is required, except with identity: policy")
+	}
+	if len(c.Issuers) > issuersMax {
+		r.Errorf("issuers", "has %d entries, at most %d are accepted", len(c.Issuers), issuersMax)
+		return
+	}
+	first := map[string]int{}
+	urls := false
+	for i := range c.Issuers {
+		issuer := &c.Issuers[i]
+		field := fmt.Sprintf("issuers[%d]", i)
+		issuer.validate(r, field)
+		if j, twice := first[issuer.Issuer]; twice && issuer.Issuer != "" {
+			r.Errorf(field+".issuer", "the same issuer as issuers[%d]: keys of two sets are never mixed", j)
+		} else {
+			first[issuer.Issuer] = i
+		}
+		urls = urls || issuer.JWKS.URL != "" || issuer.Revocations != nil
+	}
+	if urls && c.StateDir == "" {
+		r.Errorf("stateDir", "is required when keys or revocations come from a URL: their last good state is kept there across restarts")
+	}
+}
+
+func (i *Issuer) validate(r *config.Report, field string) {
+	if err := checkIdentifier(i.Issuer); err != nil {
+		r.Errorf(field+".issuer", "%v", err)
+	}
+	if i.OrganizationID != "" {
+		if err := checkIdentifier(i.OrganizationID); err != nil {
+			r.Errorf(field+".organizationId", "%v", err)
+		}
+	}
+	validateList(r, field+".audiences", i.Audiences, checkIdentifier)
+	validateList(r, field+".types", i.Types, checkType)
+	validateList(r, field+".algorithms", i.Algorithms, checkAlgorithm)
+	if i.MaxTokenLifetime.Duration <= 0 {
+		r.Errorf(field+".maxTokenLifetime", "must be more than 0")
+	}
+	i.JWKS.validate(r, field+".jwks")
+	if i.Revocations != nil {
+		i.Revocations.validate(r, field+".revocations")
+	}
+}
+
+func (j *JWKS) validate(r *config.Report, field string) {
+	switch {
+	case (j.File == "") == (j.URL == ""):
+		r.Errorf(field, "want exactly one of file and url")
+	case j.URL != "":
+		validateURL(r, field, j.URL, j.CA)
+	case j.CA != "":
+		r.Errorf(field+".ca", "is for a url; a file needs none")
+	default:
+		validateKeyFile(r, field+".file", string(j.File))
+	}
+	if j.MaxStale.Duration <= 0 {
+		r.Errorf(field+".maxStale", "must be more than 0")
+	}
+}
+
+func validateKeyFile(r *config.Report, field, path string) {
+	doc, err := feed.ReadKeyFile(path)
+	if err != nil {
+		r.Errorf(field, "%v", err)
+		return
+	}
+	keys, problems, err := jose.ParseKeySet(doc)
+	switch {
+	case err != nil:
+		r.Errorf(field, "%s: %v", path, err)
+	case keys.Len() == 0 && len(problems) > 0:
+		r.Errorf(field, "%s holds no usable key; the first was left out because: %s", path, problems[0].Reason)
+	case keys.Len() == 0:
+		r.Errorf(field, "%s holds no key", path)
+	}
+}
+
+func (v *Revocations) validate(r *config.Report, field string) {
+	if v.URL == "" {
+		r.Errorf(field+".url", "is required")
+	} else {
+		validateURL(r, field, v.URL, v.CA)
+	}
+	if v.Interval.Duration < revocationsEveryMin || v.Interval.Duration > revocationsEveryMax {
+		r.Errorf(field+".interval", "want between %s and %s", revocationsEveryMin, revocationsEveryMax)
+	}
+	if v.MaxStale.Duration <= v.Interval.Duration {
+		r.Errorf(field+".maxStale", "must be more than interval")
+	}
+}
+
+// validateURL makes the client that will fetch the URL, which checks the CA file, and lets it judge the URL.
+func validateURL(r *config.Report, field, url string, ca config.Path) {
+	client, err := newFetcher(ca, 0)
+	if err != nil {
+		r.Errorf(field+".ca", "%v", err)
+		return
+	}
+	if err := client.CheckURL(url); err != nil {
+		r.Errorf(field+".url", "%v", err)
+	}
+}
+
+func (c *Config) validatePolicy(r *config.Report) {
+	p := &c.Policy
+	if p.Timeout.Duration <= 0 || p.Timeout.Duration > policyTimeoutMax {
+		r.Errorf("policy.timeout", "want more than 0 and at most %s: Envoy waits 250 ms for everything", policyTimeoutMax)
+	}
+	switch {
+	case p.Bundle != "":
+		r.Errorf("policy.bundle", "bundles are delivered by control and cannot be fetched by extauthz alone: use dir")
+	case p.Dir == "":
+		r.Errorf("policy.dir", "is required")
+	default:
+		c.compilePolicy(r)
+	}
+}
+
+// compilePolicy compiles once to find what is wrong; each finding names file and line of the policy.
+func (c *Config) compilePolicy(r *config.Report) {
+	dir := string(c.Policy.Dir)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		r.Errorf("policy.dir", "%s is not a directory", dir)
+		return
+	}
+	sources, err := policy.ReadDir(dir)
+	if err != nil {
+		r.Errorf("policy.dir", "%v", err)
+		return
+	}
+	compiled, err := policy.Compile(context.Background(), sources, c.policyConfig())
+	var compileError *policy.CompileError
+	switch {
+	case errors.As(err, &compileError):
+		for _, p := range compileError.Problems {
+			if p.File != "" {
+				p.File = filepath.Join(dir, p.File)
+			}
+			r.Errorf("policy.dir", "%s", p.String())
+		}
+	case err != nil:
+		r.Errorf("policy.dir", "%v", err)
+	default:
+		compiled.Close()
+	}
+}
+
+func (c *Config) policyConfig() policy.Config {
+	return policy.Config{Path: c.Policy.Path, TokenBuiltins: c.Identity == IdentityPolicy, EvalTimeout: c.Policy.Timeout.Duration}
+}
+
+func (c *Config) validatePublic(r *config.Report) {
+	if len(c.Public) > publicRoutesMax {
+		r.Errorf("public", "has %d entries, at most %d are accepted", len(c.Public), publicRoutesMax)
+	}
+	for i, p := range c.Public {
+		field := fmt.Sprintf("public[%d]", i)
+		if p.Method == "" || strings.Trim(p.Method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != "" {
+			r.Errorf(field+".method", "want a method in upper case, such as GET")
+		}
+		if !isPlainPath(p.PathPrefix) {
+			r.Errorf(field+".pathPrefix", "want a path such as /healthz, without query, escapes, // or dot segments")
+		}
+	}
+}
+
+// isPlainPath accepts paths that have one spelling: anything else would match what it does not say.
+func isPlainPath(p string) bool {
+	if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "%?#;\\") || strings.Contains(p, "//") {
+		return false
+	}
+	for segment := range strings.SplitSeq(p, "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return isVisible(p)
+}
+
+// validateList wants at least one element, all good, none twice.
+func validateList[T ~string](r *config.Report, field string, list []T, check func(string) error) {
+	if len(list) == 0 {
+		r.Errorf(field, "at least one is required")
+	}
+	for i, s := range list {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if err := check(string(s)); err != nil {
+			r.Errorf(at, "%v", err)
+		} else if slices.Contains(list[:i], s) {
+			r.Errorf(at, "is listed twice")
+		}
+	}
+}
+
+func checkIdentifier(s string) error {
+	switch {
+	case s == "":
+		return errors.New("is required")
+	case len(s) > identifierBytesMax:
+		return fmt.Errorf("has %d bytes, at most %d are accepted", len(s), identifierBytesMax)
+	case !isVisible(s):
+		return errors.New("want visible ASCII without spaces")
+	}
+	return nil
+}
+
+// checkType: see jose.Rules.Types for the form.
+func checkType(s string) error {
+	if s == "" || !isVisible(s) || strings.ToLower(s) != s || strings.HasPrefix(s, "application/") {
+		return errors.New(`want a token type in lower case and without "application/", such as at+jwt`)
+	}
+	return nil
+}
+
+func checkAlgorithm(s string) error {
+	known := []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256, jose.PS256}
+	if !slices.Contains(known, jose.Algorithm(s)) {
+		return fmt.Errorf("want one of %s", known)
+	}
+	return nil
+}
+
+func isVisible(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
