@@ -110,7 +110,7 @@ type AuditRecord struct {
 	Id EventId `json:"id"`
 
 	// OrganizationId Opaque and sortable by age.
-	OrganizationId OrganizationId `json:"organizationId"`
+	OrganizationId *OrganizationId `json:"organizationId,omitempty"`
 
 	// Target Id of what it happened to.
 	Target string `json:"target"`
@@ -376,7 +376,7 @@ type ServerInterface interface {
 	// SuspendAgent Suspend an agent
 	// POST /agents/{agentId}/suspend
 	SuspendAgent(w http.ResponseWriter, r *http.Request)
-	// ListAuditRecords Read the audit log of an organization
+	// ListAuditRecords Read the audit log of an organization, or of the instance
 	// GET /audit
 	ListAuditRecords(w http.ResponseWriter, r *http.Request)
 	// IssueToken Get an access token

@@ -1,0 +1,163 @@
+package issuer
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/issuer/internal/adminapi"
+	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// Config is issuer.yaml. Relative paths count from the file's folder; secrets are references, {file: path} or {env: NAME}.
+type Config struct {
+	// Issuer is the iss of every token and the base of every URL we publish: https, a host, maybe a port, and nothing else.
+	Issuer string `yaml:"issuer"`
+
+	// Listen is host:port. There is TLS on it, and only TLS: tokens and secrets cross it.
+	Listen string `yaml:"listen"`
+
+	TLS      TLS      `yaml:"tls"`
+	Database Database `yaml:"database"`
+
+	// BootstrapToken lets its holder use the admin API. At least 32 bytes, best of a random generator.
+	BootstrapToken config.Secret `yaml:"bootstrapToken"`
+
+	// CredentialHashKey is the key of the hashes under which client secrets are stored, at least 32 bytes. All instances share it; with another key, no client secret works.
+	CredentialHashKey config.Secret `yaml:"credentialHashKey"`
+
+	// KEK is the key-encryption key, a document made by `agentidp`'s seal package. Without it the signing keys in the database cannot be opened.
+	KEK config.Secret `yaml:"kek"`
+
+	Tokens    Tokens    `yaml:"tokens"`
+	Discovery Discovery `yaml:"discovery"`
+	Debug     Debug     `yaml:"debug"`
+	Log       Log       `yaml:"log"`
+
+	// RequestsMax is how many requests are handled at once; more are answered 503 at once. Default 512.
+	RequestsMax int `yaml:"requestsMax"`
+}
+
+// TLS names the server certificate. The files are looked at every few seconds, a new certificate is used without a restart.
+type TLS struct {
+	Cert config.Path `yaml:"cert"`
+	Key  config.Path `yaml:"key"`
+}
+
+// Database holds the DSNs of the roles (ADR 0005); they reach the same database.
+type Database struct {
+	App      config.Secret `yaml:"app"`      // role agentidp_app
+	Platform config.Secret `yaml:"platform"` // role agentidp_platform
+	Owner    config.Secret `yaml:"owner"`    // needed by -migrate alone; leave it out where the issuer serves
+
+	// ConnectionsMax is per role and instance. Default 10.
+	ConnectionsMax int `yaml:"connectionsMax"`
+}
+
+// Tokens are the access tokens.
+type Tokens struct {
+	Lifetime config.Duration `yaml:"lifetime"` // default 5m, at most 15m
+}
+
+// Discovery is about the public documents.
+type Discovery struct {
+	MaxAge config.Duration `yaml:"maxAge"` // of metadata and keys, default 5m; a new key must be published that long before it signs
+}
+
+// Debug is the operator's listener. It has no authentication: keep it on loopback or on the pod's network.
+type Debug struct {
+	Listen string `yaml:"listen"` // host:port; empty for none
+	Pprof  bool   `yaml:"pprof"`
+}
+
+// Log is the log.
+type Log struct {
+	Level slog.Level `yaml:"level"` // DEBUG, INFO, WARN, ERROR; default INFO
+}
+
+// Bounds of what an operator may set.
+const (
+	requestsMaxMax    = 100_000
+	connectionsMaxMax = 1000
+	maxAgeMax         = 24 * time.Hour
+	hashKeyBytesMin   = 32
+)
+
+// SetDefaults implements the contract of package config.
+func (c *Config) SetDefaults() {
+	c.Tokens.Lifetime.Duration = tokens.LifetimeDefault
+	c.Discovery.MaxAge.Duration = 5 * time.Minute
+	c.Database.ConnectionsMax = 10
+	c.RequestsMax = 512
+}
+
+// Validate reports everything that is wrong, without opening anything.
+func (c *Config) Validate(r *config.Report) {
+	if _, err := parseIssuer(c.Issuer); err != nil {
+		r.Errorf("issuer", "%v", err)
+	}
+	checkAddress(r, "listen", c.Listen)
+	if c.Debug.Listen != "" {
+		checkAddress(r, "debug.listen", c.Debug.Listen)
+	}
+	for _, required := range []struct {
+		field string
+		given bool
+	}{
+		{"tls.cert", c.TLS.Cert != ""},
+		{"tls.key", c.TLS.Key != ""},
+		{"database.app", c.Database.App.IsSet()},
+		{"database.platform", c.Database.Platform.IsSet()},
+		{"kek", c.KEK.IsSet()},
+	} {
+		if !required.given {
+			r.Errorf(required.field, "is required")
+		}
+	}
+	if len(c.BootstrapToken.Reveal()) < adminapi.BootstrapTokenBytesMin {
+		r.Errorf("bootstrapToken", "is required and must have at least %d bytes", adminapi.BootstrapTokenBytesMin)
+	}
+	if len(c.CredentialHashKey.Reveal()) < hashKeyBytesMin {
+		r.Errorf("credentialHashKey", "is required and must have at least %d bytes", hashKeyBytesMin)
+	}
+	if l := c.Tokens.Lifetime.Duration; l < tokens.LifetimeMin || l > tokens.LifetimeMax {
+		r.Errorf("tokens.lifetime", "must be %s to %s", tokens.LifetimeMin, tokens.LifetimeMax)
+	}
+	if a := c.Discovery.MaxAge.Duration; a > maxAgeMax {
+		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)
+	}
+	checkRange(r, "requestsMax", c.RequestsMax, requestsMaxMax)
+	checkRange(r, "database.connectionsMax", c.Database.ConnectionsMax, connectionsMaxMax)
+}
+
+func checkRange(r *config.Report, field string, n, highest int) {
+	if n < 1 || n > highest {
+		r.Errorf(field, "must be 1 to %d", highest)
+	}
+}
+
+func checkAddress(r *config.Report, field, address string) {
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		r.Errorf(field, "want host:port, such as 127.0.0.1:8443")
+	}
+}
+
+var errIssuer = errors.New("want https://host or https://host:port in lower case, with nothing behind it, such as https://localhost:8443")
+
+// parseIssuer wants the one spelling that can be compared as a string everywhere (RFC 8414 s2: https, no query, no fragment). A path would need another
+// well-known location for each of the two discovery standards; it comes with issuers per organization.
+func parseIssuer(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.String() != "https://"+u.Host || u.Host != strings.ToLower(u.Host) || u.Port() == "443" {
+		return nil, errIssuer
+	}
+	if _, err := did.NewNamespace(u); err != nil {
+		return nil, err
+	}
+	return u, nil
+}

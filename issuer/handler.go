@@ -1,0 +1,76 @@
+package issuer
+
+import (
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/api"
+	"github.com/agentidp/agentidp/issuer/internal/adminapi"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/discovery"
+	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/orgs"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/revocation"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// operations serves the whole contract: one embedded part for each concern. An operation added to openapi.yaml does not compile until a part has it.
+type operations struct {
+	*adminapi.API
+	*grants.Endpoint
+	*discovery.Documents
+	*revocation.List
+}
+
+var _ adminapi.ServerInterface = operations{}
+
+// newHandler connects the parts.
+func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.Ring) (*web.Handler, error) {
+	issuer, err := parseIssuer(cfg.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	dids, err := did.NewNamespace(issuer)
+	if err != nil {
+		return nil, err
+	}
+	hashKey := []byte(cfg.CredentialHashKey.Reveal())
+	agentService, err := agents.NewService(store, hashKey, env.Now)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := web.NewPages(hashKey)
+	if err != nil {
+		return nil, err
+	}
+	minter, err := tokens.NewMinter(cfg.Issuer, cfg.Tokens.Lifetime.Duration, dids, ring, env.Now)
+	if err != nil {
+		return nil, err
+	}
+	endpoint, err := grants.New(clientauth.New(agentService), minter, agentService, env.Registry, grants.ClientCredentials())
+	if err != nil {
+		return nil, err
+	}
+	documents, err := discovery.New(discovery.Config{
+		Issuer: cfg.Issuer, GrantTypes: endpoint.Types(), ClientAuthentication: clientauth.Methods(),
+		IDTokenAlgorithms: []string{string(jose.RS256)}, KeySet: ring, MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
+	})
+	if err != nil {
+		return nil, err
+	}
+	guard, err := adminapi.NewGuard(cfg.BootstrapToken.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	return web.NewHandler(web.Config{
+		Routes: adminapi.Routes(operations{
+			&adminapi.API{Organizations: orgs.NewService(store, env.Now), Agents: agentService, Audit: store, Pages: pages, DIDs: dids},
+			endpoint, documents, revocation.New(store, cfg.Issuer, env.Now),
+		}),
+		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
+		Metrics: env.Registry, MetricsPrefix: metricsName, Log: env.Log, Now: env.Now,
+	})
+}

@@ -1,0 +1,119 @@
+// Package issuer registers agents in organizations and issues their tokens. It shows a Config, New and Run; the parts are under internal/, and this
+// file is where they meet.
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentidp/agentidp/internal/lifecycle"
+	"github.com/agentidp/agentidp/internal/obs"
+	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
+)
+
+const (
+	drain       = 15 * time.Second // above web.Server's own, so that requests in flight finish
+	readyWait   = 2 * time.Second
+	metricsName = "agentidp_issuer"
+)
+
+// Environment is what a process hands to its issuer.
+type Environment struct {
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Now      func() time.Time
+	// Listening, when set, is called with the address in use once connections are accepted.
+	Listening func(net.Addr)
+}
+
+// Issuer is a configured issuer, its database open and its keys loaded.
+type Issuer struct {
+	cfg         Config
+	env         Environment
+	store       *postgres.Store
+	certificate *web.Certificate
+	handler     *web.Handler
+}
+
+// New opens the certificate, the database (which refuses wrong roles and schemas) and the signing keys (made on the first start). It listens to nothing yet.
+// Close gives back what New opened.
+func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
+	certificate, err := web.OpenCertificate(string(cfg.TLS.Cert), string(cfg.TLS.Key), env.Log)
+	if err != nil {
+		return nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	kek, err := seal.ParseKEK([]byte(cfg.KEK.Reveal()))
+	if err != nil {
+		return nil, fmt.Errorf("kek: %w", err)
+	}
+	store, err := postgres.Open(ctx, postgres.Config{
+		AppDSN: cfg.Database.App.Reveal(), PlatformDSN: cfg.Database.Platform.Reveal(),
+		ConnectionsMax: int32(cfg.Database.ConnectionsMax), Log: env.Log, Now: env.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("database: %w", err)
+	}
+	i := &Issuer{cfg: cfg, env: env, store: store, certificate: certificate}
+	if i.handler, err = i.assemble(ctx, kek); err != nil {
+		store.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// assemble loads the keys and puts the handler together.
+func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (*web.Handler, error) {
+	sealer := seal.New(kek, i.store.Keysets(audit.Actor{Kind: audit.KindSystem, ID: "issuer"}))
+	ring, err := keys.Open(ctx, i.store, sealer, i.env.Now)
+	if err != nil {
+		return nil, fmt.Errorf("signing keys: %w", err)
+	}
+	return newHandler(i.cfg, i.env, i.store, ring)
+}
+
+// Close gives back what New opened.
+func (i *Issuer) Close() { i.store.Close() }
+
+// Run serves until ctx ends, then lets requests in flight finish.
+func (i *Issuer) Run(ctx context.Context) error {
+	services := []lifecycle.Service{{Name: "certificate", Run: i.certificate.Run}}
+	if i.cfg.Debug.Listen != "" {
+		debug := &obs.Debug{Listen: i.cfg.Debug.Listen, Registry: i.env.Registry, Ready: i.ready(ctx), Pprof: i.cfg.Debug.Pprof, Log: i.env.Log}
+		services = append(services, lifecycle.Service{Name: "debug listener", Run: debug.Run})
+	}
+	server := &web.Server{
+		Listen: i.cfg.Listen, Handler: i.handler, GetCertificate: i.certificate.Get, Log: i.env.Log, Listening: i.env.Listening,
+	}
+	services = append(services, lifecycle.Service{Name: "server", Run: server.Run})
+	return lifecycle.Run(ctx, drain, services...)
+}
+
+// ready asks the database; from the moment the process is told to stop the answer is no, so that nobody sends new work.
+func (i *Issuer) ready(ctx context.Context) func() error {
+	return func() error {
+		if ctx.Err() != nil {
+			return errors.New("stopping")
+		}
+		asking, cancel := context.WithTimeout(ctx, readyWait)
+		defer cancel()
+		return i.store.Ping(asking)
+	}
+}
+
+// Migrate brings the database up to date; see postgres.Migrate.
+func Migrate(ctx context.Context, cfg Config, log *slog.Logger) error {
+	if !cfg.Database.Owner.IsSet() {
+		return errors.New("database.owner is needed to migrate")
+	}
+	return postgres.Migrate(ctx, cfg.Database.Owner.Reveal(), log)
+}
