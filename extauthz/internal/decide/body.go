@@ -1,0 +1,134 @@
+package decide
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/strictjson"
+)
+
+const (
+	bodyBytesMax = 256 << 10 // parsed at most; the gRPC server does not receive more
+	partsMax     = 64        // of a multipart body
+)
+
+var bodyLimits = strictjson.Limits{Bytes: bodyBytesMax, Depth: 32, Values: 16 << 10, Members: 1 << 10}
+
+// parseBody returns input.parsed_body and input.truncated_body. Without a body, or with one of a type it does not read
+// (gRPC among them), parsed_body is null. A body that was cut off is null and truncated: a policy that reads bodies must
+// look at truncated_body. A body that is not what its content-type says is refused: the upstream's parser may be more
+// lenient than ours and read in it what the policy did not.
+func parseBody(r *checkreq.Request) (policy.Value, bool, *checkreq.Refusal) {
+	if r.Partial {
+		return policy.Null(), true, nil
+	}
+	contentType, _ := r.Headers.Get("content-type")
+	if len(r.Body) == 0 || contentType == "" {
+		return policy.Null(), false, nil
+	}
+	var tree any
+	var err error
+	switch lower := strings.ToLower(contentType); {
+	case strings.Contains(lower, "application/json"):
+		tree, err = strictjson.Parse(r.Body, bodyLimits)
+	case strings.Contains(lower, "application/x-www-form-urlencoded"):
+		tree, err = parseForm(r.Body)
+	case strings.Contains(lower, "multipart/form-data"):
+		tree, err = parseMultipart(r.Body, contentType)
+	default:
+		return policy.Null(), false, nil
+	}
+	if err == nil {
+		var document policy.Value
+		if document, err = policy.FromAny(tree); err == nil {
+			return document, false, nil
+		}
+	}
+	return nil, false, &checkreq.Refusal{Reason: checkreq.ReasonBody, Detail: "the body does not parse as its content type"}
+}
+
+func parseForm(body []byte) (any, error) {
+	values, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, err
+	}
+	tree := make(map[string]any, len(values))
+	for name, texts := range values {
+		for _, text := range texts {
+			if err := appendText(tree, name, text); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return tree, nil
+}
+
+func parseMultipart(body []byte, contentType string) (any, error) {
+	_, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		return nil, err
+	}
+	boundary, ok := parameters["boundary"]
+	if !ok {
+		return nil, nil
+	}
+	tree := make(map[string]any)
+	reader := multipart.NewReader(bytes.NewReader(body), boundary)
+	for range partsMax {
+		part, err := reader.NextPart()
+		if errors.Is(err, io.EOF) {
+			return tree, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(part)
+		if err != nil {
+			return nil, err
+		}
+		if err := appendPart(tree, part, content); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("more than 64 parts")
+}
+
+func appendPart(tree map[string]any, part *multipart.Part, content []byte) error {
+	name := part.FormName()
+	switch {
+	case name == "":
+		return nil
+	case strings.Contains(strings.ToLower(part.Header.Get("Content-Type")), "application/json"):
+		value, err := strictjson.Parse(content, bodyLimits)
+		if err != nil {
+			return err
+		}
+		return appendValue(tree, name, value)
+	default:
+		return appendText(tree, name, string(content))
+	}
+}
+
+func appendText(tree map[string]any, name, text string) error {
+	if !utf8.ValidString(text) {
+		return errors.New("not UTF-8")
+	}
+	return appendValue(tree, name, text)
+}
+
+func appendValue(tree map[string]any, name string, value any) error {
+	if !utf8.ValidString(name) {
+		return errors.New("not UTF-8")
+	}
+	list, _ := tree[name].([]any)
+	tree[name] = append(list, value)
+	return nil
+}

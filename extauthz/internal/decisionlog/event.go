@@ -1,0 +1,186 @@
+package decisionlog
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/identity"
+)
+
+// Record is one decision, as the pipeline knows it.
+type Record struct {
+	DecisionID string
+	Time       time.Time
+	Elapsed    time.Duration
+	Epoch      uint64 // of the snapshot that decided
+	Revision   string // of the policy in it
+	Path       string // of the decision in the policy: agentidp/authz/allow
+	Result     string // allowed, denied or undecided
+	Reason     string // closed set; empty when allowed
+	Code       string // the policy's own reason code
+	Status     int    // HTTP status of a denial
+	Request    *checkreq.Request
+	Identity   *identity.Identity
+	Decision   any // what the policy returned; nil when it was not asked
+	Err        string
+}
+
+// event is EventV1 of OPA's decision log plugin (v1/plugins/logs), the members that have a meaning here.
+type event struct {
+	Labels     map[string]string `json:"labels"`
+	DecisionID string            `json:"decision_id"`
+	Bundles    map[string]bundle `json:"bundles,omitempty"`
+	Path       string            `json:"path,omitempty"`
+	Input      map[string]any    `json:"input,omitempty"`
+	Result     any               `json:"result,omitempty"`
+	Masked     []string          `json:"masked,omitempty"`
+	Error      *failure          `json:"error,omitempty"`
+	Timestamp  time.Time         `json:"timestamp"`
+	Metrics    map[string]int64  `json:"metrics"`
+	Custom     custom            `json:"custom"`
+}
+
+type bundle struct {
+	Revision string `json:"revision"`
+}
+
+type failure struct {
+	Message string `json:"message"`
+}
+
+// custom is what OPA has no member for.
+type custom struct {
+	Epoch  uint64 `json:"snapshot_epoch"`
+	Result string `json:"result"`
+	Reason string `json:"reason,omitempty"`
+	Code   string `json:"reason_code,omitempty"`
+	Status int    `json:"http_status,omitempty"`
+}
+
+// secrets are the headers whose values are credentials, or contain them.
+var secrets = map[string]bool{
+	"authorization": true, "proxy-authorization": true, "cookie": true, "set-cookie": true, "dpop": true, "x-api-key": true,
+	"x-auth-token": true, "x-amz-security-token": true, "x-forwarded-client-cert": true, "x-goog-iap-jwt-assertion": true,
+}
+
+// secretParts are parts of query parameter names whose values are masked.
+var secretParts = []string{"token", "secret", "password", "passwd", "assertion", "signature", "api_key", "apikey", "code", "credential"}
+
+func (r Record) event(labels map[string]string) event {
+	e := event{
+		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: r.Decision, Timestamp: r.Time.UTC(),
+		Metrics: map[string]int64{"timer_server_handler_ns": r.Elapsed.Nanoseconds()},
+		Custom:  custom{Epoch: r.Epoch, Result: r.Result, Reason: r.Reason, Code: r.Code, Status: r.Status},
+	}
+	if r.Revision != "" {
+		e.Bundles = map[string]bundle{"policy": {Revision: r.Revision}}
+	}
+	if r.Err != "" {
+		e.Error = &failure{Message: r.Err}
+	}
+	if r.Request != nil {
+		e.Input, e.Masked = inputOf(r.Request, r.Identity)
+	}
+	return e
+}
+
+// inputOf renders the parts of the policy's input that explain a decision, in the same places. Bodies and certificates
+// are left out; so is what was signed beyond the members every identity has.
+func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []string) {
+	var masked []string
+	headers := make(map[string]string, len(r.Headers))
+	r.Headers.Joined(func(name, value string) {
+		if secrets[name] {
+			value = decide.Masked
+			masked = append(masked, "/input/attributes/request/http/headers/"+name)
+		}
+		switch name {
+		case ":path":
+			value, _ = maskTarget(value)
+		case "referer":
+			value, _, _ = strings.Cut(value, "?")
+		}
+		headers[name] = value
+	})
+	path, hidden := maskTarget(r.Target)
+	if hidden {
+		masked = append(masked, "/input/attributes/request/http/path")
+	}
+	input := map[string]any{
+		"attributes": map[string]any{
+			"source":      peerOf(&r.Source),
+			"destination": peerOf(&r.Destination),
+			"request": map[string]any{"http": map[string]any{
+				"id": r.ID, "method": r.Method, "path": path, "host": r.Host, "scheme": r.Scheme, "protocol": r.Protocol, "headers": headers,
+			}},
+			"contextExtensions": r.Extensions,
+		},
+		"parsed_path": r.Segments,
+	}
+	if i != nil {
+		input["identity"] = map[string]any{
+			"subject": i.Subject, "organizationId": i.OrganizationID, "issuer": i.Issuer, "origin": i.Origin, "clientId": i.ClientID,
+			"scopes": i.Scopes, "actors": i.Actors, "confirmation": i.Confirmation, "tokenId": i.TokenID,
+			"issuedAt": i.IssuedAt, "expiresAt": i.ExpiresAt,
+		}
+	}
+	return input, masked
+}
+
+func peerOf(p *checkreq.Peer) map[string]any {
+	peer := map[string]any{}
+	if p.Principal != "" {
+		peer["principal"] = p.Principal
+	}
+	if p.IP != "" {
+		peer["address"] = map[string]any{"socketAddress": map[string]any{"address": p.IP, "portValue": p.Port}}
+	}
+	return peer
+}
+
+// maskTarget hides the values of query parameters that look like credentials by their raw name.
+func maskTarget(target string) (string, bool) {
+	path, query, ok := strings.Cut(target, "?")
+	if !ok {
+		return target, false
+	}
+	hidden := false
+	pairs := strings.Split(query, "&")
+	for n, pair := range pairs {
+		name, _, ok := strings.Cut(pair, "=")
+		if ok && isSecretName(name) {
+			pairs[n] = name + "=" + decide.Masked
+			hidden = true
+		}
+	}
+	return path + "?" + strings.Join(pairs, "&"), hidden
+}
+
+// isSecretName errs towards hiding; an escaped name hides its value too, because it may spell anything.
+func isSecretName(name string) bool {
+	lower := strings.ToLower(name)
+	if strings.ContainsRune(lower, '%') || !utf8.ValidString(lower) {
+		return true
+	}
+	for _, part := range secretParts {
+		if strings.Contains(lower, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// bytes is about what a queued record keeps in memory.
+func (r Record) bytes() int64 {
+	if r.Request == nil {
+		return 256
+	}
+	n := 1024 + 2*len(r.Request.Target) + len(r.Request.Body) + len(r.Request.Source.Certificate)
+	for _, h := range r.Request.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return int64(n)
+}

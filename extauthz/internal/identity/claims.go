@@ -1,0 +1,253 @@
+package identity
+
+import (
+	"encoding/json"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/policy"
+)
+
+const (
+	identifierBytesMax = 512 // sub, iss, client_id, organization: what fits a header of its own
+	scopesMax          = 256
+	actorsMax          = 8 // links of an act chain
+)
+
+// The claims read here. Each other spelling of them in upper or lower case is refused: some reader takes it for the claim.
+const (
+	claimOrganization = "org_id"
+	claimClient       = "client_id" // RFC 8693 s4.3, RFC 9068 s2.2
+	claimScope        = "scope"     // RFC 8693 s4.2
+	claimAgent        = "agent"
+	claimActor        = "act" // RFC 8693 s4.1
+	claimConfirmation = "cnf" // RFC 7800
+)
+
+var ownClaims = []string{claimOrganization, claimClient, claimScope, claimAgent, claimActor, claimConfirmation}
+
+// fromClaims makes an Identity of verified claims. pinned is the one organization the issuer speaks for, or "".
+func fromClaims(c *jose.Claims, pinned string) (*Identity, *Refusal) {
+	i := &Identity{
+		Subject: c.Subject, Issuer: c.Issuer, Origin: OriginLocal, Confirmation: ConfirmationNone,
+		TokenID: c.ID, KeyID: c.KeyID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, NotBefore: c.NotBefore,
+	}
+	if _, bound := c.Extra[claimConfirmation]; bound {
+		// RFC 7800 s3.1, RFC 9449 s7.1: a bound token without the proof is a stolen one, as far as anybody can tell.
+		return nil, refuse(ReasonConstrained, "the token is bound to a key and was presented without proof of it")
+	}
+	if !isIdentifier(i.Subject) {
+		return nil, refuse(ReasonClaims, "sub is not visible ASCII")
+	}
+	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readClient, i.readScope} {
+		if refusal := read(c.Extra); refusal != nil {
+			return nil, refusal
+		}
+	}
+	if refusal := i.readOrganization(c.Extra, pinned); refusal != nil {
+		return nil, refusal
+	}
+	agent, refusal := i.readAgent(c.Extra)
+	if refusal != nil {
+		return nil, refusal
+	}
+	actors, refusal := i.readActors(c.Extra)
+	if refusal != nil {
+		return nil, refusal
+	}
+	var err error
+	if i.document, err = i.newDocument(c, agent, actors); err != nil {
+		return nil, refuse(ReasonClaims, "a claim holds what a policy cannot be shown")
+	}
+	return i, nil
+}
+
+func refuseSpellings(claims map[string]any) *Refusal {
+	for name := range claims {
+		for _, own := range ownClaims {
+			if name != own && strings.EqualFold(name, own) {
+				return refuse(ReasonClaims, "a claim name in the wrong case")
+			}
+		}
+	}
+	return nil
+}
+
+func (i *Identity) readClient(claims map[string]any) *Refusal {
+	v, ok := claims[claimClient]
+	if !ok {
+		return nil
+	}
+	if i.ClientID, ok = v.(string); !ok || !isIdentifier(i.ClientID) {
+		return refuse(ReasonClaims, "client_id is not a visible ASCII string")
+	}
+	return nil
+}
+
+// readScope reads RFC 6749 s3.3: tokens separated by single spaces. The empty string is no scope at all.
+func (i *Identity) readScope(claims map[string]any) *Refusal {
+	v, ok := claims[claimScope]
+	if !ok {
+		return nil
+	}
+	text, ok := v.(string)
+	if !ok {
+		return refuse(ReasonClaims, "scope is not a string")
+	}
+	if text == "" {
+		return nil
+	}
+	i.Scopes = strings.Split(text, " ")
+	if len(i.Scopes) > scopesMax {
+		return refuse(ReasonClaims, "more than 256 scopes")
+	}
+	for _, s := range i.Scopes {
+		if !isIdentifier(s) || strings.ContainsAny(s, `"\`) {
+			return refuse(ReasonClaims, "scope is not a list of scope tokens")
+		}
+	}
+	return nil
+}
+
+// readOrganization lets an issuer speak for the organization it is trusted for, and for no other.
+func (i *Identity) readOrganization(claims map[string]any, pinned string) *Refusal {
+	v, present := claims[claimOrganization]
+	claimed, ok := v.(string)
+	switch {
+	case present && (!ok || !isIdentifier(claimed)):
+		return refuse(ReasonClaims, "org_id is not a visible ASCII string")
+	case pinned == "" && !present:
+		return refuse(ReasonOrganization, "the token names no organization")
+	case pinned != "" && present && claimed != pinned:
+		return refuse(ReasonOrganization, "the issuer does not speak for this organization")
+	case pinned != "":
+		i.OrganizationID = pinned
+	default:
+		i.OrganizationID = claimed
+	}
+	return nil
+}
+
+func (i *Identity) readAgent(claims map[string]any) (map[string]any, *Refusal) {
+	v, ok := claims[claimAgent]
+	if !ok {
+		return nil, nil
+	}
+	agent, ok := v.(map[string]any)
+	if !ok {
+		return nil, refuse(ReasonClaims, "agent is not an object")
+	}
+	name, ok := agent["name"]
+	if !ok {
+		return agent, nil
+	}
+	if i.AgentName, ok = name.(string); !ok {
+		return nil, refuse(ReasonClaims, "agent.name is not a string")
+	}
+	return agent, nil
+}
+
+// readActors flattens the act chain (RFC 8693 s4.1), nearest actor first. An actor that comes again would let a chain say
+// that somebody acts for himself.
+func (i *Identity) readActors(claims map[string]any) ([]any, *Refusal) {
+	var actors []any
+	seen := make(map[[2]string]bool)
+	for next, more := claims[claimActor]; more; {
+		link, ok := next.(map[string]any)
+		if !ok {
+			return nil, refuse(ReasonClaims, "act is not an object")
+		}
+		if len(actors) == actorsMax {
+			return nil, refuse(ReasonClaims, "more than 8 actors")
+		}
+		subject, ok := link["sub"].(string)
+		if !ok || !isIdentifier(subject) {
+			return nil, refuse(ReasonClaims, "an actor without a visible ASCII sub")
+		}
+		issuer, named := link["iss"].(string)
+		if _, present := link["iss"]; present && (!named || !isIdentifier(issuer)) {
+			return nil, refuse(ReasonClaims, "an actor whose iss is not visible ASCII")
+		}
+		who := [2]string{issuer, subject}
+		if seen[who] {
+			return nil, refuse(ReasonClaims, "an actor comes twice")
+		}
+		seen[who] = true
+		actor := maps.Clone(link)
+		delete(actor, claimActor)
+		actors = append(actors, actor)
+		i.Actors = append(i.Actors, subject)
+		next, more = link[claimActor]
+	}
+	return actors, nil
+}
+
+func (i *Identity) newDocument(c *jose.Claims, agent map[string]any, actors []any) (policy.Value, error) {
+	rest := maps.Clone(c.Extra)
+	if rest == nil {
+		rest = make(map[string]any, 2)
+	}
+	for _, own := range ownClaims {
+		delete(rest, own)
+	}
+	audience := make([]any, len(c.Audience))
+	for n, a := range c.Audience {
+		audience[n] = a
+	}
+	rest["aud"] = audience
+	if c.NotBefore != 0 {
+		rest["nbf"] = json.Number(strconv.FormatInt(c.NotBefore, 10))
+	}
+	claims, err := policy.FromAny(rest)
+	if err != nil {
+		return nil, err
+	}
+	agentDocument, err := policy.FromAny(orEmpty(agent))
+	if err != nil {
+		return nil, err
+	}
+	if actors == nil {
+		actors = []any{}
+	}
+	actorsDocument, err := policy.FromAny(actors)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Object(
+		policy.Member{Name: "subject", Value: policy.String(i.Subject)},
+		policy.Member{Name: "organizationId", Value: policy.String(i.OrganizationID)},
+		policy.Member{Name: "issuer", Value: policy.String(i.Issuer)},
+		policy.Member{Name: "origin", Value: policy.String(i.Origin)},
+		policy.Member{Name: "clientId", Value: policy.String(i.ClientID)},
+		policy.Member{Name: "scopes", Value: policy.Strings(i.Scopes)},
+		policy.Member{Name: "agent", Value: agentDocument},
+		policy.Member{Name: "actors", Value: actorsDocument},
+		policy.Member{Name: "confirmation", Value: policy.String(i.Confirmation)},
+		policy.Member{Name: "tokenId", Value: policy.String(i.TokenID)},
+		policy.Member{Name: "issuedAt", Value: policy.Int(i.IssuedAt)},
+		policy.Member{Name: "expiresAt", Value: policy.Int(i.ExpiresAt)},
+		policy.Member{Name: "claims", Value: claims},
+	), nil
+}
+
+func orEmpty(m map[string]any) map[string]any {
+	if m == nil {
+		return map[string]any{}
+	}
+	return m
+}
+
+// isIdentifier accepts what can stand in a header of its own without being changed: 1 to 512 visible ASCII characters.
+func isIdentifier(s string) bool {
+	if s == "" || len(s) > identifierBytesMax {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,68 @@
+package identity
+
+import (
+	"errors"
+
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/trust"
+)
+
+// Reason is a closed set together with jose's reasons: metric label, decision log, problem code.
+type Reason string
+
+// Reasons beyond those of internal/jose.
+const (
+	ReasonIssuerUnknown Reason = "issuer_unknown"       // nobody here trusts the issuer
+	ReasonKeyUnknown    Reason = "key_unknown"          // the issuer has no such key, as far as we know
+	ReasonOrganization  Reason = "organization"         // not the organization the issuer speaks for, or none
+	ReasonClaims        Reason = "token_claims"         // as jose's: a claim of the wrong type or form
+	ReasonConstrained   Reason = "token_constrained"    // bound to a key or certificate, presented without it
+	ReasonExpired       Reason = "token_expired"        // as jose's
+	ReasonNotYetValid   Reason = "token_not_yet_valid"  // as jose's
+	ReasonRevokedToken  Reason = "revoked_token"        //
+	ReasonRevokedAgent  Reason = "revoked_agent"        // also when the agent is an actor of the token
+	ReasonRevokedOrg    Reason = "revoked_organization" //
+	ReasonRevokedKey    Reason = "revoked_key"          //
+	ReasonInternal      Reason = "internal"             // an error that is not a refusal
+
+	ReasonKeysMissing        Reason = "keys_missing" // these four: cannot decide
+	ReasonKeysStale          Reason = "keys_stale"
+	ReasonRevocationsMissing Reason = "revocations_missing"
+	ReasonRevocationsStale   Reason = "revocations_stale"
+)
+
+// Refusal says why a token proves nothing. Detail is fixed text.
+type Refusal struct {
+	Reason    Reason
+	Detail    string
+	Undecided bool // the token may be good: what is missing is ours
+}
+
+func (r *Refusal) Error() string { return string(r.Reason) + ": " + r.Detail }
+
+func refuse(reason Reason, detail string) *Refusal { return &Refusal{Reason: reason, Detail: detail} }
+
+func undecided(reason Reason, detail string) *Refusal {
+	return &Refusal{Reason: reason, Detail: detail, Undecided: true}
+}
+
+func fromJOSE(err error) *Refusal {
+	var refused *jose.Error
+	if errors.As(err, &refused) {
+		return refuse(Reason(refused.Reason), refused.Detail)
+	}
+	return undecided(ReasonInternal, "the token could not be verified")
+}
+
+func revoked(what string) *Refusal {
+	switch what {
+	case trust.RevokedToken:
+		return refuse(ReasonRevokedToken, "the token was revoked")
+	case trust.RevokedAgent:
+		return refuse(ReasonRevokedAgent, "the agent was suspended or revoked")
+	case trust.RevokedOrganization:
+		return refuse(ReasonRevokedOrg, "the organization was suspended or revoked")
+	default:
+		return refuse(ReasonRevokedKey, "the signing key was revoked")
+	}
+}

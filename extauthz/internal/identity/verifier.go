@@ -1,0 +1,150 @@
+package identity
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/jose"
+)
+
+// Hints is told about keys that tokens name and nobody knows. It must not block, and must bound what it does about it:
+// anybody can send a token that names any key.
+type Hints interface{ UnknownKey(issuer string) }
+
+// Verifier verifies tokens and remembers those that were good. It is safe for concurrent use.
+type Verifier struct {
+	cache *cache
+	hints Hints
+}
+
+// NewVerifier remembers verified tokens in at most about cacheBytes of memory. hints may be nil.
+func NewVerifier(cacheBytes int64, hints Hints) (*Verifier, error) {
+	c, err := newCache(cacheBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &Verifier{cache: c, hints: hints}, nil
+}
+
+// Close stops the cache's goroutines. No call may follow.
+func (v *Verifier) Close() { v.cache.close() }
+
+// Result says what Identify did, for metrics.
+type Result struct{ Remembered bool }
+
+// verdict is a token that was verified, and what it was verified against.
+type verdict struct {
+	token        string
+	identity     *Identity
+	keys         *jose.KeySet
+	rules        jose.Rules
+	organization string
+}
+
+// Identify returns whom the token proves, at this moment and against this snapshot, or why nobody.
+//
+// A remembered token skips only what cannot have changed: it counts when every byte of it, the issuer's key set, rules
+// and organization are the same as when it was verified. Time, revocation and the age of keys and revocations are checked
+// on every call.
+func (v *Verifier) Identify(s *state.Snapshot, token string, now time.Time) (*Identity, Result, *Refusal) {
+	known := v.cache.get(token)
+	if known != nil {
+		if issuer := s.Issuers[known.identity.Issuer]; issuer != nil && known.holdsUnder(issuer) {
+			return checked(known.identity, issuer, now, Result{Remembered: true})
+		}
+	}
+	issuer, fresh, refusal := v.verify(s, token, now)
+	if refusal != nil {
+		return nil, Result{}, refusal
+	}
+	v.cache.put(fresh, now)
+	return checked(fresh.identity, issuer, now, Result{})
+}
+
+func checked(i *Identity, issuer *state.Issuer, now time.Time, result Result) (*Identity, Result, *Refusal) {
+	if refusal := i.check(issuer, now); refusal != nil {
+		return nil, result, refusal
+	}
+	return i, result, nil
+}
+
+func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*state.Issuer, *verdict, *Refusal) {
+	token, err := jose.ParseToken(compact)
+	if err != nil {
+		return nil, nil, fromJOSE(err)
+	}
+	issuer := s.Issuers[token.Issuer()]
+	switch {
+	case issuer == nil:
+		return nil, nil, refuse(ReasonIssuerUnknown, "the issuer is not trusted here")
+	case issuer.Keys == nil:
+		return nil, nil, undecided(ReasonKeysMissing, "the issuer's keys are not loaded yet")
+	case stale(issuer.KeysUntil, now):
+		return nil, nil, undecided(ReasonKeysStale, "the issuer's keys are too old to be used")
+	}
+	key, ok := issuer.Keys.Lookup(token.KeyID())
+	if !ok {
+		if v.hints != nil {
+			v.hints.UnknownKey(token.Issuer())
+		}
+		return nil, nil, refuse(ReasonKeyUnknown, "the signing key is not known")
+	}
+	claims, err := token.Verify(key, &issuer.Rules, now)
+	if err != nil {
+		return nil, nil, fromJOSE(err)
+	}
+	identity, refusal := fromClaims(claims, issuer.OrganizationID)
+	if refusal != nil {
+		return nil, nil, refusal
+	}
+	return issuer, &verdict{
+		token: strings.Clone(compact), identity: identity, keys: issuer.Keys, rules: issuer.Rules, organization: issuer.OrganizationID,
+	}, nil
+}
+
+// holdsUnder reports whether verifying again could not come to another result, apart from time and revocation. Key sets
+// are immutable, so the same pointer is the same keys.
+func (d *verdict) holdsUnder(issuer *state.Issuer) bool {
+	a, b := &d.rules, &issuer.Rules
+	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID &&
+		a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
+		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
+}
+
+// check is what must hold on every request.
+func (i *Identity) check(issuer *state.Issuer, now time.Time) *Refusal {
+	if stale(issuer.KeysUntil, now) {
+		return undecided(ReasonKeysStale, "the issuer's keys are too old to be used")
+	}
+	skew := issuer.Rules.Skew // as jose.Rules compares: whole seconds, no more valid at exp (RFC 7519 s4.1.4)
+	if now.Add(-skew).Unix() >= i.ExpiresAt {
+		return refuse(ReasonExpired, "token has expired")
+	}
+	if now.Add(skew).Unix() < max(i.NotBefore, i.IssuedAt) {
+		return refuse(ReasonNotYetValid, "token is not valid yet")
+	}
+	if !issuer.HasRevocations && issuer.Revocations == nil {
+		return nil
+	}
+	if issuer.Revocations == nil {
+		return undecided(ReasonRevocationsMissing, "the issuer's revocation list is not loaded yet")
+	}
+	// What is known to be revoked is refused for good, also by an old list.
+	if what := issuer.Revocations.Check(i.Subject, i.OrganizationID, i.KeyID, i.TokenID, i.IssuedAt); what != "" {
+		return revoked(what)
+	}
+	for _, actor := range i.Actors {
+		// A delegated token dies with whoever acts by it, not only with whom it speaks for.
+		if what := issuer.Revocations.Check(actor, i.OrganizationID, i.KeyID, i.TokenID, i.IssuedAt); what != "" {
+			return revoked(what)
+		}
+	}
+	if stale(issuer.RevocationsUntil, now) {
+		return undecided(ReasonRevocationsStale, "the issuer's revocation list is too old to be used")
+	}
+	return nil
+}
+
+func stale(until, now time.Time) bool { return !until.IsZero() && now.After(until) }

@@ -1,0 +1,77 @@
+package extauthz
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+)
+
+// metrics counts what the pipeline does. Labels come from closed sets, never from requests.
+type metrics struct {
+	decisions *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	hits      prometheus.Counter
+	misses    prometheus.Counter
+	panics    prometheus.Counter
+	replaced  prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer, store *state.Store, log *decisionlog.Log) (*metrics, error) {
+	name := func(n, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "agentidp", Subsystem: "extauthz", Name: n, Help: help}
+	}
+	counter := func(n, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts(name(n, help)))
+	}
+	m := &metrics{
+		decisions: prometheus.NewCounterVec(
+			prometheus.CounterOpts(name("decisions_total", "Checks by result (allowed, denied, undecided) and reason.")), []string{"result", "reason"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "agentidp", Subsystem: "extauthz", Name: "decision_duration_seconds", Help: "Time from the decoded check to its answer.",
+			Buckets: []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3},
+		}, []string{"result"}),
+		hits:     counter("token_cache_hits_total", "Tokens that had been verified before."),
+		misses:   counter("token_cache_misses_total", "Tokens that had to be verified, or were refused."),
+		panics:   counter("panics_total", "Panics that became denials."),
+		replaced: counter("answers_replaced_total", "Answers that were neither an explicit OK nor an explicit denial and became denials."),
+	}
+	if r == nil {
+		return m, nil
+	}
+	collectors := []prometheus.Collector{
+		m.decisions, m.duration, m.hits, m.misses, m.panics, m.replaced,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(name("snapshot_epoch", "Number of the snapshot in force.")),
+			func() float64 { return float64(store.Load().Epoch) }),
+	}
+	if log != nil {
+		collectors = append(collectors,
+			prometheus.NewCounterFunc(prometheus.CounterOpts(name("decision_log_dropped_total", "Decisions not logged because the buffer was full.")),
+				func() float64 { return float64(log.Dropped()) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts(name("decision_log_failed_total", "Decisions not logged because writing failed.")),
+				func() float64 { return float64(log.Failed()) }))
+	}
+	for _, c := range collectors {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) decision(result, reason string, elapsed time.Duration) {
+	m.decisions.WithLabelValues(result, reason).Inc()
+	m.duration.WithLabelValues(result).Observe(elapsed.Seconds())
+}
+
+func (m *metrics) token(r identity.Result) {
+	if r.Remembered {
+		m.hits.Inc()
+	} else {
+		m.misses.Inc()
+	}
+}

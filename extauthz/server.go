@@ -1,0 +1,146 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/credential"
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+)
+
+// Options are what a Server needs. Only Store is required.
+type Options struct {
+	Store        *state.Store
+	Identity     IdentityMode  // "" is IdentityRequired
+	Public       []PublicRoute // asked of the policy without an identity
+	Hints        identity.Hints
+	CacheBytes   int64                 // of verified tokens; 0 is identity.CacheBytesDefault
+	Now          func() time.Time      // nil is time.Now
+	Log          *slog.Logger          // nil discards
+	Registerer   prometheus.Registerer // nil keeps the metrics private
+	DecisionLog  *decisionlog.Log      // nil logs no decisions; the Server does not close it
+	DecisionPath string                // shown in decision logs: agentidp/authz/allow
+}
+
+// Server answers Envoy. Every answer is an explicit OK or an explicit denial, whatever happens: see Check and Guard.
+type Server struct {
+	authv3.UnimplementedAuthorizationServer
+
+	options  Options
+	verifier *identity.Verifier
+	metrics  *metrics
+	faults   sampler
+	stages   stages
+}
+
+// stages are the steps of Check. They are replaced by tests that inject faults, and by nobody else.
+type stages struct {
+	parse      func(*authv3.CheckRequest) (*checkreq.Request, *checkreq.Refusal)
+	credential func(*checkreq.Request) (string, *credential.Refusal)
+	identify   func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal)
+	decide     func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault)
+}
+
+// New returns a Server that decides by whatever the Store holds. Close it when no call can follow.
+func New(o Options) (*Server, error) {
+	if o.Store == nil {
+		return nil, errors.New("extauthz: Options.Store is required")
+	}
+	switch o.Identity {
+	case "":
+		o.Identity = IdentityRequired
+	case IdentityRequired, IdentityOptional, IdentityPolicy:
+	default:
+		return nil, errors.New("extauthz: unknown identity mode")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	metrics, err := newMetrics(o.Registerer, o.Store, o.DecisionLog)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := identity.NewVerifier(o.CacheBytes, o.Hints)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		options: o, verifier: verifier, metrics: metrics,
+		stages: stages{checkreq.Parse, credential.Bearer, verifier.Identify, decide.Decide},
+	}, nil
+}
+
+// Close releases the token cache. No call may be running or follow.
+func (s *Server) Close() { s.verifier.Close() }
+
+// Check decides about one request. It is the whole pipeline; each step either goes on or concludes the call with a
+// denial. The error is always nil: an error would leave the decision to Envoy's failure_mode_allow.
+func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, _ error) {
+	c := s.open()
+	defer func() { out = s.close(ctx, c, recover()) }()
+	if late(ctx) {
+		return c.giveUp(reasonDeadline, ctx.Err())
+	}
+
+	request, refusal := s.stages.parse(in)
+	if refusal != nil {
+		return c.refuseRequest(refusal)
+	}
+	c.request = request
+
+	if s.needsIdentity(request) {
+		token, missing := s.stages.credential(request)
+		switch {
+		case missing == nil:
+			who, result, refusal := s.stages.identify(c.snapshot, token, c.now)
+			s.metrics.token(result)
+			if refusal != nil {
+				return c.refuseToken(refusal)
+			}
+			c.identity = who
+		case missing.Reason != credential.ReasonMissing || s.options.Identity == IdentityRequired:
+			return c.refuseCredential(missing)
+		}
+	}
+
+	if c.snapshot.Policy == nil {
+		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
+	}
+	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, decide.Subject{
+		Request: request, Identity: c.identity, ShowAuth: s.options.Identity == IdentityPolicy,
+	})
+	switch {
+	case fault != nil:
+		return c.giveUp(string(fault.Reason), fault.Err)
+	case refusal != nil:
+		return c.refuseRequest(refusal)
+	default:
+		return c.conclude(decision, s.options.Identity)
+	}
+}
+
+// needsIdentity reports whether the request must, or may, prove who sends it. Where it is false the token is neither
+// looked for nor verified.
+func (s *Server) needsIdentity(r *checkreq.Request) bool {
+	if s.options.Identity == IdentityPolicy {
+		return false
+	}
+	for _, route := range s.options.Public {
+		if route.matches(r.Method, r.Path) {
+			return false
+		}
+	}
+	return true
+}
