@@ -37,7 +37,7 @@ var goodKey = ecEntry(`"kid":"good"`)
 // ambiguous documents are refused whole, and nothing panics.
 func TestKeySetDocuments(t *testing.T) {
 	t.Parallel()
-	tests := slices.Concat(ed25519Documents(), ecDocuments(), rsaDocuments(), purposeDocuments(), keyIDDocuments(), wholeDocuments())
+	tests := allKeySetDocuments()
 	if len(tests) < 52 {
 		t.Errorf("%d documents, want 52 at least", len(tests))
 	}
@@ -69,6 +69,10 @@ func TestKeySetDocuments(t *testing.T) {
 			}
 		})
 	}
+}
+
+func allKeySetDocuments() []keySetCase {
+	return slices.Concat(ed25519Documents(), ecDocuments(), rsaDocuments(), purposeDocuments(), keyIDDocuments(), wholeDocuments())
 }
 
 // exercise does with a key whatever a caller can do with one: nothing may panic, no garbage may verify.

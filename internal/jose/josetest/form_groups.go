@@ -102,6 +102,7 @@ func utf16(s string) string {
 // base64 spells the segments of a good token in another way. Verifiers that decode and encode again take many of them.
 func (c *corpus) base64() {
 	segment := c.oddSegments()
+	c.accept("B", "token behind the others", strings.Join(segment, "."), "in its one spelling it is good")
 	names := []string{"header", "payload", "signature"}
 	for i, name := range names {
 		text := segment[i]
