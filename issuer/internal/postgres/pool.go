@@ -53,6 +53,7 @@ func newPool(ctx context.Context, dsn string, cfg *Config) (*pgxpool.Pool, error
 	p["statement_timeout"] = milliseconds(statementTimeout)
 	p["lock_timeout"] = milliseconds(lockTimeout)
 	p["idle_in_transaction_session_timeout"] = milliseconds(idleInTransactionTimeout)
+	pc.ConnConfig.Tracer = cfg.tracer
 	return pgxpool.NewWithConfig(ctx, pc)
 }
 

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -20,6 +22,8 @@ type Config struct {
 	Log            *slog.Logger
 	Now            func() time.Time // clock of audit rows; default time.Now
 	PoolWaitMax    time.Duration    // for a free connection, before Unavailable; default 250 ms
+
+	tracer pgx.QueryTracer // of tests: counts statements, and makes them fail
 }
 
 const (
@@ -59,7 +63,9 @@ var (
 
 // Open connects, and refuses (naming each finding) to work as superuser, owner or BYPASSRLS role, on a schema that is not the one this
 // binary was built for, on a server older than the minimum minor version, or when a table with org_id lacks forced row-level security.
-func Open(ctx context.Context, cfg Config) (*Store, error) {
+func Open(ctx context.Context, cfg Config) (*Store, error) { return open(ctx, cfg, serverMinimums) }
+
+func open(ctx context.Context, cfg Config, minimums map[int]int) (*Store, error) {
 	cfg.setDefaults()
 	app, err := newPool(ctx, cfg.AppDSN, &cfg)
 	if err != nil {
@@ -71,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("platform role: %w", err)
 	}
 	s := &Store{app: pool{app, cfg.PoolWaitMax}, platform: pool{platform, cfg.PoolWaitMax}, now: cfg.Now}
-	if err := s.selfCheck(ctx, serverMinimums); err != nil {
+	if err := s.selfCheck(ctx, minimums); err != nil {
 		s.Close()
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -27,11 +29,20 @@ type bundle struct {
 	agents *agents.Service
 }
 
-func setup(t *testing.T) *bundle {
+// withTracer makes every connection of the store call t.
+func withTracer(t pgx.QueryTracer) func(*postgres.Config) {
+	return func(cfg *postgres.Config) { *cfg = cfg.WithTracer(t) }
+}
+
+func setup(t *testing.T, options ...func(*postgres.Config)) *bundle {
 	t.Helper()
 	db := pgtest.New(t)
 	c := &clock{at: start}
-	s, err := postgres.Open(t.Context(), postgres.Config{AppDSN: db.AppDSN, PlatformDSN: db.PlatformDSN, Now: c.Now, PoolWaitMax: time.Minute})
+	cfg := postgres.Config{AppDSN: db.AppDSN, PlatformDSN: db.PlatformDSN, Now: c.Now, PoolWaitMax: time.Minute}
+	for _, o := range options {
+		o(&cfg)
+	}
+	s, err := postgres.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,33 +73,4 @@ func (b *bundle) newAgent(t *testing.T, org agentid.Organization, name string) a
 		t.Fatal(err)
 	}
 	return a
-}
-
-func TestSmoke(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	o := b.newOrganization(t, "acme")
-	a := b.newAgent(t, o.ID, "payer")
-	_, secret, err := b.agents.CreateCredential(t.Context(), operator, a.ID, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, crd, err := b.agents.AuthenticateSecret(t.Context(), a.ID.String(), secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.agents.RecordTokenIssued(t.Context(), operator, got, crd, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := b.agents.RotateCredential(t.Context(), operator, a.ID, crd, time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.agents.Suspend(t.Context(), operator, a.ID); err != nil {
-		t.Fatal(err)
-	}
-	l, err := b.RevocationList(t.Context(), "https://issuer")
-	t.Log(l, err)
-	r, err := b.AuditRecords(t.Context(), o.ID, audit.Filter{}, agentid.Event{}, 100)
-	t.Log(r, err)
-	t.Log(b.agents.Credentials(t.Context(), a.ID))
 }

@@ -1,0 +1,45 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+)
+
+// What the tests of this package may reach.
+var (
+	AsProblem  = asProblem
+	SearchPath = searchPath
+)
+
+// WithTracer makes every connection call t.
+func (cfg Config) WithTracer(t pgx.QueryTracer) Config {
+	cfg.tracer = t
+	return cfg
+}
+
+// OpenWithMinimums is Open against other minimum server versions.
+func OpenWithMinimums(ctx context.Context, cfg Config, minimums map[int]int) (*Store, error) {
+	return open(ctx, cfg, minimums)
+}
+
+// ServerTooOld judges a server_version_num.
+func ServerTooOld(number int) string { return serverTooOld(number, "", serverMinimums) }
+
+// AppSetting reads app.org_id on a connection of the app pool as the last user left it.
+func (s *Store) AppSetting(ctx context.Context) (setting string, agents int, err error) {
+	conn, err := s.app.acquire(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	defer conn.Release()
+	err = conn.QueryRow(ctx, "select coalesce(current_setting('app.org_id', true), ''), (select count(*) from agents)").Scan(&setting, &agents)
+	return setting, agents, err
+}
+
+// InOrg reports the error of a transaction that does nothing.
+func (s *Store) InOrg(ctx context.Context, org agentid.Organization) error {
+	return s.inOrg(ctx, org, nil)
+}

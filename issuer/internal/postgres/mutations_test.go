@@ -1,0 +1,185 @@
+package postgres_test
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/orgs"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
+)
+
+// world is what a mutation can act on.
+type world struct {
+	*bundle
+	org, empty orgs.Organization
+	agent      agents.Agent
+	credential agents.Credential
+}
+
+func newWorld(t *testing.T, b *bundle) *world {
+	t.Helper()
+	w := &world{bundle: b, empty: b.newOrganization(t, "empty"), org: b.newOrganization(t, "acme")}
+	w.agent = b.newAgent(t, w.org.ID, "payer")
+	var err error
+	if w.credential, _, err = b.agents.CreateCredential(t.Context(), operator, w.agent.ID, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// mutation is one way to change something. It must be repeatable after it failed.
+type mutation struct {
+	name   string // "Method" or "Method: variant" of *postgres.Store
+	action audit.Action
+	run    func(context.Context, *world, audit.Actor) error
+}
+
+// mutations has every method of the store that takes an actor; TestEveryMutationIsListed fails when one is missing.
+var mutations = []mutation{
+	{"CreateOrganization", audit.OrganizationCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.CreateOrganization(ctx, by, orgs.Organization{ID: agentid.New[agentid.Organization](), Slug: "new", DisplayName: "New", CreatedAt: start, UpdatedAt: start, Version: 1})
+		return err
+	}},
+	{"UpdateOrganization", audit.OrganizationUpdate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.UpdateOrganization(ctx, by, w.org.ID, 0, func(o *orgs.Organization) error { o.DisplayName = "Renamed"; return nil })
+		return err
+	}},
+	{"DeleteOrganization", audit.OrganizationDelete, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.DeleteOrganization(ctx, by, w.empty.ID, 0)
+	}},
+	{"CreateAgent", audit.AgentCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		a := w.agent
+		a.ID, a.Name = agentid.New[agentid.Agent](), "another"
+		_, err := w.CreateAgent(ctx, by, a)
+		return err
+	}},
+	{"UpdateAgent", audit.AgentUpdate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.UpdateAgent(ctx, by, w.agent.ID, 0, audit.AgentUpdate, func(a *agents.Agent) error { a.Name = "renamed"; return nil })
+		return err
+	}},
+	{"UpdateAgent: suspend", audit.AgentSuspend, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.UpdateAgent(ctx, by, w.agent.ID, 0, audit.AgentSuspend, func(a *agents.Agent) error { a.Status, a.TokensNotBefore = agents.Suspended, start; return nil })
+		return err
+	}},
+	{"DeleteAgent", audit.AgentDelete, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.DeleteAgent(ctx, by, w.agent.ID, 0)
+	}},
+	{"CreateCredential", audit.CredentialCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		c := agents.Credential{ID: agentid.New[agentid.Credential](), AgentID: w.agent.ID, Kind: agents.KindClientSecret, CreatedAt: start}
+		_, err := w.CreateCredential(ctx, by, c, make([]byte, 32))
+		return err
+	}},
+	{"RotateCredential", audit.CredentialRotate, func(ctx context.Context, w *world, by audit.Actor) error {
+		next := agents.Credential{ID: agentid.New[agentid.Credential](), AgentID: w.agent.ID, Kind: agents.KindClientSecret, CreatedAt: start}
+		_, err := w.RotateCredential(ctx, by, w.agent.ID, w.credential.ID, next, make([]byte, 32), start.Add(time.Minute))
+		return err
+	}},
+	{"DeleteCredential", audit.CredentialDelete, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.DeleteCredential(ctx, by, w.agent.ID, w.credential.ID)
+	}},
+	{"RecordTokenIssued", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.RecordTokenIssued(ctx, by, w.agent, w.credential.ID, map[string]any{"tokenId": "t"})
+	}},
+	{"CreateSigningKey", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.CreateSigningKey(ctx, by, keys.Stored{ID: "kid", Use: keys.AccessToken, Algorithm: jose.ES256, State: keys.ActiveKey, PublicJWK: []byte("{}"), Sealed: []byte("x"), CreatedAt: start})
+	}},
+	{"Keysets: of the instance", audit.KeysetCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.Keysets(by).CreateKeyset(ctx, "", seal.WrappedKeyset{Bytes: []byte("w"), KEKID: "1"})
+	}},
+	{"Keysets: of an organization", audit.KeysetCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.Keysets(by).CreateKeyset(ctx, w.org.ID.String(), seal.WrappedKeyset{Bytes: []byte("w"), KEKID: "1"})
+	}},
+}
+
+func TestEveryMutationIsListed(t *testing.T) {
+	t.Parallel()
+	var listed, exist []string
+	for _, m := range mutations {
+		if name := methodOf(m.name); !slices.Contains(listed, name) {
+			listed = append(listed, name)
+		}
+	}
+	store, actor := reflect.TypeFor[*postgres.Store](), reflect.TypeFor[audit.Actor]()
+	for i := range store.NumMethod() {
+		m := store.Method(i)
+		for in := range m.Type.Ins() {
+			if in == actor {
+				exist = append(exist, m.Name)
+			}
+		}
+	}
+	slices.Sort(listed)
+	if diff := cmp.Diff(exist, listed); diff != "" {
+		t.Errorf("methods that take an actor (-) and the mutations tested (+):\n%s", diff)
+	}
+}
+
+func methodOf(name string) string {
+	if i := slices.Index([]byte(name), ':'); i >= 0 {
+		return name[:i]
+	}
+	return name
+}
+
+// forEachMutation runs test once per mutation, each on its own database.
+func forEachMutation(t *testing.T, test func(*testing.T, *world, mutation, *pgx.Conn, *faults)) {
+	t.Parallel()
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			f := &faults{}
+			b := setup(t, withTracer(f))
+			test(t, newWorld(t, b), m, b.db.Superuser(t), f)
+		})
+	}
+}
+
+func TestMutationWritesOneAuditRow(t *testing.T) {
+	forEachMutation(t, func(t *testing.T, w *world, m mutation, super *pgx.Conn, _ *faults) {
+		before := query[int64](t, super, "select coalesce(max(id), 0) from audit_logs")[0]
+		by := audit.Actor{Kind: audit.KindSystem, ID: "tester", RequestID: "r9", Source: "192.0.2.9"}
+		if err := m.run(t.Context(), w, by); err != nil {
+			t.Fatal(err)
+		}
+		bodies := query[[]byte](t, super, "select body from audit_logs where id > $1", before)
+		if len(bodies) != 1 {
+			t.Fatalf("%d audit rows, want 1", len(bodies))
+		}
+		r, err := audit.Decode(audit.EncodingVersion, bodies[0])
+		if err != nil || r.Action != m.action || r.Actor != by || r.Target == "" && m.name != "Keysets: of the instance" {
+			t.Errorf("recorded %+v, %v", r, err)
+		}
+		// The typed columns say what the proven bytes say.
+		same := query[bool](t, super, `select event::text = $2 and org_id = $3::uuid and ts = $4 and action = $5 and target = $6 and actor = 'system:tester'
+			from audit_logs where id > $1`, before, r.ID.UUID().String(), r.OrganizationID.UUID().String(), r.Time, string(r.Action), r.Target)
+		if !same[0] {
+			t.Error("a typed column differs from the body")
+		}
+	})
+}
+
+func TestMutationNeedsAnActor(t *testing.T) {
+	forEachMutation(t, func(t *testing.T, w *world, m mutation, super *pgx.Conn, _ *faults) {
+		before := dump(t, super)
+		for _, nobody := range []audit.Actor{{}, {Kind: "root"}, {Kind: audit.KindAgent}} {
+			if err := m.run(t.Context(), w, nobody); err == nil {
+				t.Errorf("%+v was accepted", nobody)
+			}
+		}
+		if diff := cmp.Diff(before, dump(t, super)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
