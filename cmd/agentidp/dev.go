@@ -50,19 +50,24 @@ func runDev(env environment) int {
 		fmt.Fprintf(env.stdout, "removed %s\n", s.Dir)
 		return exitOK
 	}
-	switch *ports {
-	case "fixed":
-	case "free":
-		free, err := dev.FreePorts()
-		if err != nil {
-			return fail(env, "dev", err)
-		}
-		s.Ports = free
-	default:
-		fmt.Fprintf(env.stderr, "agentidp dev: -ports is fixed or free, not %q\n", *ports)
-		return exitUsage
+	if err := choosePorts(*ports, s, flags); err != nil {
+		return fail(env, "dev", err)
 	}
 	return dev.Run(*s, env.signals, env.stdout, env.stderr)
+}
+
+// choosePorts replaces the ports by free ones when asked to, but for those a flag names.
+func choosePorts(mode string, s *dev.Settings, flags *flag.FlagSet) error {
+	switch mode {
+	case "fixed":
+		return nil
+	case "free":
+	default:
+		return fmt.Errorf("-ports is fixed or free, not %q", mode)
+	}
+	var named []string
+	flags.Visit(func(f *flag.Flag) { named = append(named, f.Name) })
+	return s.Ports.ChooseFree(named)
 }
 
 func runToken(env environment) int {

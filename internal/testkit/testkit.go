@@ -5,6 +5,7 @@
 package testkit
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -22,9 +23,12 @@ const (
 )
 
 // Main runs the tests, stops what they started, and fails when goroutines leaked. Use it in TestMain.
-func Main(m *testing.M) {
+func Main(m *testing.M) { MainCleanup(m, func() error { return nil }) }
+
+// MainCleanup is Main for a package whose tests share something else: cleanup is called after the last test.
+func MainCleanup(m *testing.M, cleanup func() error) {
 	status := m.Run()
-	if err := stopShared(); err != nil {
+	if err := errors.Join(cleanup(), stopShared()); err != nil {
 		fmt.Fprintln(os.Stderr, "testkit:", err)
 		status = max(status, 1)
 	}

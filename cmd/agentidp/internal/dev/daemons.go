@@ -25,7 +25,7 @@ type issuerConfig struct {
 type extauthzConfig struct {
 	SocketURL, ListenURL, Metrics   string
 	Issuer, KeysURL, RevocationsURL string
-	Audience, Organization          string
+	Audience                        string
 }
 
 // migrate brings roles and schema up to date, in a process of its own as an operator would do it: the issuer that serves has not the rights to.
@@ -71,7 +71,7 @@ func (s *Stack) startExtauthz(ctx context.Context, step *step) error {
 	err := s.state.render("extauthz.yaml", "extauthz.yaml", extauthzConfig{
 		SocketURL: "unix://" + s.state.path(socketFile), ListenURL: "tcp://" + loopback(s.Ports.Extauthz), Metrics: loopback(s.Ports.ExtauthzMetrics),
 		Issuer: s.IssuerURL(), KeysURL: s.IssuerURL() + "/.well-known/jwks.json", RevocationsURL: s.IssuerURL() + "/revocations",
-		Audience: s.Demo.Audience, Organization: s.Demo.OrganizationID,
+		Audience: s.Demo.Audience,
 	})
 	if err != nil {
 		return err

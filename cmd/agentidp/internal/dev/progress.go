@@ -12,9 +12,10 @@ import (
 
 // progress prints one line for each part: its name at once, where it is and how long it took when it is ready.
 type progress struct {
-	out io.Writer
-	dir string
-	now func() time.Time
+	out   io.Writer
+	dir   string // the state directory
+	shown string // the same, as the user named it
+	now   func() time.Time
 }
 
 func (p *progress) begin(name string) *step {
@@ -42,10 +43,10 @@ func (s *step) done(format string, args ...any) {
 // failed ends the line; the reason follows elsewhere.
 func (s *step) failed() { fmt.Fprintln(s.out, "failed") }
 
-// short names a file from the state directory on, as in .agentidp/log/issuer.log.
+// short names a file of the state directory as the user named that directory, as in .agentidp/log/issuer.log.
 func (p *progress) short(path string) string {
 	if rest, found := strings.CutPrefix(path, p.dir+"/"); found {
-		return filepath.Join(filepath.Base(p.dir), rest)
+		return filepath.Join(p.shown, rest)
 	}
 	return path
 }

@@ -7,6 +7,7 @@ package dev
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/localsvc"
@@ -55,18 +56,19 @@ func (p *Ports) named() []struct {
 	}
 }
 
-// FreePorts chooses ports nothing listens on.
-func FreePorts() (Ports, error) {
-	var p Ports
-	named := p.named()
-	free, err := localsvc.FreePorts(len(named))
+// ChooseFree replaces the ports by some that nothing listens on, but for those whose flags are named.
+func (p *Ports) ChooseFree(keep []string) error {
+	ports := p.named()
+	free, err := localsvc.FreePorts(len(ports))
 	if err != nil {
-		return p, err
+		return err
 	}
-	for i, n := range named {
-		*n.port = free[i]
+	for i, n := range ports {
+		if !slices.Contains(keep, n.flag) {
+			*n.port = free[i]
+		}
 	}
-	return p, nil
+	return nil
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

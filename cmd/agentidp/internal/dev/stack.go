@@ -67,7 +67,7 @@ func Start(ctx context.Context, settings Settings) (*Stack, error) {
 	}
 	s := &Stack{
 		Settings: settings, state: state, programs: programs, failed: make(chan error, 1),
-		progress: &progress{out: settings.Out, dir: state.dir, now: settings.Now},
+		progress: &progress{out: settings.Out, dir: state.dir, shown: settings.Dir, now: settings.Now},
 	}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
@@ -116,6 +116,9 @@ func (s *Stack) run(ctx context.Context, name string, start func(context.Context
 	}
 	return nil
 }
+
+// Quiet ends the progress lines: what is started again or stopped from now on is somebody else's to tell.
+func (s *Stack) Quiet() { s.progress.out = io.Discard }
 
 // IssuerURL is the issuer's identifier and address.
 func (s *Stack) IssuerURL() string { return fmt.Sprintf("https://localhost:%d", s.Ports.Issuer) }
