@@ -59,7 +59,7 @@ func theContract(t *testing.T) *contract {
 func checkAgainstContract(t *testing.T, r *http.Request, a answer) {
 	t.Helper()
 	route, params, err := theContract(t).router.FindRoute(&http.Request{Method: r.Method, URL: &url.URL{Path: r.URL.Path}})
-	if err != nil {
+	if err != nil || strings.HasSuffix(r.URL.Path, "/") { // the router forgives a trailing slash, we do not
 		if a.StatusCode != http.StatusNotFound && a.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("%s %s is not in the contract and answered %s", r.Method, r.URL.Path, a.Status)
 		}

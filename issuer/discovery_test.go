@@ -3,6 +3,7 @@ package issuer_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,4 +156,9 @@ func (i *instance) revocations() list {
 func (l list) dead(agent string, claims map[string]any) bool {
 	iat, _ := claims["iat"].(float64)
 	return trust.Index(l.RevocationList).Check(agent, "", "", "", int64(iat)) != ""
+}
+
+// all reports whether every token of the agent is dead, as it is while the agent is suspended.
+func (l list) all(agent string) bool {
+	return slices.ContainsFunc(l.Agents, func(a trust.Agent) bool { return a.ID == agent && a.IssuedBefore == 0 })
 }
