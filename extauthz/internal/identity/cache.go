@@ -15,7 +15,7 @@ const CacheBytesDefault = 64 << 20
 // (TestCacheStaysWithinItsBytes): never above this estimate.
 const (
 	verdictBytesFixed    = 4 << 10
-	verdictBytesPerToken = 4 // times the length of the token
+	verdictBytesPerToken = 2 // times the length of the token
 )
 
 // cache remembers verified tokens. Refusals are not remembered: most are cheap to find again, and those that cost a
