@@ -12,7 +12,7 @@ import (
 )
 
 // bind copies a strictjson tree into a Go value. Member names match exactly, in their case; a struct field is required unless it is tagged omitempty;
-// null is never accepted, because it could mean "leave it" or "clear it". at is the JSON pointer (RFC 6901) of tree.
+// null is never accepted, because it could mean "leave it" or "clear it". at is the JSON pointer (RFC 6901) of tree; our names need no escapes in it.
 //
 // encoding/json is not used because it ignores unknown members, matches names in any case and takes null for anything.
 func bind(tree any, into reflect.Value, at string) error {
