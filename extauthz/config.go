@@ -23,7 +23,9 @@ type Config struct {
 	// Public routes are asked of the policy without an identity.
 	Public  []PublicRoute `yaml:"public"`
 	Metrics *Metrics      `yaml:"metrics"`
-	Log     Log           `yaml:"log"`
+	// DecisionLog, when there is one, gets a line for each decision.
+	DecisionLog *DecisionLog `yaml:"decisionLog"`
+	Log         Log          `yaml:"log"`
 }
 
 // Issuer is one issuer whose tokens are accepted.
@@ -73,6 +75,13 @@ type PublicRoute struct {
 type Metrics struct {
 	Listen string `yaml:"listen"`
 	Pprof  bool   `yaml:"pprof"`
+}
+
+// DecisionLog says where decisions are written, one JSON line each: to a file, which is appended to, or to standard output.
+type DecisionLog struct {
+	File   config.Path       `yaml:"file"`
+	Stdout bool              `yaml:"stdout"`
+	Labels map[string]string `yaml:"labels"` // in every line: which pod, which cluster
 }
 
 // Log sets what is logged, to standard error.

@@ -55,20 +55,20 @@ func pathOptions() []option {
 	return []option{
 		{"dot segments are resolved before the decision", "                normalize_path: true\n", "", func(t *testing.T, w *world) bool {
 			w.get(t, "/public/../admin")
-			return w.authorizer.path() == "/admin" && w.service.target() == "/admin"
+			return w.authorizer.path() == "/admin" && w.service.Target() == "/admin"
 		}},
 		{"slashes are merged before the decision", "                merge_slashes: true\n", "", func(t *testing.T, w *world) bool {
 			w.get(t, "//admin")
-			return w.authorizer.path() == "/admin" && w.service.target() == "/admin"
+			return w.authorizer.path() == "/admin" && w.service.Target() == "/admin"
 		}},
 		{"encoded slashes are refused", "                path_with_escaped_slashes_action: REJECT_REQUEST\n", "", func(t *testing.T, w *world) bool {
-			before := w.service.count()
+			before := w.service.Count()
 			for _, target := range []string{"/admin%2Fsecret", "/admin%2fsecret", "/admin%5Csecret"} {
-				if w.get(t, target).status != http.StatusBadRequest {
+				if w.get(t, target).Status != http.StatusBadRequest {
 					return false
 				}
 			}
-			return w.service.count() == before
+			return w.service.Count() == before
 		}},
 	}
 }
@@ -77,7 +77,7 @@ func headerOptions() []option {
 	gone := func(name string) func(t *testing.T, w *world) bool {
 		return func(t *testing.T, w *world) bool {
 			w.get(t, "/"+name, name+": forged")
-			return w.service.target() == "/"+name && w.authorizer.values(name) == nil && !w.service.has(name, "forged")
+			return w.service.Target() == "/"+name && w.authorizer.values(name) == nil && !w.service.Has(name, "forged")
 		}
 	}
 	remove := func(name string) option {
@@ -89,25 +89,25 @@ func headerOptions() []option {
 			w.authorizer.answer(allow("x-agent-id", "ours"))
 			w.get(t, "/", "x-agent-id: forged", "X-AGENT-ID: forged", "x-agent-id:", "X-Agent-Anything: forged", "Connection: x-agent-id")
 			return w.authorizer.values("x-agent-id") == nil && w.authorizer.values("x-agent-anything") == nil &&
-				strings.Count(w.service.got(), "x-agent-") == 1 && w.service.has("x-agent-id", "ours")
+				strings.Count(w.service.Got(), "x-agent-") == 1 && w.service.Has("x-agent-id", "ours")
 		}},
 		{"headers that steer Envoy are removed", "                        - remove_on_match: { key_matcher: { prefix: x-envoy-, ignore_case: true } }\n", "", gone("x-envoy-auth-partial-body")},
 		{"names with underscores are refused", "                  headers_with_underscores_action: REJECT_REQUEST # many services read x_agent_id and x-agent-id alike\n", "", func(t *testing.T, w *world) bool {
-			return w.get(t, "/", "x_agent_id: forged").status == http.StatusBadRequest
+			return w.get(t, "/", "x_agent_id: forged").Status == http.StatusBadRequest
 		}},
 		{"at most 100 headers", "max_headers_count: 100", "max_headers_count: 1000", func(t *testing.T, w *world) bool {
-			return w.get(t, "/", slices.Repeat([]string{"x-many: 1"}, 101)...).status == http.StatusRequestHeaderFieldsTooLarge
+			return w.get(t, "/", slices.Repeat([]string{"x-many: 1"}, 101)...).Status == http.StatusRequestHeaderFieldsTooLarge
 		}},
 		{"at most 32 KiB of headers", "                max_request_headers_kb: 32 # a token has at most 8 KiB\n", "", func(t *testing.T, w *world) bool {
-			return w.get(t, "/", "x-large: "+strings.Repeat("x", 40<<10)).status == http.StatusRequestHeaderFieldsTooLarge
+			return w.get(t, "/", "x-large: "+strings.Repeat("x", 40<<10)).Status == http.StatusRequestHeaderFieldsTooLarge
 		}},
 		{"the peer is who connected", "                use_remote_address: true\n", "", func(t *testing.T, w *world) bool {
 			w.get(t, "/", "x-forwarded-for: 203.0.113.7")
-			return w.service.has("x-envoy-external-address", "127.0.0.1") && w.authorizer.question().GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress() == "127.0.0.1"
+			return w.service.Has("x-envoy-external-address", "127.0.0.1") && w.authorizer.question().GetAttributes().GetSource().GetAddress().GetSocketAddress().GetAddress() == "127.0.0.1"
 		}},
 		{"no address is internal", "                  cidr_ranges: [{ address_prefix: 255.255.255.255, prefix_len: 32 }]\n", "                  cidr_ranges: []\n", func(t *testing.T, w *world) bool {
 			w.get(t, "/")
-			return !strings.Contains(w.service.got(), "x-envoy-internal")
+			return !strings.Contains(w.service.Got(), "x-envoy-internal")
 		}},
 		{"certificates named by clients are not believed", "forward_client_cert_details: SANITIZE", "forward_client_cert_details: ALWAYS_FORWARD_ONLY", gone("x-forwarded-client-cert")},
 	}
@@ -124,16 +124,16 @@ func authorizerOptions() []option {
 		}},
 		{"an error is 503", "                      status_on_error: { code: ServiceUnavailable } # 503: an outage must not look like a denial (403, the default)\n", "", func(t *testing.T, w *world) bool {
 			w.authorizer.set(failing)
-			return w.get(t, "/").status == http.StatusServiceUnavailable
+			return w.get(t, "/").Status == http.StatusServiceUnavailable
 		}},
 		{"an error is no permission", "failure_mode_allow: false", "failure_mode_allow: true", func(t *testing.T, w *world) bool {
 			w.authorizer.set(failing)
-			before := w.service.count()
-			return w.get(t, "/").status >= 400 && w.service.count() == before
+			before := w.service.Count()
+			return w.get(t, "/").Status >= 400 && w.service.Count() == before
 		}},
 		{"extauthz has 250 ms", "                        timeout: 0.25s # the default, 0.2 s, is too near what a cold cache takes on a busy node\n", "", func(t *testing.T, w *world) bool {
 			w.authorizer.set(func(ctx context.Context) (*authv3.CheckResponse, error) { <-ctx.Done(); return nil, ctx.Err() })
-			code := w.get(t, "/").status
+			code := w.get(t, "/").Status
 			w.authorizer.mu.Lock()
 			defer w.authorizer.mu.Unlock()
 			return code == http.StatusServiceUnavailable && w.authorizer.deadline > 200*time.Millisecond
@@ -141,8 +141,8 @@ func authorizerOptions() []option {
 		{"a header with a line break fails the request", "                      validate_mutations: true # a header we set that is not clean fails the request instead of reaching the wire\n", "", func(t *testing.T, w *world) bool {
 			for _, resp := range []*authv3.CheckResponse{allow("x-agent-name", "a\r\nx-admin: true"), deny("", "x-reason", "a\r\nset-cookie: b=c")} {
 				w.authorizer.answer(resp)
-				before := w.service.count()
-				if w.get(t, "/").status != http.StatusInternalServerError || w.service.count() != before {
+				before := w.service.Count()
+				if w.get(t, "/").Status != http.StatusInternalServerError || w.service.Count() != before {
 					return false
 				}
 			}
@@ -151,22 +151,22 @@ func authorizerOptions() []option {
 		{"extauthz cannot change the path", "                        disallow_system: true\n", "", func(t *testing.T, w *world) bool {
 			w.authorizer.answer(allow(":path", "/admin"))
 			w.get(t, "/public")
-			return w.service.target() != "/admin"
+			return w.service.Target() != "/admin"
 		}},
 		{"a forbidden change fails the request", "                        disallow_is_error: true\n", "", func(t *testing.T, w *world) bool {
 			w.authorizer.answer(allow("host", "elsewhere.example"))
-			return w.get(t, "/").status == http.StatusInternalServerError
+			return w.get(t, "/").Status == http.StatusInternalServerError
 		}},
 		{"the kill switch denies", "                      deny_at_disable:\n                        default_value: true\n                        runtime_key: agentidp.extauthz.deny_at_disable\n", "", func(t *testing.T, w *world) bool {
 			w.admin(t, http.MethodPost, "/runtime_modify?agentidp.extauthz.enabled=0")
 			defer w.admin(t, http.MethodPost, "/runtime_modify?agentidp.extauthz.enabled=100")
-			before := w.service.count()
-			return w.get(t, "/").status >= 400 && w.service.count() == before
+			before := w.service.Count()
+			return w.get(t, "/").Status >= 400 && w.service.Count() == before
 		}},
 		{"there is a kill switch", "                      filter_enabled:\n                        default_value: { numerator: 100, denominator: HUNDRED }\n                        runtime_key: agentidp.extauthz.enabled\n", "", func(t *testing.T, w *world) bool {
 			w.admin(t, http.MethodPost, "/runtime_modify?agentidp.extauthz.enabled=0")
 			defer w.admin(t, http.MethodPost, "/runtime_modify?agentidp.extauthz.enabled=100")
-			return w.get(t, "/").status >= 400
+			return w.get(t, "/").Status >= 400
 		}},
 	}
 }
@@ -186,7 +186,7 @@ func replyOptions() []option {
 	return []option{
 		{"denials are short", "                      max_denied_response_body_bytes: 4096\n", "", func(t *testing.T, w *world) bool {
 			w.authorizer.answer(deny(strings.Repeat("x", 100<<10)))
-			return len(w.get(t, "/").body) == 4096
+			return len(w.get(t, "/").Body) == 4096
 		}},
 		{"answers have few headers", "                      enforce_response_header_limits: true\n", "", func(t *testing.T, w *world) bool {
 			ok := allow()
@@ -194,7 +194,7 @@ func replyOptions() []option {
 				ok.GetOkResponse().ResponseHeadersToAdd = append(ok.GetOkResponse().ResponseHeadersToAdd, &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: "x-many", Value: "1"}})
 			}
 			w.authorizer.answer(ok)
-			return w.get(t, "/").status == http.StatusInternalServerError
+			return w.get(t, "/").Status == http.StatusInternalServerError
 		}},
 		{"a denial is not the service's error", "                      charge_cluster_response_stats: false # a denial is not an error of the service\n", "", func(t *testing.T, w *world) bool {
 			w.authorizer.answer(deny(""))
@@ -202,11 +202,11 @@ func replyOptions() []option {
 			return !strings.Contains(w.admin(t, http.MethodGet, "/stats?usedonly&filter=cluster.service.upstream_rq_403"), "upstream_rq_403")
 		}},
 		{"errors of Envoy say nothing about the inside", "response_flag_filter: { flags: [UF, UH, UO, UC, UT, LR, UR, NR, NC, URX, DC, UPE, DPE, OM, SI, IH, DT, RFCF, NFCF] }", "response_flag_filter: { flags: [RL] }", func(t *testing.T, w *world) bool {
-			w.service.setDown(true)
-			defer w.service.setDown(false)
+			w.service.SetDown(true)
+			defer w.service.SetDown(false)
 			a := w.get(t, "/")
-			return a.status == http.StatusServiceUnavailable && a.header.Get("Content-Type") == "application/problem+json" &&
-				!strings.Contains(a.body, "upstream") && strings.Contains(a.body, `"status":503`)
+			return a.Status == http.StatusServiceUnavailable && a.Header.Get("Content-Type") == "application/problem+json" &&
+				!strings.Contains(a.Body, "upstream") && strings.Contains(a.Body, `"status":503`)
 		}},
 		{"the access log names the decision", `decision_id: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:decision_id)%"`, `other: ""`, func(t *testing.T, w *world) bool {
 			resp := allow()

@@ -1,10 +1,7 @@
 package envoy_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agentidp/agentidp/internal/testkit"
+	"github.com/agentidp/agentidp/internal/testkit/rawhttp"
 	"github.com/agentidp/agentidp/manifests/envoy"
 )
 
@@ -30,7 +28,7 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // says, and a service that keeps what it got, byte for byte.
 type world struct {
 	authorizer *authorizer
-	service    *service
+	service    *rawhttp.Service
 	proxy      *testkit.EnvoyProcess
 	address    string
 	accessLog  string
@@ -40,9 +38,9 @@ type world struct {
 func newWorld(t *testing.T, edit func(doc string) string) *world {
 	t.Helper()
 	dir := testkit.SocketDir(t)
-	w := &world{authorizer: startAuthorizer(t, filepath.Join(dir, "extauthz.sock")), service: startService(t), accessLog: filepath.Join(dir, "access.log")}
+	w := &world{authorizer: startAuthorizer(t, filepath.Join(dir, "extauthz.sock")), service: rawhttp.Serve(t), accessLog: filepath.Join(dir, "access.log")}
 	doc, err := envoy.Render(envoy.Params{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: filepath.Join(dir, "extauthz.sock"), Upstream: w.service.address,
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: filepath.Join(dir, "extauthz.sock"), Upstream: w.service.Address,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +50,7 @@ func newWorld(t *testing.T, edit func(doc string) string) *world {
 		"type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n                      path: "+w.accessLog)
 	w.proxy = testkit.Envoy(t, []byte(edit(text)))
 	w.address = w.proxy.Listener(t, "ingress")
-	for deadline := time.Now().Add(exchangeTimeout); w.get(t, "/warm").status != http.StatusOK; { // the first check also connects
+	for deadline := time.Now().Add(exchangeTimeout); w.get(t, "/warm").Status != http.StatusOK; { // the first check also connects
 		if time.Now().After(deadline) {
 			t.Fatal("no request gets through")
 		}
@@ -68,41 +66,12 @@ func replaceOnce(t *testing.T, doc, from, to string) string {
 	return strings.Replace(doc, from, to, 1)
 }
 
-// answer is what came back to the client.
-type answer struct {
-	status int
-	header http.Header
-	body   string
-}
-
 const exchangeTimeout = 10 * time.Second
 
-// send writes raw bytes on a connection of its own and reads one response. Lines end in CR LF; "Host", "Connection: close" are the caller's.
-func (w *world) send(t *testing.T, raw string) answer {
-	t.Helper()
-	conn, err := net.DialTimeout("tcp", w.address, exchangeTimeout)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
-	if _, err := io.WriteString(conn, raw); err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatalf("no response to %.200q: %v", raw, err)
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, resp.Header, string(body)}
-}
-
 // get sends a GET with more header lines.
-func (w *world) get(t *testing.T, target string, headers ...string) answer {
+func (w *world) get(t *testing.T, target string, headers ...string) rawhttp.Answer {
 	t.Helper()
-	lines := append([]string{"GET " + target + " HTTP/1.1", "Host: service.example", "Connection: close"}, headers...)
-	return w.send(t, strings.Join(lines, "\r\n")+"\r\n\r\n")
+	return rawhttp.Get(t, w.address, target, headers...)
 }
 
 // admin posts to Envoy's admin interface.
@@ -207,91 +176,4 @@ func allow(headers ...string) *authv3.CheckResponse {
 		})
 	}
 	return &authv3.CheckResponse{Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok}}
-}
-
-// service answers every request with 200 and keeps the last one: everything up to the empty line, and what had come with it.
-type service struct {
-	address string
-	mu      sync.Mutex
-	last    string
-	reached int
-	down    bool
-}
-
-func startService(t *testing.T) *service {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &service{address: l.Addr().String()}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { s.serve(conn) })
-		}
-	})
-	t.Cleanup(func() { l.Close(); serving.Wait() })
-	return s
-}
-
-func (s *service) serve(conn net.Conn) {
-	defer conn.Close()
-	s.mu.Lock()
-	down := s.down
-	s.mu.Unlock()
-	if down {
-		return
-	}
-	_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
-	buf, got := make([]byte, 64<<10), []byte(nil)
-	for !bytes.Contains(got, []byte("\r\n\r\n")) {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return
-		}
-		got = append(got, buf[:n]...)
-	}
-	s.mu.Lock()
-	s.last = string(got)
-	s.reached++
-	s.mu.Unlock()
-	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-}
-
-func (s *service) setDown(down bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.down = down
-}
-
-func (s *service) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.reached
-}
-
-// got is the last request as it arrived.
-func (s *service) got() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.last
-}
-
-// target is the second word of the request line.
-func (s *service) target() string {
-	words := strings.SplitN(s.got(), " ", 3)
-	if len(words) < 3 {
-		return ""
-	}
-	return words[1]
-}
-
-// has reports whether the last request has a header line "name: value", names in lower case as Envoy sends them.
-func (s *service) has(name, value string) bool {
-	return strings.Contains(s.got(), fmt.Sprintf("\r\n%s: %s\r\n", name, value))
 }

@@ -1,0 +1,71 @@
+// Command extauthz is the sidecar that Envoy asks about each request. docs/extauthz.md is its manual.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/lifecycle"
+	"github.com/agentidp/agentidp/internal/obs"
+)
+
+func main() {
+	ctx, stop := lifecycle.SignalContext(context.Background())
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// Exit statuses.
+const (
+	ok         = 0
+	failed     = 1 // the config is not good, or a part could not go on
+	wrongUsage = 2
+)
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("extauthz", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("config", "extauthz.yaml", "the config `file`; see docs/extauthz.md")
+	check := flags.Bool("check", false, "check the config, the keys and the policy it names, and exit without opening a socket")
+	version := flags.Bool("version", false, "print the version and exit")
+	switch err := flags.Parse(args); {
+	case err == flag.ErrHelp:
+		return ok
+	case err != nil:
+		return wrongUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "extauthz: unexpected argument %q\n", flags.Arg(0))
+		return wrongUsage
+	}
+	if *version {
+		build := obs.Build()
+		fmt.Fprintf(stdout, "extauthz %s %s\n", build.Version, build.Go)
+		return ok
+	}
+	var cfg extauthz.Config
+	if err := config.Load(*file, &cfg); err != nil {
+		fmt.Fprintln(stderr, err) // one line for each problem
+		return failed
+	}
+	if *check {
+		fmt.Fprintf(stdout, "%s: good\n", *file)
+		return ok
+	}
+	log := obs.NewLogger(stderr, cfg.Log.Level).With("service", "extauthz")
+	slog.SetDefault(log) // libraries that log without asking
+	err := extauthz.Run(ctx, &cfg, extauthz.Process{Log: log, Registry: obs.NewRegistry("extauthz"), Now: time.Now, Stdout: stdout})
+	if err != nil {
+		log.Error("cannot go on", "error", err.Error())
+		return failed
+	}
+	log.Info("stopped")
+	return ok
+}

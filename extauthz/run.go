@@ -1,0 +1,197 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/internal/lifecycle"
+	"github.com/agentidp/agentidp/internal/obs"
+)
+
+const (
+	drainMax       = 5 * time.Second        // for checks in flight when the end is asked for
+	stopMax        = drainMax + time.Second // for any part
+	readyPoll      = 100 * time.Millisecond // how late the health service may learn that everything is loaded
+	flushMax       = 2 * time.Second        // for the decision log at the end
+	decisionLogMode = 0o600
+)
+
+// Process is what the daemon has from outside.
+type Process struct {
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Now      func() time.Time
+	Stdout   io.Writer
+	// Listening, when set, is called with each address once it accepts connections: the configured ones by their text, and "metrics".
+	Listening func(name string, addr net.Addr)
+}
+
+// Run serves until ctx ends, then drains for at most five seconds. What the configuration names on disk is loaded before any socket is
+// opened: a process that cannot decide anything does not accept questions. cfg must be valid.
+func Run(ctx context.Context, cfg *Config, p Process) error {
+	store := newStore(cfg)
+	src, err := newSources(cfg, &feed.Env{Store: store, Log: p.Log, Now: p.Now, Metrics: feed.NewMetrics(p.Registry)})
+	if err != nil {
+		return err
+	}
+	defer src.close()
+	defer func() {
+		if inForce := store.Load().Policy; inForce != nil {
+			inForce.Close()
+		}
+	}()
+	for _, f := range src.feeds {
+		if err := f.Load(ctx); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+	}
+	decisions, closeDecisions, err := openDecisionLog(cfg.DecisionLog, p.Stdout)
+	if err != nil {
+		return fmt.Errorf("decisionLog: %w", err)
+	}
+	defer closeDecisions()
+	server, err := New(Options{
+		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Now: p.Now, Log: p.Log, Registerer: p.Registry,
+		DecisionLog: decisions, DecisionPath: cfg.Policy.Path,
+	})
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	listeners, err := openListeners(cfg)
+	if err != nil {
+		return err
+	}
+	health := health.NewServer()
+	grpcServer := NewGRPCServer(server)
+	healthv1.RegisterHealthServer(grpcServer, health)
+
+	// Stopped from the last to the first: no new checks, then the rest of what they use.
+	var services []lifecycle.Service
+	for _, f := range src.feeds {
+		services = append(services, lifecycle.Service{Name: f.Name(), Run: f.Run})
+	}
+	if cfg.Metrics != nil {
+		debug := &obs.Debug{Listen: cfg.Metrics.Listen, Registry: p.Registry, Ready: store.Ready, Pprof: cfg.Metrics.Pprof, Log: p.Log}
+		debug.Listening = func(a net.Addr) { p.listening("metrics", a) }
+		services = append(services, lifecycle.Service{Name: "metrics", Run: debug.Run})
+	}
+	services = append(services,
+		lifecycle.Service{Name: "health", Run: func(ctx context.Context) error { return watchHealth(ctx, health, store.Ready) }},
+		lifecycle.Service{Name: "grpc", Run: func(ctx context.Context) error { return serve(ctx, grpcServer, health, listeners, p) }},
+	)
+	return lifecycle.Run(ctx, stopMax, services...)
+}
+
+func (p *Process) listening(name string, addr net.Addr) {
+	if p.Listening != nil {
+		p.Listening(name, addr)
+	}
+}
+
+// namedListener remembers how the configuration wrote an address.
+type namedListener struct {
+	net.Listener
+	name string
+}
+
+// openListeners opens all addresses or none.
+func openListeners(cfg *Config) ([]namedListener, error) {
+	var opened []namedListener
+	for i, name := range cfg.Listen {
+		a, err := parseAddress(name)
+		if err == nil {
+			var l net.Listener
+			if l, err = a.listen(cfg.SocketMode); err == nil {
+				opened = append(opened, namedListener{l, name})
+				continue
+			}
+		}
+		for _, l := range opened {
+			l.Close()
+		}
+		return nil, fmt.Errorf("listen[%d]: %w", i, err)
+	}
+	return opened, nil
+}
+
+// serve answers on all listeners until ctx ends, lets the checks in flight finish, and closes what is left after drainMax.
+func serve(ctx context.Context, server *grpc.Server, health *health.Server, listeners []namedListener, p Process) error {
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- server.Serve(l) }()
+		p.Log.InfoContext(ctx, "listening", "listener", "grpc", "address", l.name, "bound", l.Addr().String())
+		p.listening(l.name, l.Addr())
+	}
+	running := len(listeners)
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-ended:
+		running--
+	}
+	health.Shutdown() // health checks learn before connections end
+	force := time.AfterFunc(drainMax, server.Stop)
+	server.GracefulStop()
+	force.Stop()
+	for range running {
+		if err := <-ended; err != nil && failure == nil {
+			failure = err
+		}
+	}
+	return failure
+}
+
+// watchHealth tells gRPC health checks what /readyz tells HTTP ones.
+func watchHealth(ctx context.Context, h *health.Server, ready func() error) error {
+	tick := time.NewTicker(readyPoll)
+	defer tick.Stop()
+	for {
+		status := healthv1.HealthCheckResponse_SERVING
+		if ready() != nil {
+			status = healthv1.HealthCheckResponse_NOT_SERVING
+		}
+		h.SetServingStatus("", status)
+		h.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// openDecisionLog starts the decision log when there is to be one; the function returned writes out what is queued.
+func openDecisionLog(c *DecisionLog, stdout io.Writer) (*decisionlog.Log, func(), error) {
+	if c == nil {
+		return nil, func() {}, nil
+	}
+	out, closeFile := stdout, func() error { return nil }
+	if c.File != "" {
+		file, err := os.OpenFile(string(c.File), os.O_CREATE|os.O_APPEND|os.O_WRONLY, decisionLogMode)
+		if err != nil {
+			return nil, nil, err
+		}
+		out, closeFile = file, file.Close
+	}
+	log := decisionlog.New(out, c.Labels)
+	return log, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushMax)
+		defer cancel()
+		_ = log.Close(ctx) // what could not be written is counted
+		_ = closeFile()
+	}, nil
+}
