@@ -10,8 +10,17 @@ import data.agentidp.requirement
 
 default allow := false
 
-# A route listed as public: nobody is asked who they are. A token that came along was verified nevertheless.
-allow if requirement.public
+# The next rule for the commonest case: only scopes are asked for, of an agent of ours, in an organization the service
+# lists. It allows nothing that the next one would not, for two thirds of the price.
+allow if {
+	{"scopes": scopes} = lookup.rule
+	is_array(scopes)
+	input.identity.origin == "local"
+	input.identity.organizationId in lookup.entry.organizations
+	every scope in scopes {
+		scope in input.identity.scopes
+	}
+}
 
 allow if {
 	requirement.scopes_held
@@ -19,6 +28,9 @@ allow if {
 	requirement.organization_allowed
 	requirement.agent_allowed
 }
+
+# A route listed as public: nobody is asked who they are. A token that came along was verified nevertheless.
+allow if requirement.public
 
 # The same decision with its reason, in the object form of opa-envoy-plugin. A caller without an identity learns that it
 # needs one, and nothing about which routes exist.

@@ -1,13 +1,13 @@
 # METADATA
 # title: What is wrong with the data
 # description: |
-#   Says in sentences what data.schema.json says in JSON Schema, and what a schema cannot say. Only asked for when data
-#   is written or published: no decision depends on it, so it may take its time.
+#   Says in sentences what data.schema.json says as JSON Schema, and what a schema cannot say. Asked for when data is
+#   written or published. No decision depends on it, so it may take its time.
 package agentidp.problems
 
 import data.agentidp.requirement
 
-found contains "data.mesh is missing: nothing is allowed" if not data.mesh
+found contains "mesh is not an object: nothing is allowed" if not is_object(data.mesh)
 
 found contains sprintf("%s: unknown member", [name]) if {
 	some name, _ in data.mesh
@@ -19,124 +19,125 @@ found contains sprintf("%s: not an object", [name]) if {
 	not is_object(object.get(data.mesh, name, {}))
 }
 
-found contains sprintf("%s.%s: %v is not one of the services", [table, key, service]) if {
+found contains sprintf("%s %s: there is no service %v", [table, key, service]) if {
 	some table in ["principals", "hosts"]
 	some key, service in data.mesh[table]
 	not data.mesh.services[service]
 }
 
-found contains sprintf("defaultService: %v is not one of the services", [data.mesh.defaultService]) if {
+found contains sprintf("defaultService: there is no service %v", [data.mesh.defaultService]) if {
 	not data.mesh.services[data.mesh.defaultService]
 }
 
 # Services
 
-found contains sprintf("services.%s: not an object with routes", [service]) if {
-	some service, value in data.mesh.services
-	not is_object(object.get(value, "routes", null))
+found contains sprintf("%s: not an object with routes", [service]) if {
+	some service, entry in data.mesh.services
+	not is_object(object.get(entry, "routes", null))
 }
 
-found contains sprintf("services.%s.%s: unknown member", [service, name]) if {
-	some service, value in data.mesh.services
-	some name, _ in value
+found contains sprintf("%s: unknown member %s", [service, name]) if {
+	some service, entry in data.mesh.services
+	some name, _ in entry
 	not name in {"routes", "organizations"}
 }
 
-found contains sprintf("services.%s.organizations: not a list of names", [service]) if {
-	some service, value in data.mesh.services
-	value.organizations
-	not names(value.organizations)
+found contains sprintf("%s: organizations are not a list of names", [service]) if {
+	some service, entry in data.mesh.services
+	not names(object.get(entry, "organizations", []))
 }
 
-# Nodes: the places in a tree of routes that the segments of a path lead to.
+# Places: what the segments of a path lead to in the tree of routes. A member whose name has a slash is no segment.
 
 places contains {
 	"service": service,
 	"steps": steps,
 	"node": node,
-	"where": sprintf("services.%s.routes %s", [service, concat("", steps)]),
+	"where": sprintf("%s /%s", [service, concat("/", [trim_prefix(step, "/") | some step in steps])]),
 } if {
-	some service, value in data.mesh.services
-	walk(value.routes, [steps, node])
+	some service, entry in data.mesh.services
+	walk(entry.routes, [steps, node])
 	every step in steps {
-		startswith(step, "/")
+		segment(step)
 	}
 }
+
+segment(name) if name == "/*"
+
+segment(name) if not contains(name, "/")
 
 found contains sprintf("%s: not an object", [place.where]) if {
 	some place in places
 	not is_object(place.node)
 }
 
-found contains sprintf("%s: neither methods nor further segments", [place.where]) if {
+found contains sprintf("%s: nothing is listed", [place.where]) if {
 	some place in places
-	count(place.steps) > 0
 	place.node == {}
+	count(place.steps) > 0
 }
 
-found contains sprintf("%s: unknown member %s", [place.where, name]) if {
+found contains sprintf("%s: %s is not a segment, nor one of / /* /**", [place.where, name]) if {
 	some place in places
 	some name, _ in place.node
-	not startswith(name, "/")
-	name != "methods"
+	not possible(name)
 }
 
-found contains sprintf("%s: methods belong under a segment", [place.where]) if {
+# What the name of a member may be. Requests have neither "." nor ".." in their paths, and a wildcard is a whole segment.
+possible(name) if name in {"/", "/*", "/**"}
+
+possible(name) if {
+	not contains(name, "/")
+	not contains(name, "*")
+	not name in {".", ".."}
+}
+
+found contains sprintf("%s: a path begins with a segment", [place.where]) if {
 	some place in places
 	place.steps == []
-	place.node.methods
+	place.node["/"]
 }
 
-found contains sprintf("%s: longer than %d segments", [place.where, segments_max]) if {
+found contains sprintf("%s: nothing follows a trailing slash", [place.where]) if {
+	some place in places
+	some position, step in place.steps
+	step == ""
+	position < count(place.steps) - 1
+}
+
+found contains sprintf("%s: more than %d segments", [place.where, segments_max]) if {
 	some place in places
 	count(place.steps) == segments_max + 1
 }
 
-found contains sprintf("%s: no request has the segment %s", [place.where, segment]) if {
-	some place in places
-	segment := place.steps[count(place.steps) - 1]
-	not possible(trim_prefix(segment, "/"))
-}
-
-found contains sprintf("%s: nothing can follow %s", [place.where, place.steps[last - 1]]) if {
-	some place in places
-	last := count(place.steps) - 1
-	place.steps[last - 1] in {"/", "/**"}
-}
-
-# A path with more segments has no route: see nodes in lookup.rego.
+# A longer path has no route: see nodes in lookup.rego.
 segments_max := 12
-
-possible(segment) if segment in {"*", "**"}
-
-# One segment, without the wildcards that stand only for whole segments, and not "." or "..", which never get here.
-possible(segment) if {
-	not contains(segment, "/")
-	not contains(segment, "*")
-	not segment in {".", ".."}
-}
 
 # Rules: one for each method of a place.
 
-found contains sprintf("%s: methods are not an object with at least one method", [place.where]) if {
+tables contains {"service": place.service, "methods": place.node[key], "where": sprintf("%s %s", [place.where, key])} if {
 	some place in places
-	methods := place.node.methods
-	not is_table(methods)
+	some key in ["/", "/**"]
 }
 
-is_table(methods) if {
-	is_object(methods)
-	methods != {}
+found contains sprintf("%s: methods are not an object with at least one method", [table.where]) if {
+	some table in tables
+	not is_object(table.methods)
+}
+
+found contains sprintf("%s: methods are not an object with at least one method", [table.where]) if {
+	some table in tables
+	table.methods == {}
 }
 
 rules contains {
-	"service": place.service,
+	"service": table.service,
 	"method": method,
 	"rule": rule,
-	"where": sprintf("%s %s", [place.where, method]),
+	"where": sprintf("%s %s", [table.where, method]),
 } if {
-	some place in places
-	some method, rule in place.node.methods
+	some table in tables
+	some method, rule in table.methods
 }
 
 found contains sprintf("%s: methods are written in capital letters", [rule.where]) if {
@@ -161,22 +162,21 @@ found contains sprintf("%s: public is true, and then the only member", [rule.whe
 	rule.rule != {"public": true}
 }
 
-found contains sprintf("%s: scopes are missing; [] says that none are needed", [rule.where]) if {
+found contains sprintf("%s: scopes are missing; [] says that none is needed", [rule.where]) if {
 	some rule in rules
-	count({"public", "scopes"} & object.keys(rule.rule)) == 0
+	not object.keys(rule.rule) & {"public", "scopes"} != set()
 }
 
 found contains sprintf("%s: organizations are missing, here and in the service", [rule.where]) if {
 	some rule in rules
 	rule.rule != {"public": true}
-	count({"organizations"} & (object.keys(rule.rule) | object.keys(data.mesh.services[rule.service]))) == 0
+	not "organizations" in (object.keys(rule.rule) | object.keys(data.mesh.services[rule.service]))
 }
 
-found contains sprintf("%s: %s is not a list of names", [rule.where, member]) if {
+found contains sprintf("%s: %s are not a list of names", [rule.where, member]) if {
 	some rule in rules
 	some member in requirement.members
-	value := rule.rule[member]
-	not names(value)
+	not names(object.get(rule.rule, member, []))
 }
 
 found contains sprintf("%s: there is no origin %v", [rule.where, origin]) if {
