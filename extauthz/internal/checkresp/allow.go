@@ -11,13 +11,14 @@ import (
 )
 
 // The headers that tell the upstream who calls. A header whose value is not known is not set, and never forwarded either.
+// Values are percent-encoded where they are not visible ASCII, and at "%".
 const (
 	HeaderID           = "x-agent-id"
 	HeaderOrganization = "x-agent-organization"
 	HeaderIssuer       = "x-agent-issuer"
 	HeaderClientID     = "x-agent-client-id"
 	HeaderScopes       = "x-agent-scopes" // space-separated
-	HeaderName         = "x-agent-name"   // percent-encoded where it is not visible ASCII
+	HeaderName         = "x-agent-name"
 	HeaderOrigin       = "x-agent-origin" // local or federated
 )
 
@@ -25,8 +26,9 @@ const (
 const identityPrefix = "x-agent"
 
 const (
-	identityBytesMax = 512     // one identity header; longer names are cut, longer identifiers refused before
-	scopesBytesMax   = 2 << 10 // x-agent-scopes; scopes beyond are left out, which can only take rights away
+	nameBytesMax       = 512     // x-agent-name; longer names are cut
+	identifierBytesMax = 3 * 512 // the other identity headers: 512 bytes, each of them encoded
+	scopesBytesMax     = 2 << 10 // x-agent-scopes; scopes beyond are left out, which can only take rights away
 )
 
 // Agent is what the upstream is told about the caller.
@@ -90,7 +92,7 @@ func identityHeaders(a *Agent) []*corev3.HeaderValueOption {
 		{HeaderIssuer, exact(a.Issuer)},
 		{HeaderClientID, exact(a.ClientID)},
 		{HeaderScopes, joinScopes(a.Scopes)},
-		{HeaderName, encode(a.Name)},
+		{HeaderName, encode(a.Name, nameBytesMax)},
 		{HeaderOrigin, exact(a.Origin)},
 	} {
 		if h.value != "" {
@@ -135,20 +137,23 @@ func IsScopeToken(s string) bool {
 	return s != ""
 }
 
-// exact passes an identifier on as it is or not at all: one that was cleaned or cut could be somebody else's.
+// exact is encode for an identifier, whole or not at all: one that was cut could be somebody else's.
 func exact(id string) string {
-	if len(id) > identityBytesMax || !isVisible(id) {
-		return ""
+	if encoded := encode(id, len(id)*3); len(encoded) <= identifierBytesMax {
+		return encoded
 	}
-	return id
+	return ""
 }
 
-// encode percent-encodes what is not visible ASCII, and "%", so that two names never look the same. What is too long is
-// cut at a character.
-func encode(name string) string {
+// encode percent-encodes what is not visible ASCII, and "%": the result is always a legal header value, and no two
+// values look the same. What is too long is cut at a character.
+func encode(s string, bytesMax int) string {
+	if len(s) <= bytesMax && isPlain(s) {
+		return s
+	}
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
-	for _, r := range name { // what is not UTF-8 becomes U+FFFD
+	for _, r := range s { // what is not UTF-8 becomes U+FFFD; no identifier is
 		before := b.Len()
 		for _, c := range []byte(string(r)) {
 			if c > ' ' && c < 0x7f && c != '%' {
@@ -159,16 +164,16 @@ func encode(name string) string {
 				b.WriteByte(digits[c&15])
 			}
 		}
-		if b.Len() > identityBytesMax {
+		if b.Len() > bytesMax {
 			return b.String()[:before]
 		}
 	}
 	return b.String()
 }
 
-func isVisible(s string) bool {
+func isPlain(s string) bool {
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] >= 0x7f {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '%' {
 			return false
 		}
 	}

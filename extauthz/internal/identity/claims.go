@@ -38,9 +38,6 @@ func fromClaims(c *jose.Claims, pinned string) (*Identity, *Refusal) {
 		// RFC 7800 s3.1, RFC 9449 s7.1: a bound token without the proof is a stolen one, as far as anybody can tell.
 		return nil, refuse(ReasonConstrained, "the token is bound to a key and was presented without proof of it")
 	}
-	if !isIdentifier(i.Subject) {
-		return nil, refuse(ReasonClaims, "sub is not visible ASCII")
-	}
 	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readClient, i.readScope} {
 		if refusal := read(c.Extra); refusal != nil {
 			return nil, refusal

@@ -13,8 +13,8 @@ const ConfirmationNone = "none"
 // Identity is who calls, as far as the token proves it. It is never changed after it was verified, and shared between
 // requests.
 type Identity struct {
-	Subject        string // visible ASCII, at most 512 bytes, as are Issuer, OrganizationID and ClientID
-	OrganizationID string
+	Subject        string // visible characters, at most 512 bytes
+	OrganizationID string // visible ASCII, at most 512 bytes, as is ClientID
 	Issuer         string
 	Origin         string
 	ClientID       string // may be empty
