@@ -16,6 +16,10 @@ const (
 	// stuckReplacedMax is how many stuck workers of one policy are replaced. The places of further ones stay taken until
 	// they return: each of them may be holding a processor.
 	stuckReplacedMax = 8
+
+	// lastChance is the end of the time of an evaluation, timed apart. When the whole process stood still (a throttled
+	// container, a paused machine), the timer and the worker wake up together, and the worker only needs a moment more.
+	lastChance = 2 * time.Millisecond
 )
 
 // workers evaluates jobs on at most size goroutines, which it keeps: a goroutine that has evaluated before has the stack
@@ -115,7 +119,8 @@ func (w *workers) put(j *job) {
 
 // do evaluates input and answers by the deadline.
 func (w *workers) do(ctx context.Context, input Value, timeout time.Duration) (any, error) {
-	j := w.get(ctx, input, timeout)
+	last := min(lastChance, timeout/4)
+	j := w.get(ctx, input, timeout-last)
 	select {
 	case w.slots <- struct{}{}:
 	default:
@@ -131,21 +136,21 @@ func (w *workers) do(ctx context.Context, input Value, timeout time.Duration) (a
 		}
 	}
 	w.start(j)
-	var err error
-	select {
-	case r := <-j.done:
-		w.put(j)
-		return r.decision, r.err
-	case <-j.timer.C:
-		err = ErrTimeout
-	case <-ctx.Done():
-		err = contextError(ctx.Err())
+	for range 2 {
+		select {
+		case r := <-j.done:
+			w.put(j)
+			return r.decision, r.err
+		case <-j.timer.C:
+			j.timer.Reset(last)
+		case <-ctx.Done():
+			w.abandon(j)
+			return nil, contextError(ctx.Err())
+		}
 	}
 	w.abandon(j)
-	if err == ErrTimeout {
-		w.timeouts.Add(1)
-	}
-	return nil, err
+	w.timeouts.Add(1)
+	return nil, ErrTimeout
 }
 
 // start hands a job to a worker. The caller holds a slot for it.

@@ -134,7 +134,7 @@ rules contains {
 	"service": table.service,
 	"method": method,
 	"rule": rule,
-	"where": sprintf("%s %s", [table.where, method]),
+	"where": sprintf("%s %v", [table.where, method]),
 } if {
 	some table in tables
 	some method, rule in table.methods

@@ -53,7 +53,6 @@ cases := [
 	[routes({"x": {"/": {}}}), ["a /x /: methods are not an object with at least one method"]],
 	[routes({"x": {"/": ["GET"]}}), [
 		"a /x / 0: not an object",
-		"a /x / 0: organizations are missing, here and in the service",
 		"a /x /: methods are not an object with at least one method",
 	]],
 	[routes({"x": {"/": {"get": {"scopes": []}}}}), ["a /x / get: methods are written in capital letters"]],
