@@ -43,3 +43,18 @@ func (s *Store) AppSetting(ctx context.Context) (setting string, agents int, err
 func (s *Store) InOrg(ctx context.Context, org agentid.Organization) error {
 	return s.inOrg(ctx, org, nil)
 }
+
+// Setting reads a setting on a connection of a pool.
+func (s *Store) Setting(ctx context.Context, platform bool, name string) (value string, err error) {
+	p := s.app
+	if platform {
+		p = s.platform
+	}
+	conn, err := p.acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Release()
+	err = conn.QueryRow(ctx, "select current_setting($1)", name).Scan(&value)
+	return value, err
+}
