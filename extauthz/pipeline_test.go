@@ -114,6 +114,12 @@ func (e *edge) signer(t testing.TB) func(claims map[string]any) string {
 	}
 }
 
+// changeKeysPointer makes the cache forget: a key set that was loaded again counts as another one.
+func (e *edge) changeKeysPointer(t testing.TB) {
+	t.Helper()
+	e.changeIssuer(func(i *state.Issuer) { same := *i.Keys; i.Keys = &same })
+}
+
 func (e *edge) changeIssuer(change func(*state.Issuer)) {
 	e.store.Update(func(s *state.Snapshot) {
 		next := *s.Issuers[josetest.Issuer]

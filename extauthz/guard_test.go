@@ -1,0 +1,282 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
+	"github.com/agentidp/agentidp/extauthz/internal/credential"
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+)
+
+var checkInfo = &grpc.UnaryServerInfo{FullMethod: authv3.Authorization_Check_FullMethodName}
+
+// guarded runs a handler behind Guard as gRPC would.
+func guarded(t testing.TB, s *Server, ctx context.Context, handler grpc.UnaryHandler) *authv3.CheckResponse {
+	t.Helper()
+	out, err := s.Guard(ctx, &authv3.CheckRequest{}, checkInfo, handler)
+	m, ok := out.(*authv3.CheckResponse)
+	if err != nil || !ok || !checkresp.Explicit(m) {
+		t.Fatalf("Guard let %v, %v through", out, err)
+	}
+	return m
+}
+
+func unavailable(m *authv3.CheckResponse) bool {
+	return m.GetOkResponse() == nil && m.GetDeniedResponse().GetStatus().GetCode() == typev3.StatusCode_ServiceUnavailable
+}
+
+// A panic in any stage is a denial with a counter.
+func TestPanicInEachStage(t *testing.T) {
+	t.Parallel()
+	in := request("GET", "/orders")
+	for name, inject := range map[string]func(*Server){
+		"parse": func(s *Server) {
+			s.stages.parse = func(*authv3.CheckRequest) (*checkreq.Request, *checkreq.Refusal) { panic("fault") }
+		},
+		"parse, nil": func(s *Server) {
+			s.stages.parse = func(*authv3.CheckRequest) (*checkreq.Request, *checkreq.Refusal) { return nil, nil }
+		},
+		"credential": func(s *Server) {
+			s.stages.credential = func(*checkreq.Request) (string, *credential.Refusal) { panic("fault") }
+		},
+		"identify": func(s *Server) {
+			s.stages.credential = func(*checkreq.Request) (string, *credential.Refusal) { return "t", nil }
+			s.stages.identify = func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
+				panic(errors.New("fault"))
+			}
+		},
+		"decide": func(s *Server) {
+			s.options.Identity = IdentityPolicy
+			s.stages.decide = func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+				panic("fault")
+			}
+		},
+		"decide, nil": func(s *Server) {
+			s.options.Identity = IdentityPolicy
+			s.stages.decide = func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+				return nil, nil, nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEdge(t, denyingNothing, nil)
+			inject(e.Server)
+			if got := e.ask(t, in); got.status != 503 {
+				t.Errorf("got %+v", got)
+			}
+			if n := testutil.ToFloat64(e.metrics.panics); n != 1 {
+				t.Errorf("%v panics counted", n)
+			}
+		})
+	}
+}
+
+// A stage that says nothing at all (no identity, no refusal) gives no identity to anybody.
+func TestStagesThatSayNothing(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, ordersPolicy, nil)
+	e.stages.credential = func(*checkreq.Request) (string, *credential.Refusal) { return "", nil }
+	e.stages.identify = func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
+		return nil, identity.Result{}, nil
+	}
+	if got := e.ask(t, request("GET", "/orders")); got.status != 403 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestLateAnswersAreDenials(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, denyingNothing, func(o *Options) { o.Identity = IdentityPolicy })
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	past, cancelPast := context.WithDeadline(context.Background(), time.Now().Add(-time.Millisecond))
+	defer cancelPast()
+	for name, ctx := range map[string]context.Context{"cancelled": cancelled, "past deadline": past} {
+		m, err := e.Check(ctx, request("GET", "/x"))
+		if err != nil || !unavailable(m) {
+			t.Errorf("%s: %v, %v", name, m, err)
+		}
+	}
+	// The deadline passes while the policy decides: the OK it came to is taken back.
+	during, cancelDuring := context.WithCancel(context.Background())
+	real := e.stages.decide
+	e.stages.decide = func(ctx context.Context, p decide.Evaluator, s decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+		d, refusal, fault := real(ctx, p, s)
+		cancelDuring()
+		return d, refusal, fault
+	}
+	if m, err := e.Check(during, request("GET", "/x")); err != nil || !unavailable(m) {
+		t.Errorf("%v, %v", m, err)
+	}
+}
+
+func TestGuardReplaces(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, denyingNothing, nil)
+	ok, denial := checkresp.Allow(checkresp.Grant{}).Message(), checkresp.Deny(checkresp.Denial{Status: 403}).Message()
+	late, cancel := context.WithCancel(context.Background())
+	cancel()
+	replaced := 0.0
+	for name, c := range map[string]struct {
+		ctx     context.Context
+		handler grpc.UnaryHandler
+	}{
+		"nothing":        {nil, func(context.Context, any) (any, error) { return nil, nil }},
+		"typed nothing":  {nil, func(context.Context, any) (any, error) { return (*authv3.CheckResponse)(nil), nil }},
+		"empty":          {nil, func(context.Context, any) (any, error) { return &authv3.CheckResponse{}, nil }},
+		"other message":  {nil, func(context.Context, any) (any, error) { return &authv3.OkHttpResponse{}, nil }},
+		"error":          {nil, func(context.Context, any) (any, error) { return nil, errors.New("fault") }},
+		"OK and error":   {nil, func(context.Context, any) (any, error) { return ok, errors.New("fault") }},
+		"OK code, error": {nil, func(context.Context, any) (any, error) { return ok, status.Error(codes.Unavailable, "") }},
+		"late OK":        {late, func(context.Context, any) (any, error) { return ok, nil }},
+		"panic":          {nil, func(context.Context, any) (any, error) { panic("fault") }},
+		"panic with nil": {nil, func(context.Context, any) (any, error) { panic(nil) }}, //nolint:govet // deliberate
+	} {
+		ctx := c.ctx
+		if ctx == nil {
+			ctx = context.Background()
+		}
+		if m := guarded(t, e.Server, ctx, c.handler); !unavailable(m) {
+			t.Errorf("%s: %v", name, m)
+		}
+		replaced++
+	}
+	if n := testutil.ToFloat64(e.metrics.replaced); n != replaced {
+		t.Errorf("%v of %v replacements counted", n, replaced)
+	}
+	for _, m := range []*authv3.CheckResponse{ok, denial} {
+		if got := guarded(t, e.Server, context.Background(), func(context.Context, any) (any, error) { return m, nil }); got != m {
+			t.Errorf("%v became %v", m, got)
+		}
+	}
+	if got := guarded(t, e.Server, late, func(context.Context, any) (any, error) { return denial, nil }); got != denial {
+		t.Errorf("a late denial became %v", got)
+	}
+}
+
+func TestGuardAndOtherServices(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, denyingNothing, nil)
+	info := &grpc.UnaryServerInfo{FullMethod: "/grpc.health.v1.Health/Check"}
+	out, err := e.Guard(context.Background(), nil, info, func(context.Context, any) (any, error) { return "fine", nil })
+	if out != "fine" || err != nil {
+		t.Errorf("got %v, %v", out, err)
+	}
+	out, err = e.Guard(context.Background(), nil, info, func(context.Context, any) (any, error) { panic("fault") })
+	if out != nil || status.Code(err) != codes.Internal {
+		t.Errorf("got %v, %v", out, err)
+	}
+}
+
+// Whatever a handler returns, what leaves Guard can be read in one way, and is an OK only if the handler said so in full.
+func TestGuardProperty(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, denyingNothing, nil)
+	code := rapid.SampledFrom([]int32{0, 0, 0, 7, 14, 16, -1, 99})
+	httpStatus := rapid.SampledFrom([]int32{0, 200, 204, 302, 401, 403, 503, 600, -5})
+	rapid.Check(t, func(t *rapid.T) {
+		m := &authv3.CheckResponse{}
+		if rapid.Bool().Draw(t, "status") {
+			m.Status = &rpcstatus.Status{Code: code.Draw(t, "code")}
+		}
+		denied := func() *authv3.DeniedHttpResponse {
+			if rapid.Bool().Draw(t, "no denial") {
+				return nil
+			}
+			d := &authv3.DeniedHttpResponse{}
+			if rapid.Bool().Draw(t, "http status") {
+				d.Status = &typev3.HttpStatus{Code: typev3.StatusCode(httpStatus.Draw(t, "http code"))}
+			}
+			return d
+		}
+		switch rapid.IntRange(0, 6).Draw(t, "form") {
+		case 1:
+			m.HttpResponse = &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}
+		case 2:
+			m.HttpResponse = &authv3.CheckResponse_OkResponse{}
+		case 3:
+			m.HttpResponse = &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied()}
+		case 4:
+			m.HttpResponse = &authv3.CheckResponse_ErrorResponse{ErrorResponse: denied()}
+		case 5:
+			m.HttpResponse = (*authv3.CheckResponse_OkResponse)(nil)
+		case 6:
+			m = nil
+		}
+		var failure error
+		if rapid.IntRange(0, 9).Draw(t, "fails") == 0 {
+			failure = errors.New("fault")
+		}
+		out, err := e.Guard(context.Background(), nil, checkInfo, func(context.Context, any) (any, error) { return m, failure })
+		got, ok := out.(*authv3.CheckResponse)
+		if err != nil || !ok {
+			t.Fatalf("%v, %v", out, err)
+		}
+		wire, err := proto.Marshal(got)
+		if err != nil || len(wire) == 0 {
+			t.Fatalf("%v on the wire: %v", got, err)
+		}
+		// As Envoy decides: OK is status code 0, also by default.
+		if got.GetStatus().GetCode() == 0 {
+			if m.GetOkResponse() == nil || m.GetStatus() == nil || m.GetStatus().GetCode() != 0 || failure != nil || got != m {
+				t.Fatalf("%v (%v) became an OK", m, failure)
+			}
+		} else if code := got.GetDeniedResponse().GetStatus().GetCode(); code < 300 || code > 599 {
+			t.Fatalf("denied with %v", got)
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	e := newEdge(t, ordersPolicy, func(o *Options) { o.Registerer = registry })
+	token := e.signer(t)(nil)
+	e.ask(t, request("GET", "/orders", "authorization", "Bearer "+token))
+	e.ask(t, request("GET", "/orders"))
+	e.ask(t, request("GET", "/broken"))
+	for labels, want := range map[[2]string]float64{
+		{"allowed", "allowed"}: 1, {"denied", "credential_missing"}: 1, {"undecided", "policy_decision"}: 1,
+	} {
+		if got := testutil.ToFloat64(e.metrics.decisions.WithLabelValues(labels[0], labels[1])); got != want {
+			t.Errorf("%v: %v", labels, got)
+		}
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, f := range families {
+		names[f.GetName()] = true
+	}
+	for _, name := range []string{
+		"agentidp_extauthz_decisions_total", "agentidp_extauthz_decision_duration_seconds", "agentidp_extauthz_token_cache_hits_total",
+		"agentidp_extauthz_token_cache_misses_total", "agentidp_extauthz_panics_total", "agentidp_extauthz_answers_replaced_total", "agentidp_extauthz_snapshot_epoch",
+	} {
+		if !names[name] {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	if _, err := New(Options{Store: e.store, Registerer: registry}); err == nil {
+		t.Error("two servers share one registry")
+	}
+}
