@@ -1,0 +1,136 @@
+package tokens
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
+)
+
+type signers struct {
+	key *jose.SigningKey
+	err error
+}
+
+func (s signers) Signer(use keys.Use) (*jose.SigningKey, error) {
+	if use != keys.AccessToken {
+		return nil, errors.New("an access token is signed with another key")
+	}
+	return s.key, s.err
+}
+
+func minter(t *testing.T, lifetime time.Duration, now time.Time) (*Minter, *jose.SigningKey) {
+	t.Helper()
+	key, err := jose.GenerateSigningKey(jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dids, err := did.NewNamespace(&url.URL{Scheme: "https", Host: "id.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewMinter("https://id.example.com", lifetime, dids, signers{key: key}, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, key
+}
+
+// Our own verifier accepts what we sign, with the strictest rules it has.
+func TestTokensVerify(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 9, 0, 0, 900e6, time.UTC)
+	m, key := minter(t, LifetimeMax, now)
+	a := Authorization{
+		Agent:    agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Name: `"<&>` + "\u2028"},
+		Audience: "svc://a", Scopes: []string{"x", "y"},
+	}
+	token, err := m.AccessToken(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jose.ParseToken(token.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := parsed.Verify(key.Verification(), &jose.Rules{
+		Issuer: "https://id.example.com", Audiences: []string{"svc://a"}, Types: []string{"at+jwt"}, Algorithms: []jose.Algorithm{jose.ES256}, LifetimeMax: LifetimeMax,
+	}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent, _ := claims.Extra["agent"].(map[string]any)
+	if agent["name"] != `"<&>`+"\u2028" {
+		t.Errorf("the name was changed: %q", agent["name"])
+	}
+	if claims.ID != token.ID || claims.KeyID != token.KeyID || claims.Extra["scope"] != token.Scope || claims.IssuedAt != token.IssuedAt.Unix() || claims.ExpiresAt != token.ExpiresAt.Unix() {
+		t.Errorf("claims %+v, told %+v", claims, token)
+	}
+	if token.ExpiresIn != 899*time.Second {
+		t.Errorf("the client is told %s, but the token lives 899.1 s from now", token.ExpiresIn)
+	}
+	again, err := m.AccessToken(a)
+	if err != nil || again.ID == token.ID {
+		t.Errorf("jti twice, or %v", err)
+	}
+}
+
+func TestIssuedAt(t *testing.T) {
+	t.Parallel()
+	at := func(s int64, nanos int64) time.Time { return time.Unix(s, nanos) }
+	for name, tt := range map[string]struct{ now, watermark, want time.Time }{
+		"never suspended":               {at(100, 0), time.Time{}, at(100, 0)},
+		"suspended long ago":            {at(100, 0), at(50, 0), at(100, 0)},
+		"watermark is this second":      {at(100, 0), at(100, 0), at(100, 0)},
+		"watermark is the next second":  {at(100, 0), at(101, 0), at(101, 0)},
+		"watermark is further than one": {at(100, 0), at(102, 0), at(100, 0)}, // a clock gone wrong: the token stays dead
+	} {
+		if got := issuedAt(tt.now, tt.watermark); !got.Equal(tt.want) {
+			t.Errorf("%s: %d, want %d", name, got.Unix(), tt.want.Unix())
+		}
+	}
+}
+
+// A token whose iat is moved ahead does not live longer for it.
+func TestWatermarkDoesNotExtendLife(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	m, _ := minter(t, time.Minute, now)
+	token, err := m.AccessToken(Authorization{Agent: agents.Agent{TokensNotBefore: now.Add(time.Second)}})
+	if err != nil || token.ExpiresAt.Unix() != 1060 || token.IssuedAt.Unix() != 1001 {
+		t.Errorf("%+v, %v", token, err)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token.Text, ".")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil || claims["nbf"] != 1000.0 || claims["iat"] != 1001.0 {
+		t.Errorf("%s, %v", payload, err)
+	}
+}
+
+func TestMinterRefuses(t *testing.T) {
+	t.Parallel()
+	for _, lifetime := range []time.Duration{0, LifetimeMin - 1, LifetimeMax + 1} {
+		if _, err := NewMinter("https://a", lifetime, did.Namespace{}, signers{}, time.Now); err == nil {
+			t.Errorf("a lifetime of %s is accepted", lifetime)
+		}
+	}
+	m, err := NewMinter("https://a", LifetimeDefault, did.Namespace{}, signers{err: errors.New("no key")}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token, err := m.AccessToken(Authorization{}); err == nil || token.Text != "" {
+		t.Errorf("a token without a key: %+v", token)
+	}
+}
