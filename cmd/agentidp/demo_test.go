@@ -11,7 +11,7 @@ import (
 
 const storySteps = 13
 
-var stepLine = regexp.MustCompile(`(?m)^ +\d+  .{62}(ok  |FAIL) +\d+\.\d\d s  .+$`)
+var stepLine = regexp.MustCompile(`(?m)^ +\d+  .{64}(ok  |FAIL) +\d+\.\d\d s  .+$`)
 
 // TestDemo is the story of the issue, told by the program that tells it to people.
 func TestDemo(t *testing.T) {

@@ -239,7 +239,7 @@ func TestDevRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() })
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	parent := filepath.Dir(stateDir(t))
 	write := func(name string) string {

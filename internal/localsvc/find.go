@@ -30,7 +30,10 @@ func installHint(debian, homebrew string) string {
 	return "apt-get install " + debian
 }
 
-// FindPostgres returns the directory holding the server programs initdb and postgres: explicit when given, else the one on PATH,
+// postgresPrograms are what we run of PostgreSQL; packages put the server's and the client's into one directory.
+var postgresPrograms = []string{"initdb", "postgres", "pg_isready", "psql"}
+
+// FindPostgres returns the directory holding PostgreSQL's programs: explicit when given, else the one on PATH,
 // else the newest of Debian's, else Homebrew's.
 func FindPostgres(explicit string) (string, error) {
 	candidates := []string{explicit}
@@ -46,7 +49,8 @@ func FindPostgres(explicit string) (string, error) {
 		candidates = append(candidates, newestFirst("/usr/local/opt/postgresql@*/bin")...)
 	}
 	for _, dir := range candidates {
-		if isProgram(filepath.Join(dir, "initdb")) && isProgram(filepath.Join(dir, "postgres")) {
+		lacks := slices.ContainsFunc(postgresPrograms, func(name string) bool { return !isProgram(filepath.Join(dir, name)) })
+		if !lacks {
 			return dir, nil
 		}
 	}
@@ -54,7 +58,7 @@ func FindPostgres(explicit string) (string, error) {
 	if explicit != "" {
 		looked = explicit
 	}
-	return "", &MissingError{Program: "PostgreSQL server (initdb, postgres)", Looked: looked, Install: installHint("postgresql", "postgresql@17")}
+	return "", &MissingError{Program: "PostgreSQL (" + strings.Join(postgresPrograms, ", ") + ")", Looked: looked, Install: installHint("postgresql", "postgresql@17")}
 }
 
 // newestFirst orders directories like /usr/lib/postgresql/15/bin by the version in their path.

@@ -69,7 +69,9 @@ func TestFindRedis(t *testing.T) {
 func TestFindPostgresOnPath(t *testing.T) {
 	dir := t.TempDir()
 	real := filepath.Dir(program(t, dir, "pg/initdb"))
-	program(t, real, "postgres")
+	for _, name := range []string{"postgres", "pg_isready", "psql"} {
+		program(t, real, name)
+	}
 	links := filepath.Join(dir, "links")
 	if err := os.Mkdir(links, 0o755); err != nil {
 		t.Fatal(err)

@@ -1,8 +1,8 @@
 package localsvc
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -12,9 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Superuser is the role initdb makes. It authenticates by being able to reach the socket, as every role does here.
@@ -41,6 +38,8 @@ type PostgresConfig struct {
 type Postgres struct {
 	*Process
 	SocketDir string
+	bin       string
+	env       []string
 }
 
 // StartPostgres makes the cluster when there is none yet, and starts it. A server that survived a killed predecessor in the same directory is stopped
@@ -63,8 +62,8 @@ func StartPostgres(ctx context.Context, cfg PostgresConfig) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{Process: process, SocketDir: c.sock()}
-	if err := p.Await(ctx, p.ping); err != nil {
+	p := &Postgres{Process: process, SocketDir: c.sock(), bin: c.bin, env: c.env()}
+	if err := p.Await(ctx, p.ready); err != nil {
 		_ = p.Stop() // the reason it did not get ready says more
 		return nil, err
 	}
@@ -81,25 +80,24 @@ func socketDSN(dir, role, database string) string {
 
 // EnsureDatabase makes the database when it does not exist.
 func (p *Postgres) EnsureDatabase(ctx context.Context, name string) error {
-	conn, err := pgx.Connect(ctx, p.DSN(Superuser, "postgres"))
-	if err != nil {
-		return err
+	// psql quotes the name; \gexec runs the statement the query made, if it made one.
+	script := `SELECT format('CREATE DATABASE %I', :'name') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec` + "\n"
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "name="+name, "-h", p.SocketDir, "-U", Superuser, "-d", "postgres")
+	cmd.Env, cmd.Stdin = p.env, strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("create database %s: %w: %s", name, err, bytes.TrimSpace(out))
 	}
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
-	const duplicateDatabase = "42P04"
-	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Code == duplicateDatabase {
-		return nil
-	}
-	return err
+	return nil
 }
 
-func (p *Postgres) ping(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, p.DSN(Superuser, "postgres"))
-	if err != nil {
-		return err
+// ready asks with PostgreSQL's own program, so that no client library is needed here.
+func (p *Postgres) ready(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "pg_isready"), "-h", p.SocketDir, "-U", Superuser, "-d", "postgres", "-t", "1")
+	cmd.Env = p.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pg_isready: %w: %s", err, bytes.TrimSpace(out))
 	}
-	return conn.Close(ctx)
+	return nil
 }
 
 // cluster is a directory with a PostgreSQL cluster in it, and how to run programs on it.

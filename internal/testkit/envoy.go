@@ -4,9 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/agentidp/agentidp/internal/localsvc"
 )
@@ -33,7 +32,7 @@ func Envoy(t testing.TB, bootstrap []byte) *EnvoyProcess {
 	t.Helper()
 	dir := SocketDir(t)
 	file := filepath.Join(dir, "envoy.yaml")
-	if err := os.WriteFile(file, withAdmin(t, bootstrap), 0o600); err != nil {
+	if err := os.WriteFile(file, withAdmin(bootstrap), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startWait)
@@ -58,19 +57,12 @@ func (e *EnvoyProcess) Listener(t testing.TB, name string) string {
 	return address
 }
 
-func withAdmin(t testing.TB, bootstrap []byte) []byte {
-	t.Helper()
-	var doc map[string]any
-	if err := yaml.Unmarshal(bootstrap, &doc); err != nil {
-		t.Fatalf("Envoy bootstrap: %v", err)
-	}
-	if _, has := doc["admin"]; has {
+// hasAdmin finds the key at the top level of a document in block style.
+var hasAdmin = regexp.MustCompile(`(?m)^admin:`)
+
+func withAdmin(bootstrap []byte) []byte {
+	if hasAdmin.Match(bootstrap) {
 		return bootstrap
 	}
-	doc["admin"] = map[string]any{"address": map[string]any{"socket_address": map[string]any{"address": "127.0.0.1", "port_value": 0}}}
-	out, err := yaml.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return append([]byte("admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}\n"), bootstrap...)
 }

@@ -96,7 +96,7 @@ func tell(ctx context.Context, stack *dev.Stack, out io.Writer) int {
 		if ctx.Err() != nil {
 			break
 		}
-		fmt.Fprintf(out, "  %2d  %-62s", i+1, step.name)
+		fmt.Fprintf(out, "  %2d  %-64s", i+1, step.name)
 		stepCtx, cancel := context.WithTimeout(ctx, stepWait)
 		stepBegan := time.Now()
 		result, err := step.run(stepCtx)

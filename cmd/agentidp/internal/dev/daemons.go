@@ -114,7 +114,7 @@ func (s *Stack) ensureDemo(ctx context.Context, step *step) error {
 	if created {
 		what = "created"
 	}
-	step.done("%s: %s", what, s.progress.short(s.state.path(demoFile)))
+	step.done(s.progress.short(s.state.path(demoFile)), "("+what+")")
 	return nil
 }
 

@@ -14,7 +14,7 @@ import (
 type progress struct {
 	out   io.Writer
 	dir   string // the state directory
-	shown string // the same, as the user named it
+	shown string // what stands for it in print
 	now   func() time.Time
 }
 
@@ -28,16 +28,17 @@ type step struct {
 	began time.Time
 }
 
-func (s *step) elapsed() string { return fmt.Sprintf("%5.1f s", s.now().Sub(s.began).Seconds()) }
-
-// started completes the line of a child process.
-func (s *step) started(where string, p *localsvc.Process) {
-	fmt.Fprintf(s.out, "%-44s %s  pid %-7d log %s\n", where, s.elapsed(), p.PID(), s.short(p.LogFile()))
+// started completes the line of a child process: where it is, how long it took to get ready, and what to look at when it does not work.
+func (s *step) started(where string, p *localsvc.Process, notes ...string) {
+	s.finish(where, append([]string{fmt.Sprintf("pid %-7d log %s", p.PID(), s.short(p.LogFile()))}, notes...))
 }
 
 // done completes the line of anything else.
-func (s *step) done(format string, args ...any) {
-	fmt.Fprintf(s.out, "%-44s %s\n", fmt.Sprintf(format, args...), s.elapsed())
+func (s *step) done(where string, notes ...string) { s.finish(where, notes) }
+
+func (s *step) finish(where string, notes []string) {
+	line := fmt.Sprintf("%-42s %5.1f s  %s", where, s.now().Sub(s.began).Seconds(), strings.Join(notes, "  "))
+	fmt.Fprintln(s.out, strings.TrimRight(line, " "))
 }
 
 // failed ends the line; the reason follows elsewhere.

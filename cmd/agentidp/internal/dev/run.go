@@ -18,7 +18,7 @@ const (
 func Run(settings Settings, signals <-chan os.Signal, stdout, stderr io.Writer) int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	settings.Out = stdout
+	settings.Out, settings.Shown = stdout, settings.Dir
 	fmt.Fprintf(stdout, "AgentIdP on this machine; state in %s\n\n", settings.Dir)
 
 	started := make(chan struct{})

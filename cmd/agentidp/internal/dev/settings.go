@@ -16,6 +16,7 @@ import (
 // Settings say what to run and where.
 type Settings struct {
 	Dir         string // the state directory
+	Shown       string // what stands for Dir in progress lines; empty: file names count from Dir
 	BinDir      string // where the programs issuer and extauthz are
 	PostgresBin string // directory of initdb and postgres; empty: looked for
 	Redis       string // redis-server; empty: PATH, else a stand-in within this process

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/agentidp/agentidp/cmd/agentidp/internal/echo"
 	"github.com/agentidp/agentidp/cmd/agentidp/internal/issuerclient"
 	"github.com/agentidp/agentidp/internal/localca"
@@ -24,6 +22,8 @@ const (
 	database  = "agentidp"
 	startWait = 90 * time.Second // of one part, on a cold and busy machine
 	drainWait = 5 * time.Second  // for requests in flight when Envoy stops
+
+	redisUnused = "nothing uses it yet; webhooks and shared limits will"
 )
 
 // Stack is the running system.
@@ -67,7 +67,7 @@ func Start(ctx context.Context, settings Settings) (*Stack, error) {
 	}
 	s := &Stack{
 		Settings: settings, state: state, programs: programs, failed: make(chan error, 1),
-		progress: &progress{out: settings.Out, dir: state.dir, shown: settings.Dir, now: settings.Now},
+		progress: &progress{out: settings.Out, dir: state.dir, shown: settings.Shown, now: settings.Now},
 	}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
@@ -145,7 +145,7 @@ func (s *Stack) startCertificates(_ context.Context, step *step) error {
 	if err := s.state.makeSecrets(); err != nil {
 		return err
 	}
-	step.done("%s", s.progress.short(s.state.path(authorityFile)))
+	step.done(s.progress.short(s.state.path(authorityFile)))
 	return nil
 }
 
@@ -172,13 +172,12 @@ func (s *Stack) startPostgres(ctx context.Context, step *step) error {
 
 func (s *Stack) startRedis(ctx context.Context, step *step) error {
 	if s.programs.redis == "" {
-		m := miniredis.NewMiniRedis()
-		if err := m.Start(); err != nil {
-			return fmt.Errorf("redis: %w", err)
+		standIn, err := localsvc.StartRedisStandIn()
+		if err != nil {
+			return err
 		}
-		stop := func() error { m.Close(); return nil }
-		s.add(&part{name: "Redis", stop: stop, abort: func() {}})
-		step.done("redis://%s (miniredis, a stand-in: redis-server is not installed; nothing uses it yet)", m.Addr())
+		s.add(&part{name: "Redis", stop: standIn.Stop, abort: func() {}})
+		step.done(standIn.URL(), "(miniredis, a stand-in: redis-server is not installed; "+redisUnused+")")
 		return nil
 	}
 	r, err := localsvc.StartRedis(ctx, localsvc.RedisConfig{Program: s.programs.redis, Dir: s.state.path("redis"), LogFile: s.logFile("redis")})
@@ -186,7 +185,7 @@ func (s *Stack) startRedis(ctx context.Context, step *step) error {
 		return err
 	}
 	s.addProcess(r.Process)
-	step.started(s.progress.short(r.Socket)+" (nothing uses it yet)", r.Process)
+	step.started(s.progress.short(r.Socket), r.Process, "("+redisUnused+")")
 	return nil
 }
 
@@ -201,7 +200,7 @@ func (s *Stack) startEcho(_ context.Context, step *step) error {
 		defer cancel()
 		return server.Stop(ctx)
 	}})
-	step.done("http://%s (answers with the request it saw)", server.Address)
+	step.done("http://"+server.Address, "(answers with the request it saw)")
 	return nil
 }
 
