@@ -51,9 +51,6 @@ func NewHandler(cfg Config) (*Handler, error) {
 	return &Handler{cfg: cfg, routes: rs, metrics: newMetrics(cfg.Metrics, cfg.MetricsPrefix), room: make(chan struct{}, cfg.ConcurrentMax)}, nil
 }
 
-// Routes is every route served.
-func (h *Handler) Routes() []Route { return h.cfg.Routes }
-
 // ServeHTTP is the whole life of a request.
 func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	start := h.cfg.Now()
@@ -85,7 +82,7 @@ func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 		}
 		r = r.WithContext(ctx)
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, BodyBytesMax)
+	r.Body = http.MaxBytesReader(response, r.Body, BodyBytesMax) // net/http's own writer: only that one closes the connection
 	h.routes.mux.ServeHTTP(w, r)
 }
 
