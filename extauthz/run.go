@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	drainMax       = 5 * time.Second        // for checks in flight when the end is asked for
-	stopMax        = drainMax + time.Second // for any part
-	readyPoll      = 100 * time.Millisecond // how late the health service may learn that everything is loaded
-	flushMax       = 2 * time.Second        // for the decision log at the end
+	drainMax        = 5 * time.Second        // for checks in flight when the end is asked for
+	stopMax         = drainMax + time.Second // for any part
+	readyPoll       = 100 * time.Millisecond // how late the health service may learn that everything is loaded
+	flushMax        = 2 * time.Second        // for the decision log at the end
 	decisionLogMode = 0o600
 )
 
