@@ -38,17 +38,19 @@ methods := found if {
 	input.parsed_path[last] != ""
 	found := object.get(entry.routes, array.concat(array.slice(input.parsed_path, 0, last), ["/*", "/"]), false)
 	found
-} else := [found |
-	some node in nodes(depth)
-	found := node["/"]
-][0] if {
-	true
-} else := [found |
-	some length in numbers.range(depth - 1, 0)
-	input.parsed_path[length] != ""
-	some node in nodes(length)
-	found := node["/**"]
-][0]
+} else := found[0] if {
+	found := [listed |
+		some node in nodes(depth)
+		listed := node["/"]
+	]
+} else := found[0] if {
+	found := [listed |
+		some length in numbers.range(depth - 1, 0)
+		input.parsed_path[length] != ""
+		some node in nodes(length)
+		listed := node["/**"]
+	]
+}
 
 depth := count(input.parsed_path)
 

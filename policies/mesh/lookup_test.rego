@@ -44,9 +44,9 @@ test_most_exact_pattern_is_chosen[path] if {
 	got == want
 }
 
-rule_or_nothing := lookup.rule if {
-	true
-} else := {}
+default rule_or_nothing := {}
+
+rule_or_nothing := lookup.rule
 
 test_root if {
 	lookup.rule == {"public": true} with input as fixture.request("GET", "/") with data.mesh as fixture.mesh
