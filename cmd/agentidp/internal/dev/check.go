@@ -60,7 +60,7 @@ func checkPorts(p Ports) error {
 		l, err := net.Listen("tcp", loopback(*n.port))
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
-			taken = append(taken, fmt.Errorf("port %d is in use, and %s wants it: stop what listens there (`ss -ltnp 'sport = :%[1]d'` shows it), or choose another with -%s, or -ports free",
+			taken = append(taken, fmt.Errorf("port %d is in use, and %s wants it: stop what listens there (`ss -ltnp 'sport = :%[1]d'` shows it), or choose another with -%[3]s, or -ports free",
 				*n.port, n.use, n.flag))
 		case err != nil:
 			taken = append(taken, fmt.Errorf("port %d, for %s: %w: choose another with -%s", *n.port, n.use, err, n.flag))

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -69,13 +70,25 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		seen.BodyBytes = body
 	}
-	answer, err := json.MarshalIndent(seen, "", "  ")
+	answer, err := seen.print()
 	if err != nil { // a struct of strings always marshals
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(answer, '\n')) // the client is gone, or not
+	_, _ = w.Write(answer) // the client is gone, or not
+}
+
+// pairSpace is what json.MarshalIndent puts inside a header pair.
+var pairSpace = regexp.MustCompile(`\[\n {6}(".*"),\n {6}(".*")\n {4}\]`)
+
+// print makes JSON for people: one line for each header.
+func (r *Request) print() ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(pairSpace.ReplaceAll(text, []byte("[$1, $2]")), '\n'), nil
 }
 
 func headers(r *http.Request) [][2]string {

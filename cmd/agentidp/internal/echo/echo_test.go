@@ -43,6 +43,33 @@ func TestAnswersWhatItSaw(t *testing.T) {
 	}
 }
 
+// TestOneLinePerHeader holds the form for people, also for values that look like it.
+func TestOneLinePerHeader(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header = http.Header{"A": {`["x", "y"]`, "\\", ""}}
+	w := httptest.NewRecorder()
+	new(echo.Service).ServeHTTP(w, r)
+	for _, want := range []string{`    ["a", "[\"x\", \"y\"]"],`, `    ["a", "\\"],`, `    ["a", ""],`, `    ["host", "example.com"]`} {
+		if !strings.Contains(w.Body.String(), want+"\n") {
+			t.Errorf("no line %s in\n%s", want, w.Body)
+		}
+	}
+	if diff := cmp.Diff([]string{`["x", "y"]`, "\\", ""}, new(echoed).from(t, w.Body.Bytes()).Values("a")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+type echoed struct{ echo.Request }
+
+func (e *echoed) from(t *testing.T, text []byte) *echo.Request {
+	t.Helper()
+	if err := json.Unmarshal(text, &e.Request); err != nil {
+		t.Fatal(err)
+	}
+	return &e.Request
+}
+
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	if got := seen(t, httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("a", 64<<10)))); len(got.Body) != 64<<10 || got.BodyTruncated {

