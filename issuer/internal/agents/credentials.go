@@ -23,8 +23,9 @@ const (
 	secretRandomBytes = 32
 	// SecretsMax is how many unexpired client secrets an agent may have: the one in use and the one it is moving to.
 	SecretsMax = 2
-	// LifetimeMin keeps a credential from expiring before it can be delivered; LifetimeMax is what "long-lived" may mean at most.
+	// LifetimeMin keeps a credential from expiring before it can be delivered.
 	LifetimeMin = time.Minute
+	// LifetimeMax is what "long-lived" may mean at most.
 	LifetimeMax = 10 * 365 * 24 * time.Hour
 	// OverlapMax is how long a replaced secret may keep working.
 	OverlapMax = 30 * 24 * time.Hour
