@@ -71,7 +71,7 @@ var secretParts = []string{"token", "secret", "password", "passwd", "assertion",
 
 func (r Record) event(labels map[string]string) event {
 	e := event{
-		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: r.Decision, Timestamp: r.Time.UTC(),
+		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: maskResult(r.Decision, resultDepthMax), Timestamp: r.Time.UTC(),
 		Metrics: map[string]int64{"timer_server_handler_ns": r.Elapsed.Nanoseconds()},
 		Custom:  custom{Epoch: r.Epoch, Result: r.Result, Reason: r.Reason, Code: r.Code, Status: r.Status},
 	}
@@ -171,6 +171,35 @@ func isSecretName(name string) bool {
 		}
 	}
 	return false
+}
+
+const resultDepthMax = 16
+
+// maskResult hides what a policy puts into credential headers (an upstream's API key, a session cookie).
+func maskResult(v any, depth int) any {
+	if depth == 0 {
+		return decide.Masked
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, value := range v {
+			if secrets[strings.ToLower(name)] {
+				out[name] = decide.Masked
+				continue
+			}
+			out[name] = maskResult(value, depth-1)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for n, value := range v {
+			out[n] = maskResult(value, depth-1)
+		}
+		return out
+	default:
+		return v
+	}
 }
 
 // bytes is about what a queued record keeps in memory.
