@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/jose/josetest"
@@ -396,5 +398,42 @@ func TestFaultsAreLoggedOnceASecond(t *testing.T) {
 	}
 	if got := strings.Count(lines.String(), "cannot decide"); got != 1 || !strings.Contains(lines.String(), "policy_decision") {
 		t.Errorf("%d lines: %s", got, lines.String())
+	}
+}
+
+// Every call is logged, also the one that could not be read, with the snapshot it was decided by and without its token.
+func TestEveryDecisionIsLogged(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log := decisionlog.New(&out, map[string]string{"id": "edge"})
+	e := newEdge(t, ordersPolicy, func(o *Options) { o.DecisionLog = log })
+	token := e.signer(t)(nil)
+	ids := []string{
+		e.ask(t, request("GET", "/orders", "authorization", "Bearer "+token)).id,
+		e.ask(t, request("GET", "/orders")).id,
+		e.ask(t, nil).id,
+		e.ask(t, request("GET", "/broken")).id,
+	}
+	if err := log.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), token) || strings.Contains(out.String(), strings.Split(token, ".")[2]) {
+		t.Error("the token is in the log")
+	}
+	want := []string{"allowed allowed", "denied credential_missing", "denied request_empty", "undecided policy_decision"}
+	for n, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		var event struct {
+			ID     string `json:"decision_id"`
+			Custom struct {
+				Epoch          uint64 `json:"snapshot_epoch"`
+				Result, Reason string
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			t.Fatal(err)
+		}
+		if event.ID != ids[n] || event.Custom.Epoch != e.store.Load().Epoch || event.Custom.Result+" "+event.Custom.Reason != want[n] {
+			t.Errorf("line %d: %s", n, line)
+		}
 	}
 }
