@@ -110,7 +110,8 @@ func TestJSONRefusesTypesItCannotRead(t *testing.T) {
 		"a float": func() {
 			web.JSON(func(*http.Request, struct {
 				F float64 `json:"f"`
-			}) (r web.Reply[web.None], err error) {
+			},
+			) (r web.Reply[web.None], err error) {
 				return
 			})
 		},

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/agentidp/agentidp/internal/localca"
+	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/internal/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+func try(ctx context.Context, args ...string) (status int, stdout, stderr string) {
+	var out, err lockedBuffer
+	status = run(ctx, args, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args           []string
+		status         int
+		stdout, stderr string
+	}{
+		{[]string{"-version"}, 0, "issuer ", ""},
+		{[]string{"-help"}, 0, "", "-migrate"},
+		{[]string{"-nonsense"}, 2, "", "-nonsense"},
+		{[]string{"serve"}, 2, "", ""},
+		{[]string{"-check", "-config", "/does/not/exist.yaml"}, 1, "", "/does/not/exist.yaml"},
+	} {
+		status, stdout, stderr := try(t.Context(), tt.args...)
+		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
+			t.Errorf("%v: %d %q %q", tt.args, status, stdout, stderr)
+		}
+	}
+}
+
+// From an empty database to a served document and back to nothing, by the command line alone.
+func TestMigrateCheckServeStop(t *testing.T) {
+	t.Parallel()
+	files := testkit.Certificates(t)
+	address := fmt.Sprintf("localhost:%d", testkit.FreePort(t))
+	path := configuration(t, files, address)
+
+	if status, _, stderr := try(t.Context(), "-config", path); status != 1 || !strings.Contains(stderr, "issuer: database: ") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("served an empty database: %d %q", status, stderr)
+	}
+	if status, stdout, stderr := try(t.Context(), "-migrate", "-config", path); status != 0 || !strings.Contains(stdout, "migration applied") {
+		t.Fatalf("migrate: %d %q %q", status, stdout, stderr)
+	}
+	if status, _, stderr := try(t.Context(), "-migrate", "-config", path); status != 0 {
+		t.Errorf("migrate again: %d %q", status, stderr)
+	}
+	if status, stdout, stderr := try(t.Context(), "-check", "-config", path); status != 0 || stdout != "" || stderr != "" {
+		t.Errorf("check: %d %q %q", status, stdout, stderr)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	var out, problems lockedBuffer
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, []string{"-config", path}, &out, &problems) }()
+	if err := fetch(t, files, "https://"+address+"/.well-known/openid-configuration", ended); err != nil {
+		t.Fatalf("not served: %v\n%s%s", err, problems.String(), out.String())
+	}
+	stop()
+	if status := <-ended; status != 0 {
+		t.Errorf("ended with %d: %s\n%s", status, problems.String(), out.String())
+	}
+}
+
+// configuration writes a complete config for a new, empty database.
+func configuration(t *testing.T, files localca.Folder, address string) string {
+	t.Helper()
+	kek, err := seal.GenerateKEK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	superuser := database(t)
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"app": as(t, superuser, "agentidp_app"), "platform": as(t, superuser, "agentidp_platform"), "owner": superuser,
+		"kek": string(kek), "token": rand.Text() + rand.Text(), "hash": rand.Text() + rand.Text(),
+		"issuer.yaml": `issuer: https://` + address + `
+listen: ` + address + `
+tls: {cert: ` + files.CertificateFile() + `, key: ` + files.KeyFile() + `}
+database: {app: {file: app}, platform: {file: platform}, owner: {file: owner}, connectionsMax: 2}
+bootstrapToken: {file: token}
+credentialHashKey: {file: hash}
+kek: {file: kek}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "issuer.yaml")
+}
+
+// database makes an empty database, dropped when the test ends, and returns a superuser's DSN of it.
+func database(t *testing.T) string {
+	t.Helper()
+	server := testkit.Postgres(t)
+	conn, err := pgx.Connect(context.Background(), server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := make([]byte, 8)
+	rand.Read(random)
+	name := "test_" + hex.EncodeToString(random)
+	if _, err := conn.Exec(context.Background(), "create database "+name+" template template0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), "drop database "+name+" with (force)"); err != nil {
+			t.Error(err)
+		}
+		conn.Close(context.Background())
+	})
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func as(t *testing.T, dsn, role string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Set("user", role) // goes before the user in front of the host
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// fetch asks until there is an answer or the issuer has ended.
+func fetch(t *testing.T, files localca.Folder, address string, ended <-chan int) error {
+	t.Helper()
+	pem, err := os.ReadFile(files.AuthorityFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
+	for {
+		response, err := client.Get(address)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				return errors.New(response.Status)
+			}
+			return nil
+		}
+		select {
+		case status := <-ended:
+			return fmt.Errorf("ended with %d: %w", status, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// lockedBuffer may be written by the server while the test reads it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
