@@ -47,11 +47,20 @@ type Subject struct {
 	Request  *checkreq.Request
 	Identity *identity.Identity // nil: nobody is known
 	ShowAuth bool               // the policy verifies tokens itself and sees them (identity: policy)
+
+	only *policy.ReadSet // what the policy reads; nil is everything
 }
+
+// reads reports whether the policy can tell an input with the member at path from one without.
+func (s *Subject) reads(path ...string) bool { return s.only == nil || s.only.Reads(path...) }
 
 // Decide asks the policy. Exactly one of the three is not nil: a decision, a refusal of the request (a body that is not
 // what it says it is), or a fault.
 func Decide(ctx context.Context, p Evaluator, s Subject) (*Decision, *checkreq.Refusal, *Fault) {
+	if known, ok := p.(interface{ ReadSet() policy.ReadSet }); ok {
+		set := known.ReadSet()
+		s.only = &set
+	}
 	input, refusal, err := Input(s)
 	if refusal != nil {
 		return nil, refusal, nil

@@ -17,74 +17,100 @@ var version = policy.Object(
 	policy.Member{Name: "encoding", Value: policy.String("protojson")},
 )
 
-// Input builds the input document. It fails for a body that does not parse (a refusal), and for metadata of Envoy that
-// a policy cannot be shown.
+// Input builds the input document: all of it, or as much as the policy reads. Objects the policy reads from are there
+// even when what it reads in them is not. It fails for a body that does not parse (a refusal) if the policy reads bodies,
+// and for metadata of Envoy that a policy cannot be shown.
 func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
-	r := s.Request
-	body, truncated, refusal := parseBody(r)
-	if refusal != nil {
-		return nil, refusal, nil
+	members := make([]policy.Member, 0, 8)
+	add := func(name string, v policy.Value) { members = append(members, policy.Member{Name: name, Value: v}) }
+	if s.reads("parsed_body") || s.reads("truncated_body") {
+		body, truncated, refusal := parseBody(s.Request)
+		if refusal != nil {
+			return nil, refusal, nil
+		}
+		add("parsed_body", body)
+		add("truncated_body", policy.Bool(truncated))
 	}
-	metadata, err := metadataDocument(r.Metadata)
-	if err != nil {
-		return nil, nil, err
+	if s.reads("attributes") {
+		attributes, err := s.attributes()
+		if err != nil {
+			return nil, nil, err
+		}
+		add("attributes", attributes)
 	}
-	routeMetadata, err := metadataDocument(r.RouteMetadata)
-	if err != nil {
-		return nil, nil, err
+	if s.reads("parsed_path") {
+		add("parsed_path", policy.Strings(s.Request.Segments))
 	}
-	var who policy.Value
+	if s.reads("parsed_query") {
+		add("parsed_query", queryDocument(s.Request.Parameters))
+	}
 	if s.Identity != nil {
-		who = s.Identity.Document()
+		add("identity", s.Identity.Document())
 	}
-	attributes := policy.Object(
-		policy.Member{Name: "source", Value: peerDocument(&r.Source)},
-		policy.Member{Name: "destination", Value: peerDocument(&r.Destination)},
-		policy.Member{Name: "request", Value: policy.Object(
-			policy.Member{Name: "time", Value: timeDocument(r)},
-			policy.Member{Name: "http", Value: httpDocument(r, s.ShowAuth)},
-		)},
-		policy.Member{Name: "contextExtensions", Value: textsDocument(r.Extensions)},
-		policy.Member{Name: "metadataContext", Value: metadata},
-		policy.Member{Name: "routeMetadataContext", Value: routeMetadata},
-		policy.Member{Name: "tlsSession", Value: sessionDocument(r.SNI)},
-	)
-	return policy.Object(
-		policy.Member{Name: "attributes", Value: attributes},
-		policy.Member{Name: "parsed_path", Value: policy.Strings(r.Segments)},
-		policy.Member{Name: "parsed_query", Value: queryDocument(r.Parameters)},
-		policy.Member{Name: "parsed_body", Value: body},
-		policy.Member{Name: "truncated_body", Value: policy.Bool(truncated)},
-		policy.Member{Name: "source_principal", Value: optional(r.Source.Principal)},
-		policy.Member{Name: "version", Value: version},
-		policy.Member{Name: "identity", Value: who},
-	), nil, nil
+	add("source_principal", optional(s.Request.Source.Principal))
+	add("version", version)
+	return policy.Object(members...), nil, nil
 }
 
-func httpDocument(r *checkreq.Request, showAuth bool) policy.Value {
-	headers := make([]policy.Member, 0, len(r.Headers))
-	r.Headers.Joined(func(name, value string) {
-		if !showAuth && name == "authorization" {
-			value = Mask(value)
+func (s *Subject) attributes() (policy.Value, error) {
+	r := s.Request
+	members := make([]policy.Member, 0, 7)
+	add := func(name string, v policy.Value) { members = append(members, policy.Member{Name: name, Value: v}) }
+	if s.reads("attributes", "source") {
+		add("source", peerDocument(&r.Source))
+	}
+	if s.reads("attributes", "destination") {
+		add("destination", peerDocument(&r.Destination))
+	}
+	if s.reads("attributes", "request") {
+		request := policy.Member{Name: "http"}
+		if s.reads("attributes", "request", "http") {
+			request.Value = s.http()
 		}
-		headers = append(headers, policy.Member{Name: name, Value: policy.String(value)})
-	})
-	var body, rawBody policy.Value
+		add("request", policy.Object(policy.Member{Name: "time", Value: timeDocument(r)}, request))
+	}
+	if s.reads("attributes", "contextExtensions") {
+		add("contextExtensions", textsDocument(r.Extensions))
+	}
+	for _, m := range [...]struct {
+		name string
+		tree map[string]any
+	}{{"metadataContext", r.Metadata}, {"routeMetadataContext", r.RouteMetadata}} {
+		if m.tree == nil || !s.reads("attributes", m.name) {
+			continue
+		}
+		document, err := metadataDocument(m.tree)
+		if err != nil {
+			return nil, err
+		}
+		add(m.name, document)
+	}
+	add("tlsSession", sessionDocument(r.SNI))
+	return policy.Object(members...), nil
+}
+
+func (s *Subject) http() policy.Value {
+	r := s.Request
+	var headers, body, rawBody, size policy.Value
+	if s.reads("attributes", "request", "http", "headers") {
+		headers = s.headers()
+	}
 	switch {
 	case len(r.Body) == 0:
 	case r.Raw:
-		rawBody = policy.String(base64.StdEncoding.EncodeToString(r.Body))
-	default:
+		if s.reads("attributes", "request", "http", "rawBody") {
+			rawBody = policy.String(base64.StdEncoding.EncodeToString(r.Body))
+		}
+	case s.reads("attributes", "request", "http", "body"):
 		body = policy.String(string(r.Body))
 	}
-	var size policy.Value
 	if r.Size != 0 {
 		size = policy.Int(r.Size)
 	}
 	return policy.Object(
 		policy.Member{Name: "id", Value: optional(r.ID)},
 		policy.Member{Name: "method", Value: optional(r.Method)},
-		policy.Member{Name: "headers", Value: policy.Object(headers...)},
+		policy.Member{Name: "headers", Value: headers},
 		policy.Member{Name: "path", Value: optional(r.Target)},
 		policy.Member{Name: "host", Value: optional(r.Host)},
 		policy.Member{Name: "scheme", Value: optional(r.Scheme)},
@@ -93,6 +119,20 @@ func httpDocument(r *checkreq.Request, showAuth bool) policy.Value {
 		policy.Member{Name: "body", Value: body},
 		policy.Member{Name: "rawBody", Value: rawBody},
 	)
+}
+
+func (s *Subject) headers() policy.Value {
+	members := make([]policy.Member, 0, len(s.Request.Headers))
+	s.Request.Headers.Joined(func(name, value string) {
+		if !s.reads("attributes", "request", "http", "headers", name) {
+			return
+		}
+		if !s.ShowAuth && name == "authorization" {
+			value = Mask(value)
+		}
+		members = append(members, policy.Member{Name: name, Value: policy.String(value)})
+	})
+	return policy.Object(members...)
 }
 
 // Mask hides a credential and keeps its scheme when it has one: "Bearer [masked]".
@@ -150,9 +190,6 @@ func sessionDocument(sni string) policy.Value {
 }
 
 func metadataDocument(tree map[string]any) (policy.Value, error) {
-	if tree == nil {
-		return nil, nil
-	}
 	filters, err := policy.FromAny(tree)
 	if err != nil {
 		return nil, err
