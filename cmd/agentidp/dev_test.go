@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const running = "Ctrl-C stops everything"
@@ -198,18 +200,60 @@ func TestDevWithoutRedis(t *testing.T) {
 	gone(t, out)
 }
 
-// TestDevSecondInterrupt does not wait for an orderly end.
-func TestDevSecondInterrupt(t *testing.T) {
+// TestDevBurstOfSignals counts signals that arrive together as one: the end is orderly.
+func TestDevBurstOfSignals(t *testing.T) {
 	t.Parallel()
 	p := startDev(t, stateDir(t))
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} { // two of a kind might arrive as one
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} { // two of a kind might arrive as one
 		if err := p.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
 	}
 	status, out := p.exit()
+	if status != 0 || !strings.Contains(out, "PostgreSQL   stopped") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	gone(t, out)
+}
+
+// TestDevSecondInterrupt has a request in flight, for which Envoy is given time, and does not want to wait for it.
+func TestDevSecondInterrupt(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	p := startDev(t, dir)
+	_, token := agentidp(t, "token", "-dir", dir, "-scope", "orders:write")
+	var endpoints struct{ Envoy string }
+	if err := json.Unmarshal(readFile(t, filepath.Join(dir, "endpoints.json")), &endpoints); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(endpoints.Envoy, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", strings.TrimSpace(token))
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	interrupt := func() {
+		if err := p.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	interrupt()
+	p.await("Stopping")
+	<-time.After(time.Second) // a second Ctrl-C is one that comes later
+	if strings.Contains(p.text(), "stopped") {
+		t.Errorf("Envoy did not wait for the request:\n%s", p.text())
+	}
+	interrupt()
+	began := time.Now()
+	status, out := p.exit()
 	if status != 130 {
 		t.Errorf("status %d\n%s", status, out)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %s to end at once", took)
 	}
 	gone(t, out)
 }

@@ -45,7 +45,7 @@ func commands() []command {
 
 func main() {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // a closed terminal stops everything in order, too
 	executable, err := os.Executable()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "agentidp:", err)

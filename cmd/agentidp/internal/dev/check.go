@@ -57,16 +57,29 @@ func ourProgram(dir, name string) (string, error) {
 func checkPorts(p Ports) error {
 	var taken []error
 	for _, n := range p.named() {
-		l, err := net.Listen("tcp", loopback(*n.port))
-		switch {
+		switch err := tryPort(*n.port); {
 		case errors.Is(err, syscall.EADDRINUSE):
 			taken = append(taken, fmt.Errorf("port %d is in use, and %s wants it: stop what listens there (`ss -ltnp 'sport = :%[1]d'` shows it), or choose another with -%[3]s, or -ports free",
 				*n.port, n.use, n.flag))
 		case err != nil:
 			taken = append(taken, fmt.Errorf("port %d, for %s: %w: choose another with -%s", *n.port, n.use, err, n.flag))
-		default:
-			l.Close()
 		}
 	}
 	return errors.Join(taken...)
+}
+
+// tryPort listens on the port for a moment. Clients say localhost, which is also ::1: somebody who listens there would get their requests, and their tokens.
+func tryPort(port int) error {
+	l, err := net.Listen("tcp", loopback(port))
+	if err != nil {
+		return err
+	}
+	l.Close()
+	six, err := net.Listen("tcp", fmt.Sprintf("[::1]:%d", port))
+	if err == nil {
+		six.Close()
+	} else if errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	return nil // a machine without IPv6 is fine
 }

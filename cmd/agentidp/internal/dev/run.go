@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 const (
 	exitFailed      = 1
 	exitInterrupted = 130 // what a shell says of a program ended by Ctrl-C
+	// burstWindow is the time in which signals count as one: timeout(1) and some supervisors send theirs to the process and to its group.
+	burstWindow = 500 * time.Millisecond
 )
 
 // Run starts the system, prints what it started and what to try, and runs it until the first signal; the second ends everything at once.
@@ -62,17 +65,35 @@ func status(err error) int {
 // stop stops in order; a signal in the meantime ends everything at once.
 func stop(stack *Stack, signals <-chan os.Signal, stdout, stderr io.Writer) int {
 	fmt.Fprintln(stdout, "\nStopping (Ctrl-C again: at once)")
+	burst := time.After(burstWindow)
+	var again <-chan os.Signal // nil until the burst is over
 	stopped := make(chan error, 1)
 	go func() { stopped <- stack.Stop() }()
-	select {
-	case err := <-stopped:
-		if err != nil {
-			fmt.Fprintf(stderr, "agentidp dev: %v\n", err)
+	for {
+		select {
+		case err := <-stopped:
+			if err != nil {
+				fmt.Fprintf(stderr, "agentidp dev: %v\n", err)
+			}
+			return status(err)
+		case <-burst:
+			drop(signals)
+			again = signals
+		case <-again:
+			stack.Abort()
+			<-stopped // the reasons are that they were killed
+			return exitInterrupted
 		}
-		return status(err)
-	case <-signals:
-		stack.Abort()
-		<-stopped // the reasons are that they were killed
-		return exitInterrupted
+	}
+}
+
+// drop forgets the signals that have arrived.
+func drop(signals <-chan os.Signal) {
+	for {
+		select {
+		case <-signals:
+		default:
+			return
+		}
 	}
 }
