@@ -159,6 +159,7 @@ func TestParseSigningKeyRefuses(t *testing.T) {
 		"RSA-1024":        {jose.RS256, der(short)},
 		"X25519":          {jose.EdDSA, der(x25519)},
 		"no algorithm":    {"", der(p256)},
+		"nothing fits":    {"", der(p384)},
 		"other algorithm": {"HS256", der(p256)},
 	} {
 		key, err := jose.ParseSigningKey(tt.alg, tt.der)
