@@ -88,7 +88,7 @@ func (c *Claims) readTimes(payload map[string]any) error {
 // fractions and large numbers are where readers disagree, some to the point of "never expires".
 func readSeconds(v any) (int64, bool) {
 	number, ok := v.(json.Number)
-	if !ok || number[0] < '1' || number[0] > '9' {
+	if !ok || number[0] < '1' { // a minus, or zero
 		return 0, false
 	}
 	seconds, err := strconv.ParseInt(string(number), 10, 64) // refuses a point, an exponent and an overflow

@@ -44,9 +44,12 @@ var Groups = []struct {
 }
 
 const (
-	Issuer   = "https://issuer.example/org/a"
+	// Issuer made the good tokens, and is what the attackers want to be taken for.
+	Issuer = "https://issuer.example/org/a"
+	// Audience is the service that judges the tokens.
 	Audience = "svc://payments"
-	Subject  = "agt_01961f0e5f6a7c4f9c0c5f6a7c4f9c0c"
+	// Subject is the agent of the good tokens.
+	Subject = "agt_01961f0e5f6a7c4f9c0c5f6a7c4f9c0c"
 
 	nowSeconds = 1790000000
 )
