@@ -1,8 +1,8 @@
 // Package problem is the one error taxonomy: a Kind decides HTTP status, title and default code in one table, and an
 // Error becomes an RFC 9457 document in one place.
 //
-// An Error has two audiences. Code, Detail and Field are shown to whoever asked and therefore never carry bytes of the
-// request, of a secret or of another tenant; Err is for operators and never leaves the process except in its log.
+// An Error has two audiences. Code, Detail and Field are shown to whoever asked and therefore never carry a value of the
+// request (Field may name a member), a secret or anything of another tenant; Err is for operators and leaves the process in its log alone.
 package problem
 
 import (

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -34,11 +35,34 @@ func decode(r *http.Request, into any) error {
 	return bind(tree, reflect.ValueOf(into).Elem(), "")
 }
 
-// readBody trusts MaxBytesReader, not Content-Length.
-func readBody(r *http.Request) ([]byte, error) {
-	if r.ContentLength > BodyBytesMax {
-		return nil, errTooLarge()
+// receive reads the body into memory, at most BodyBytesMax of it. What goes wrong comes out of the returned body at its end, so that the handler answers
+// it in its own form. The body of GET and HEAD means nothing (RFC 9110 s9.3.1) and is not read.
+func receive(w http.ResponseWriter, r *http.Request) io.ReadCloser {
+	capped := http.MaxBytesReader(w, r.Body, BodyBytesMax) // w is net/http's own writer: only that one closes the connection
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Body == http.NoBody {
+		return capped
 	}
+	body, err := io.ReadAll(capped)
+	return &received{bytes.NewReader(body), err}
+}
+
+// received is a body in memory.
+type received struct {
+	bytes *bytes.Reader
+	err   error // nil when the whole body was received
+}
+
+func (b *received) Read(p []byte) (int, error) {
+	n, err := b.bytes.Read(p)
+	if errors.Is(err, io.EOF) && b.err != nil {
+		err = b.err
+	}
+	return n, err
+}
+
+func (b *received) Close() error { return nil }
+
+func readBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
 		return body, nil

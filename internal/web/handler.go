@@ -56,9 +56,7 @@ func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	start := h.cfg.Now()
 	rec := newRecord(r)
 	w := &recorder{ResponseWriter: response, rec: rec}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), recordKey{}, rec), requestTimeout)
-	defer cancel()
-	r = r.WithContext(ctx)
+	r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
 	defer func() { h.finish(r, rec, h.cfg.Now().Sub(start)) }()
 	defer h.recover(w, r)
 
@@ -69,21 +67,24 @@ func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rec.route = route.Path
-	if !h.enter() {
-		Fail(w, r, &problem.Error{Kind: problem.Unavailable, Code: "overloaded", Detail: "Too many requests at once. Try again.", RetryAfter: overloadRetryAfter})
-		return
-	}
-	defer h.leave()
 	if route.Protected {
-		if ctx, err = h.cfg.Authenticate(r); err != nil {
+		ctx, err := h.cfg.Authenticate(r)
+		if err != nil {
 			w.Header().Set("WWW-Authenticate", h.cfg.Challenge)
 			Fail(w, r, err)
 			return
 		}
 		r = r.WithContext(ctx)
 	}
-	r.Body = http.MaxBytesReader(response, r.Body, BodyBytesMax) // net/http's own writer: only that one closes the connection
-	h.routes.mux.ServeHTTP(w, r)
+	r.Body = receive(response, r)
+	if !h.enter() {
+		Fail(w, r, &problem.Error{Kind: problem.Unavailable, Code: "overloaded", Detail: "Too many requests at once. Try again.", RetryAfter: overloadRetryAfter})
+		return
+	}
+	defer h.leave()
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	h.routes.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 
 func (h *Handler) enter() bool {

@@ -156,6 +156,35 @@ func TestOverloadIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// A client that sends its body slowly keeps nobody out.
+func TestSlowBodiesTakeNoRoom(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, web.Config{ConcurrentMax: 1, Routes: []web.Route{
+		route("/fast", func(http.ResponseWriter, *http.Request) {}),
+		{Method: "POST", Path: "/slow", Handler: web.JSON(func(*http.Request, web.None) (reply web.Reply[web.None], err error) { return })},
+	}})
+	body, sending := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("POST", "/slow", body)
+		r.Header.Set("Content-Type", "application/json")
+		f.ServeHTTP(w, r)
+		done <- w.Code
+	}()
+	if _, err := sending.Write([]byte("{")); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	if w := f.get("/fast"); w.Code != 200 {
+		t.Errorf("kept out: %d %s", w.Code, w.Body)
+	}
+	_, _ = sending.Write([]byte("}"))
+	sending.Close()
+	if code := <-done; code != 204 {
+		t.Errorf("the slow one: %d", code)
+	}
+}
+
 func TestProtectedRoutesAskFirst(t *testing.T) {
 	t.Parallel()
 	type who struct{}

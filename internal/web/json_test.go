@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -87,6 +88,31 @@ func TestJSONRefuses(t *testing.T) {
 		}
 		if got != nil || w.Code != 400 || doc.Code != want.Code || doc.Field != want.Field {
 			t.Errorf("%s: %d %s %q, want %s %q", text, w.Code, doc.Code, doc.Field, want.Code, want.Field)
+		}
+	}
+}
+
+// brokenBody ends before it should.
+type brokenBody struct{ io.Reader }
+
+func (b brokenBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func TestBodiesThatCannotBeReceived(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, web.Config{Routes: []web.Route{{Method: "POST", Path: "/x", Handler: web.JSON(func(*http.Request, body) (reply web.Reply[web.None], err error) { return })}}})
+	for text, want := range map[string]string{`{"name":"a"}`: "unreadable_body", strings.Repeat(" ", web.BodyBytesMax+1): "too_large"} {
+		r := httptest.NewRequest("POST", "/x", brokenBody{strings.NewReader(text)})
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		if !strings.Contains(w.Body.String(), `"code":"`+want+`"`) {
+			t.Errorf("%d %s, want %s", w.Code, w.Body, want)
 		}
 	}
 }
