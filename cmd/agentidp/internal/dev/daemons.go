@@ -89,11 +89,6 @@ func (s *Stack) RestartExtauthz(ctx context.Context) error {
 	return s.run(ctx, "extauthz", s.startExtauthz)
 }
 
-// RestartIssuer starts the issuer again after it was killed.
-func (s *Stack) RestartIssuer(ctx context.Context) error {
-	return s.run(ctx, "issuer", s.startIssuer)
-}
-
 // ensureDemo creates the first organization and agent through the API, as an operator would, unless demo.json is there.
 func (s *Stack) ensureDemo(ctx context.Context, step *step) error {
 	var demo Demo
