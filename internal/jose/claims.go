@@ -15,8 +15,10 @@ type Claims struct {
 	Audience  []string
 	IssuedAt  int64 // seconds since the epoch
 	ExpiresAt int64
-	NotBefore int64          // 0 when absent
-	Extra     map[string]any // every other signed member, as strictjson returns it
+	NotBefore int64 // 0 when absent
+	// Extra is every other signed member, as strictjson returns it. Objects and lists in it are shared by all Claims of one
+	// Token and must not be changed.
+	Extra map[string]any
 }
 
 // claimNames are the registered claims read here (RFC 7519 s4.1).
