@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -93,10 +96,10 @@ func (c *Config) SetDefaults() {
 	c.Tokens.Lifetime.Duration = tokens.LifetimeDefault
 	c.Discovery.MaxAge.Duration = 5 * time.Minute
 	c.Database.ConnectionsMax = 10
-	c.RequestsMax = 512
+	c.RequestsMax = web.ConcurrentRequestsMax
 }
 
-// Validate reports everything that is wrong, without opening anything.
+// Validate reports everything that is wrong, without opening a socket.
 func (c *Config) Validate(r *config.Report) {
 	if _, err := parseIssuer(c.Issuer); err != nil {
 		r.Errorf("issuer", "%v", err)
@@ -113,14 +116,21 @@ func (c *Config) Validate(r *config.Report) {
 		{"tls.key", c.TLS.Key != ""},
 		{"database.app", c.Database.App.IsSet()},
 		{"database.platform", c.Database.Platform.IsSet()},
-		{"kek", c.KEK.IsSet()},
 	} {
 		if !required.given {
 			r.Errorf(required.field, "is required")
 		}
 	}
-	if len(c.BootstrapToken.Reveal()) < adminapi.BootstrapTokenBytesMin {
-		r.Errorf("bootstrapToken", "is required and must have at least %d bytes", adminapi.BootstrapTokenBytesMin)
+	if c.TLS.Cert != "" && c.TLS.Key != "" {
+		if _, err := tls.LoadX509KeyPair(string(c.TLS.Cert), string(c.TLS.Key)); err != nil {
+			r.Errorf("tls", "%v", err)
+		}
+	}
+	if _, err := seal.ParseKEK([]byte(c.KEK.Reveal())); err != nil {
+		r.Errorf("kek", "is required: %v", err)
+	}
+	if n := len(c.BootstrapToken.Reveal()); n < adminapi.BootstrapTokenBytesMin || n > adminapi.BootstrapTokenBytesMax {
+		r.Errorf("bootstrapToken", "is required and must have %d to %d bytes", adminapi.BootstrapTokenBytesMin, adminapi.BootstrapTokenBytesMax)
 	}
 	if len(c.CredentialHashKey.Reveal()) < hashKeyBytesMin {
 		r.Errorf("credentialHashKey", "is required and must have at least %d bytes", hashKeyBytesMin)

@@ -9,32 +9,40 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/internal/testkit"
 	"github.com/agentidp/agentidp/issuer"
 )
 
 const goodConfig = `issuer: https://id.example.com
 listen: 0.0.0.0:8443
-tls: {cert: tls/server.pem, key: tls/server-key.pem}
+tls: {cert: server.pem, key: server-key.pem}
 database:
   app: {file: secret}
   platform: {file: secret}
 bootstrapToken: {file: secret}
 credentialHashKey: {file: secret}
-kek: {file: secret}
+kek: {file: kek}
 `
 
 // load writes a config beside a secret file and loads it.
 func load(t *testing.T, text string) (issuer.Config, string, error) {
 	t.Helper()
-	dir := t.TempDir()
+	kek, err := seal.GenerateKEK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(testkit.Certificates(t).CertificateFile())
 	path := filepath.Join(dir, "issuer.yaml")
-	for name, contents := range map[string]string{"issuer.yaml": text, "secret": strings.Repeat("s", 32) + "\n", "short": "short\n"} {
+	for name, contents := range map[string]string{
+		"issuer.yaml": text, "secret": strings.Repeat("s", 32) + "\n", "short": "short\n", "long": strings.Repeat("s", 513), "kek": string(kek) + "\n",
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(contents), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var cfg issuer.Config
-	err := config.Load(path, &cfg)
+	err = config.Load(path, &cfg)
 	return cfg, dir, err
 }
 
@@ -47,7 +55,7 @@ func TestConfigDefaults(t *testing.T) {
 	if cfg.Tokens.Lifetime.Minutes() != 5 || cfg.Discovery.MaxAge.Minutes() != 5 || cfg.RequestsMax != 512 || cfg.Database.ConnectionsMax != 10 || cfg.Debug.Listen != "" {
 		t.Errorf("%+v", cfg)
 	}
-	if string(cfg.TLS.Cert) != filepath.Join(dir, "tls/server.pem") || cfg.BootstrapToken.Reveal() != strings.Repeat("s", 32) {
+	if string(cfg.TLS.Cert) != filepath.Join(dir, "server.pem") || cfg.BootstrapToken.Reveal() != strings.Repeat("s", 32) {
 		t.Errorf("%+v", cfg)
 	}
 }
@@ -66,11 +74,15 @@ func TestConfigProblems(t *testing.T) {
 		{"IPv6", replace("https://id.example.com", `"https://[::1]:8443"`), `1: issuer: did:web does not allow IPv6`},
 		{"no port", replace("0.0.0.0:8443", "0.0.0.0"), `2: listen: want host:port`},
 		{"debug without port", goodConfig + "debug: {listen: localhost}\n", `10: debug.listen: want host:port`},
-		{"plaintext", replace("tls: {cert: tls/server.pem, key: tls/server-key.pem}", "tls: {}"), `3: tls.cert: is required`},
+		{"plaintext", replace("tls: {cert: server.pem, key: server-key.pem}", "tls: {}"), `3: tls.cert: is required`},
 		{"no database", replace("  app: {file: secret}\n", ""), `4: database.app: is required`},
-		{"unreadable secret", replace("kek: {file: secret}", "kek: {file: missing}"), `9: kek`},
-		{"secret in the file", replace("kek: {file: secret}", "kek: hunter2"), `9: kek`},
-		{"short token", replace("bootstrapToken: {file: secret}", "bootstrapToken: {file: short}"), `7: bootstrapToken: is required and must have at least 32 bytes`},
+		{"unreadable secret", replace("kek: {file: kek}", "kek: {file: missing}"), `9: kek`},
+		{"secret in the file", replace("kek: {file: kek}", "kek: hunter2"), `9: kek`},
+		{"short token", replace("bootstrapToken: {file: secret}", "bootstrapToken: {file: short}"), `7: bootstrapToken: is required and must have 32 to 512 bytes`},
+		{"long token", replace("bootstrapToken: {file: secret}", "bootstrapToken: {file: long}"), `7: bootstrapToken: is required and must have 32 to 512 bytes`},
+		{"no such certificate", replace("cert: server.pem", "cert: missing.pem"), `3: tls: open `},
+		{"certificate and key of two pairs", replace("cert: server.pem", "cert: ca.pem"), `3: tls: tls: private key does not match`},
+		{"not a KEK", replace("kek: {file: kek}", "kek: {file: secret}"), `9: kek: is required`},
 		{"short key", replace("credentialHashKey: {file: secret}", "credentialHashKey: {file: short}"), `8: credentialHashKey: is required and must have at least 32 bytes`},
 		{"long tokens", goodConfig + "tokens: {lifetime: 16m}\n", `10: tokens.lifetime: must be 30s to 15m0s`},
 		{"short tokens", goodConfig + "tokens: {lifetime: 1s}\n", `10: tokens.lifetime: must be 30s to 15m0s`},

@@ -2,7 +2,7 @@ package web
 
 import "time"
 
-// Limits of one request. They bound what a stranger can make the process hold or wait for; docs/limits.md lists them.
+// Limits of one request. They bound what a stranger can make the process hold or wait for.
 const (
 	// BodyBytesMax is the longest request body read. The largest legal agent (all lists full) is about 40 KiB.
 	BodyBytesMax = 64 << 10

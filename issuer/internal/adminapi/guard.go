@@ -19,7 +19,7 @@ const Challenge = `Bearer realm="agentidp"`
 // Bounds of the bootstrap token. Shorter ones could be guessed; nothing longer is hashed.
 const (
 	BootstrapTokenBytesMin = 32
-	bootstrapTokenBytesMax = 512
+	BootstrapTokenBytesMax = 512
 )
 
 // Guard lets the holder of the bootstrap admin token in. It keeps a hash only, and compares hashes: equal lengths, constant time.
@@ -27,7 +27,7 @@ type Guard struct{ hash [sha256.Size]byte }
 
 // NewGuard takes the token of the configuration.
 func NewGuard(token string) (*Guard, error) {
-	if len(token) < BootstrapTokenBytesMin || len(token) > bootstrapTokenBytesMax {
+	if len(token) < BootstrapTokenBytesMin || len(token) > BootstrapTokenBytesMax {
 		return nil, errors.New("the bootstrap token must have 32 to 512 bytes")
 	}
 	return &Guard{sha256.Sum256([]byte(token))}, nil
@@ -49,7 +49,7 @@ func (g *Guard) Authenticate(r *http.Request) (context.Context, error) {
 // bearer is the token of exactly one Authorization header (RFC 6750 s2.1), else "". The scheme is case-insensitive (RFC 9110 s11.1).
 func bearer(r *http.Request) string {
 	values := r.Header.Values("Authorization")
-	if len(values) != 1 || len(values[0]) > len("Bearer ")+bootstrapTokenBytesMax {
+	if len(values) != 1 || len(values[0]) > len("Bearer ")+BootstrapTokenBytesMax {
 		return ""
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
