@@ -174,7 +174,7 @@ func TestChangesTakeTheirNumbersOneAfterTheOther(t *testing.T) {
 		_, err := b.UpdateAgent(t.Context(), operator, second.ID, 0, audit.AgentSuspend, func(a *agents.Agent) error { a.Status = agents.Suspended; return nil })
 		suspended <- err
 	}()
-	awaitBlocked(t, super)
+	awaitBlocked(t, super, 1)
 	if l := b.revocations(t); l.Sequence != before.Sequence || len(l.Agents) != 0 {
 		t.Errorf("uncommitted changes show: %+v", l)
 	}

@@ -102,15 +102,18 @@ func TestTokenIsRefusedWhenThingsChanged(t *testing.T) {
 	}
 }
 
-// awaitBlocked returns when some other connection to this database waits for a lock.
-func awaitBlocked(t *testing.T, super *pgx.Conn) {
+// blockedWait is how long a test waits for another connection to be stopped by a lock.
+const blockedWait = 20 * time.Second
+
+// awaitBlocked returns when n other connections to this database wait for a lock.
+func awaitBlocked(t *testing.T, super *pgx.Conn, n int64) {
 	t.Helper()
-	for t.Context().Err() == nil {
-		if query[bool](t, super, "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')")[0] {
+	for begun := time.Now(); time.Since(begun) < blockedWait; {
+		if query[int64](t, super, "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")[0] >= n {
 			return
 		}
 	}
-	t.Fatal("nobody waits")
+	t.Errorf("%d connections should wait for a lock, and do not", n)
 }
 
 // A token asked for while the suspension is being committed waits for it, and is refused.
@@ -121,7 +124,7 @@ func TestTokenWaitsForASuspensionUnderWay(t *testing.T) {
 	result := make(chan error, 1)
 	_, err := w.UpdateAgent(t.Context(), operator, w.agent.ID, 0, audit.AgentSuspend, func(a *agents.Agent) error {
 		go func() { result <- w.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil) }()
-		awaitBlocked(t, super)
+		awaitBlocked(t, super, 1)
 		a.Status, a.TokensNotBefore = agents.Suspended, start
 		return nil
 	})
@@ -143,7 +146,7 @@ func TestSuspensionWaitsForATokenUnderWay(t *testing.T) {
 	exec(t, blocker, "select pg_advisory_lock(7)")
 	recorded := make(chan error, 1)
 	go func() { recorded <- w.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil) }()
-	awaitBlocked(t, super)
+	awaitBlocked(t, super, 1)
 
 	suspended := make(chan error, 1)
 	order := make(chan string, 2)
@@ -155,11 +158,7 @@ func TestSuspensionWaitsForATokenUnderWay(t *testing.T) {
 		})
 		suspended <- err
 	}()
-	for len(query[int32](t, super, "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")) < 2 {
-		if t.Context().Err() != nil {
-			t.Fatal("the suspension does not wait")
-		}
-	}
+	awaitBlocked(t, super, 2)
 	select {
 	case <-order:
 		t.Error("the suspension did not wait for the token")
