@@ -15,7 +15,7 @@ import (
 // allowed sends requests to different paths, so that each is decided, and wants the service to have seen every one.
 func (s *story) allowed(ctx context.Context, token string) error {
 	for i := range requests {
-		a, err := s.edge.send(ctx, http.MethodGet, fmt.Sprintf("/orders/%d", i), token)
+		a, err := s.edge.ask(ctx, http.MethodGet, fmt.Sprintf("/orders/%d", i), token)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (s *story) extauthzBack(ctx context.Context) (string, error) {
 	if err := s.stack.RestartExtauthz(ctx); err != nil {
 		return "", err
 	}
-	_, err := s.edge.until(ctx, http.StatusOK, []int{http.StatusServiceUnavailable}, func() (*answer, error) {
+	_, err := s.edge.until(ctx, http.StatusOK, []int{http.StatusServiceUnavailable}, func() (*answer, error) { // until Envoy has connected again
 		return s.edge.send(ctx, http.MethodGet, "/orders/42", s.token)
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *story) edit(text []byte) error {
 func (s *story) decided(ctx context.Context, want, before int) (string, error) {
 	began := time.Now()
 	_, err := s.edge.until(ctx, want, []int{before}, func() (*answer, error) {
-		return s.edge.send(ctx, http.MethodGet, "/orders/42", s.token)
+		return s.edge.ask(ctx, http.MethodGet, "/orders/42", s.token)
 	})
 	return fmt.Sprintf("%d instead of %d after %.2f s", want, before, time.Since(began).Seconds()), err
 }
@@ -126,7 +126,7 @@ func (s *story) policyBroken(ctx context.Context) (string, error) {
 	if _, err := s.refused(ctx, http.StatusForbidden, http.MethodGet, "/orders/42", s.token); err != nil {
 		return "", fmt.Errorf("what the edit before forbade: %w", err)
 	}
-	a, err := s.edge.send(ctx, http.MethodGet, "/hello", s.token)
+	a, err := s.edge.ask(ctx, http.MethodGet, "/hello", s.token)
 	if err != nil {
 		return "", err
 	}

@@ -108,7 +108,7 @@ var forged = [][2]string{
 }
 
 func (s *story) identityIsVerified(ctx context.Context) (string, error) {
-	a, err := s.edge.send(ctx, http.MethodGet, "/orders/42?x=1", s.token, forged...)
+	a, err := s.edge.ask(ctx, http.MethodGet, "/orders/42?x=1", s.token, forged...)
 	if err != nil {
 		return "", err
 	}
@@ -136,8 +136,12 @@ func (s *story) identityIsVerified(ctx context.Context) (string, error) {
 
 // refused sends a request that must not reach the service.
 func (s *story) refused(ctx context.Context, status int, method, path, token string) (*answer, error) {
+	send := s.edge.ask
+	if status == http.StatusServiceUnavailable {
+		send = s.edge.send
+	}
 	before := s.stack.Echo.Requests()
-	a, err := s.edge.send(ctx, method, path, token)
+	a, err := send(ctx, method, path, token)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +193,7 @@ func (s *story) suspend(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, refusalMax)
 	defer cancel()
 	_, err := s.edge.until(ctx, http.StatusUnauthorized, []int{http.StatusOK}, func() (*answer, error) {
-		return s.edge.send(context.WithoutCancel(ctx), http.MethodGet, "/orders/42", s.token)
+		return s.edge.ask(context.WithoutCancel(ctx), http.MethodGet, "/orders/42", s.token)
 	})
 	if err != nil {
 		return "", fmt.Errorf("the suspended agent's token: %w", err)
@@ -216,7 +220,7 @@ func (s *story) reactivate(ctx context.Context) (string, error) {
 		if s.token, err = s.newToken(ctx, "orders:read"); err != nil {
 			return nil, err
 		}
-		return s.edge.send(ctx, http.MethodGet, "/orders/42", s.token)
+		return s.edge.ask(ctx, http.MethodGet, "/orders/42", s.token)
 	})
 	if err != nil {
 		return "", err
