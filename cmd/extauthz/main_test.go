@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const goodConfig = `listen: unix://SOCKET
+identity: policy
+policy: {dir: policies}
+`
+
+func folder(t *testing.T, text string) (config, socket string) {
+	t.Helper()
+	dir := t.TempDir()
+	socket = filepath.Join(dir, "s")
+	for name, content := range map[string]string{
+		"extauthz.yaml":       strings.ReplaceAll(text, "SOCKET", socket),
+		"policies/authz.rego": "package agentidp.authz\n\nallow := false\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "extauthz.yaml"), socket
+}
+
+func exec(t *testing.T, ctx context.Context, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	status = run(ctx, args, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		args           []string
+		status         int
+		stdout, stderr string
+	}{
+		{[]string{"-version"}, ok, "extauthz ", ""},
+		{[]string{"-help"}, ok, "", "-check"},
+		{[]string{"-nonsense"}, wrongUsage, "", "flag provided but not defined"},
+		{[]string{"run"}, wrongUsage, "", `unexpected argument "run"`},
+		{[]string{"-config", "/none.yaml"}, failed, "", "/none.yaml: no such file"},
+	} {
+		status, stdout, stderr := exec(t, t.Context(), tc.args...)
+		if status != tc.status || !strings.Contains(stdout, tc.stdout) || !strings.Contains(stderr, tc.stderr) {
+			t.Errorf("%v: %d, %q, %q", tc.args, status, stdout, stderr)
+		}
+	}
+}
+
+func TestCheckOpensNoSocket(t *testing.T) {
+	t.Parallel()
+	config, socket := folder(t, goodConfig)
+	status, stdout, stderr := exec(t, t.Context(), "-check", "-config", config)
+	if status != ok || stdout != config+": good\n" || stderr != "" {
+		t.Errorf("%d, %q, %q", status, stdout, stderr)
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("a socket was opened")
+	}
+}
+
+func TestBadConfigIsOneLineEach(t *testing.T) {
+	t.Parallel()
+	config, socket := folder(t, goodConfig+"identiti: x\nmetrics: 1\n")
+	for _, args := range [][]string{{"-config", config}, {"-check", "-config", config}} {
+		status, stdout, stderr := exec(t, t.Context(), args...)
+		want := config + ":4: identiti: unknown key; did you mean \"identity\"?\n" + config + ":5: metrics: want keys and values, got the number 1\n"
+		if status != failed || stdout != "" || stderr != want {
+			t.Errorf("%d, %q, %q", status, stdout, stderr)
+		}
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("a socket was opened")
+	}
+}
+
+func TestRunsUntilTheEnd(t *testing.T) {
+	t.Parallel()
+	config, socket := folder(t, goodConfig)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if _, err := os.Stat(socket); err == nil || ctx.Err() != nil {
+				return
+			}
+		}
+	}()
+	status, _, stderr := exec(t, ctx, "-config", config)
+	if status != ok || !strings.Contains(stderr, `"msg":"listening"`) || !strings.Contains(stderr, `"msg":"stopped"`) {
+		t.Errorf("%d, %s", status, stderr)
+	}
+}
+
+func TestFailureIsLogged(t *testing.T) {
+	t.Parallel()
+	config, socket := folder(t, goodConfig)
+	if err := os.WriteFile(socket, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr := exec(t, t.Context(), "-config", config)
+	if status != failed || !strings.Contains(stderr, "is not a socket") {
+		t.Errorf("%d, %s", status, stderr)
+	}
+}
