@@ -110,9 +110,6 @@ func tell(ctx context.Context, stack *dev.Stack, out io.Writer) int {
 		fmt.Fprintf(out, "%s %5.2f s  %s\n", word, time.Since(stepBegan).Seconds(), result)
 	}
 	fmt.Fprintf(out, "\n%d of %d steps held, in %.1f s\n", held, len(steps), time.Since(began).Seconds())
-	if n := story.edge.undecided; n > 0 {
-		fmt.Fprintf(out, "%d requests were answered 503 because this machine was too busy to decide in time, and were sent again (at most %d are)\n", n, undecidedMax)
-	}
 	if held < len(steps) {
 		return exitFailed
 	}

@@ -21,26 +21,10 @@ const (
 type edge struct {
 	base string
 	http *http.Client
-	// undecided counts the requests that were sent again because the answer was 503: on a machine that is busy with other things the sidecar may miss
-	// its deadline, and then says so instead of deciding. There is a bound for the whole story, and its end tells the number.
-	undecided int
 }
-
-const undecidedMax = 10
 
 func newEdge(base string) *edge {
 	return &edge{base: base, http: &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}}
-}
-
-// ask sends a request until it was decided.
-func (e *edge) ask(ctx context.Context, method, path, token string, headers ...[2]string) (*answer, error) {
-	for {
-		a, err := e.send(ctx, method, path, token, headers...)
-		if err != nil || a.status != http.StatusServiceUnavailable || e.undecided == undecidedMax {
-			return a, err
-		}
-		e.undecided++
-	}
 }
 
 // answer is what came back, and what the service saw when it was the one that answered.
@@ -51,8 +35,8 @@ type answer struct {
 	seen   *echo.Request
 }
 
-// send makes one request; header values are given as [name, value] pairs, so that one can come twice.
-func (e *edge) send(ctx context.Context, method, path, token string, headers ...[2]string) (*answer, error) {
+// ask makes one request; header values are given as [name, value] pairs, so that one can come twice.
+func (e *edge) ask(ctx context.Context, method, path, token string, headers ...[2]string) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, e.base+path, nil)
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func (s *story) extauthzBack(ctx context.Context) (string, error) {
 		return "", err
 	}
 	_, err := s.edge.until(ctx, http.StatusOK, []int{http.StatusServiceUnavailable}, func() (*answer, error) { // until Envoy has connected again
-		return s.edge.send(ctx, http.MethodGet, "/orders/42", s.token)
+		return s.edge.ask(ctx, http.MethodGet, "/orders/42", s.token)
 	})
 	if err != nil {
 		return "", err
