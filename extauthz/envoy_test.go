@@ -195,7 +195,7 @@ func TestEdgePathsHaveOneMeaning(t *testing.T) {
 			for _, c := range []string{"", "/admin", "/..", "/../admin", "/%2e%2e/admin"} {
 				for _, prefix := range []string{"/orders", ""} {
 					target := prefix + a + b + c
-					if target == "" || strings.ContainsAny(target[:1], "%\\#?\xff") {
+					if !strings.HasPrefix(target, "/") {
 						target = "/" + target
 					}
 					before := e.service.Count()

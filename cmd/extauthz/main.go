@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	slog.SetDefault(log) // libraries that log without asking
 	err := extauthz.Run(ctx, &cfg, extauthz.Process{Log: log, Registry: obs.NewRegistry("extauthz"), Now: time.Now, Stdout: stdout})
 	if err != nil {
-		log.Error("cannot go on", "error", err.Error())
+		log.Error("cannot go on", "err", err.Error())
 		return failed
 	}
 	log.Info("stopped")

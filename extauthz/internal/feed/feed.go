@@ -120,6 +120,6 @@ func (h *health) bad(ctx context.Context, result string, err error, attrs ...any
 		return
 	}
 	h.problem, h.problemAt = err.Error(), now
-	attrs = append(attrs, "result", result, "error", err.Error(), "last_success", h.lastSuccess.UTC().Format(time.RFC3339))
+	attrs = append(attrs, "result", result, "err", err.Error(), "last_success", h.lastSuccess.UTC().Format(time.RFC3339))
 	h.log.ErrorContext(ctx, "source cannot be used, the last good contents stay in force", attrs...)
 }

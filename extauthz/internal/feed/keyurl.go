@@ -189,7 +189,7 @@ func (f *KeyURL) confirm(ctx context.Context, body []byte, etag string, keys *jo
 	f.keys, f.until = keys, until
 	publishKeys(f.env.Store, f.issuer, keys, until)
 	if err := f.disk.save(f.current); err != nil {
-		f.health.log.ErrorContext(ctx, "last good keys could not be kept on disk", "error", err)
+		f.health.log.ErrorContext(ctx, "last good keys could not be kept on disk", "err", err)
 	}
 	if changed {
 		f.health.log.InfoContext(ctx, "keys in force", "keys", keys.Len())

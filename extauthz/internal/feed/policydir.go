@@ -134,7 +134,7 @@ func (f *PolicyDir) logProblems(ctx context.Context, err error) {
 			f.health.log.ErrorContext(ctx, "policy refused, more findings left out", "findings", len(compileError.Problems))
 			return
 		}
-		f.health.log.ErrorContext(ctx, "policy refused", "file", p.File, "line", p.Line, "error", p.Message, "dir", f.dir)
+		f.health.log.ErrorContext(ctx, "policy refused", "file", p.File, "line", p.Line, "err", p.Message, "dir", f.dir)
 	}
 }
 

@@ -156,7 +156,7 @@ func (f *RevocationURL) confirm(ctx context.Context, body []byte, etag string, i
 	f.index = index
 	f.publish(until) // before the disk: a full disk must not delay a revocation
 	if err := f.disk.save(f.current); err != nil {
-		f.health.log.ErrorContext(ctx, "last good revocation list could not be kept on disk", "error", err)
+		f.health.log.ErrorContext(ctx, "last good revocation list could not be kept on disk", "err", err)
 	}
 }
 
