@@ -138,7 +138,7 @@ func (s *story) identityIsVerified(ctx context.Context) (string, error) {
 func (s *story) refused(ctx context.Context, status int, method, path, token string) (*answer, error) {
 	send := s.edge.ask
 	if status == http.StatusServiceUnavailable {
-		send = s.edge.send
+		send = s.edge.ask
 	}
 	before := s.stack.Echo.Requests()
 	a, err := send(ctx, method, path, token)
