@@ -136,12 +136,8 @@ func (s *story) identityIsVerified(ctx context.Context) (string, error) {
 
 // refused sends a request that must not reach the service.
 func (s *story) refused(ctx context.Context, status int, method, path, token string) (*answer, error) {
-	send := s.edge.ask
-	if status == http.StatusServiceUnavailable {
-		send = s.edge.ask
-	}
 	before := s.stack.Echo.Requests()
-	a, err := send(ctx, method, path, token)
+	a, err := s.edge.ask(ctx, method, path, token)
 	if err != nil {
 		return nil, err
 	}
