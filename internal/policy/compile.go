@@ -29,10 +29,25 @@ const (
 )
 
 // Compile parses, checks against the capability allow-list, compiles and prepares. The error is a *CompileError, except
-// when ctx ends first. Rego is read as version 1. OPA's "strict" lint is not applied: policies written for
+// when ctx ends first: OPA's compiler cannot be interrupted, and takes minutes for some sources of 100 KB, so it is left
+// behind to finish alone. Rego is read as version 1. OPA's "strict" lint is not applied: policies written for
 // opa-envoy-plugin must load as they are.
 func Compile(ctx context.Context, sources []Source, cfg Config) (*Policy, error) {
-	return compile(ctx, sources, cfg, profileFor(cfg))
+	type outcome struct {
+		policy *Policy
+		err    error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		p, err := compile(ctx, sources, cfg, profileFor(cfg))
+		done <- outcome{p, err}
+	}()
+	select {
+	case o := <-done:
+		return o.policy, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err() // a policy that comes later has started nothing, and is collected
+	}
 }
 
 func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p *Policy, err error) {
@@ -149,10 +164,9 @@ func checkDecision(compiler *ast.Compiler, path string, decision ast.Ref) (Probl
 	rules := compiler.GetRulesForVirtualDocument(decision)
 	if len(rules) == 0 { // rules such as decision.allowed := … below the path make one document, too
 		for _, rule := range compiler.GetRulesWithPrefix(decision) {
-			if !decision.HasPrefix(rule.Module.Package.Path) {
-				continue // the path names a package, or a part of its name
+			if pkg := rule.Module.Package.Path; len(decision) > len(pkg) && decision.HasPrefix(pkg) {
+				rules = append(rules, rule) // else the path names a package, or a part of its name
 			}
-			rules = append(rules, rule)
 		}
 	}
 	if len(rules) == 0 {
@@ -196,7 +210,9 @@ func prepare(ctx context.Context, compiler *ast.Compiler, store storage.Store, d
 // problemsOf takes OPA's errors apart. OPA repeats its error code in front of each message; operators never need it.
 func problemsOf(file string, err error) []Problem {
 	var list ast.Errors
-	if !errors.As(err, &list) {
+	if one := (*ast.Error)(nil); errors.As(err, &one) {
+		list = ast.Errors{one}
+	} else if !errors.As(err, &list) {
 		return []Problem{{File: file, Message: oneLine(err.Error())}}
 	}
 	problems := make([]Problem, 0, len(list))

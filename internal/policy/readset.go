@@ -84,9 +84,18 @@ func analyse(compiler *ast.Compiler, decision ast.Ref) (ReadSet, []Location) {
 	return newReadSet(a.paths), slices.Compact(a.calls)
 }
 
-// follow visits the rules that a reference may lead to: those at its constant part, above it and below it.
+// follow visits the rules that a reference may lead to: those at each step of its constant part, since a rule may define
+// the document around what is referred to, and all below it.
 func (a *analysis) follow(ref ast.Ref) {
-	for _, rule := range a.compiler.GetRules(ref.ConstantPrefix()) {
+	constant := ref.ConstantPrefix()
+	for i := range constant {
+		a.rules(a.compiler.GetRulesExact(constant[:i+1]))
+	}
+	a.rules(a.compiler.GetRulesWithPrefix(constant))
+}
+
+func (a *analysis) rules(rules []*ast.Rule) {
+	for _, rule := range rules {
 		if !a.seen[rule] {
 			a.seen[rule] = true
 			a.node(rule, rule.Location)
