@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -125,20 +127,24 @@ func (s *Store) DeleteAgent(ctx context.Context, actor audit.Actor, id agentid.A
 
 // ClientForAuthentication implements agents.Store.
 func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (agents.Agent, []agents.SecretHash, error) {
-	rows, err := s.across().ClientForAuthentication(ctx, platformdb.ClientForAuthenticationParams{ID: id.UUID(), At: now})
+	row, err := s.across().ClientForAuthentication(ctx, platformdb.ClientForAuthenticationParams{ID: id.UUID(), At: now})
 	if err != nil {
 		return agents.Agent{}, nil, asProblem(err, agentNoun)
 	}
-	if len(rows) == 0 {
-		return agents.Agent{}, nil, notFound(agentNoun)
-	}
 	var hashes []agents.SecretHash
-	for _, row := range rows {
-		if row.CredentialID != nil {
-			hashes = append(hashes, agents.SecretHash{Credential: agentid.FromUUID[agentid.Credential](*row.CredentialID), Hash: row.SecretHash})
+	for i, id := range row.CredentialIds {
+		if id != uuid.Nil { // the decoy
+			hashes = append(hashes, agents.SecretHash{Credential: agentid.FromUUID[agentid.Credential](id), Hash: row.SecretHashes[i]})
 		}
 	}
-	return agent(orgdb.Agent(rows[0].Agent)), hashes, nil
+	if row.ID == uuid.Nil {
+		return agents.Agent{}, nil, notFound(agentNoun)
+	}
+	return agent(orgdb.Agent{
+		OrgID: row.OrgID, ID: row.ID, Name: row.Name, Type: row.Type, Description: row.Description,
+		Capabilities: row.Capabilities, Scopes: row.Scopes, Audiences: row.Audiences, Status: row.Status, TokensNotBefore: row.TokensNotBefore,
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, Version: row.Version,
+	}), hashes, nil
 }
 
 func agent(row orgdb.Agent) agents.Agent {

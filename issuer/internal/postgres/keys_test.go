@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -30,6 +31,19 @@ func newKEK(t *testing.T) *seal.KEK {
 	return kek
 }
 
+// together makes instances look at the keys at the same moment, so that each believes it has to make the first.
+type together struct {
+	*postgres.Store
+	once   sync.Once
+	looked *sync.WaitGroup
+}
+
+func (s *together) SigningKeys(ctx context.Context) ([]keys.Stored, error) {
+	list, err := s.Store.SigningKeys(ctx)
+	s.once.Do(func() { s.looked.Done(); s.looked.Wait() })
+	return list, err
+}
+
 // Four instances with nothing in common but the database and the key-encryption key start at once: one set of keys.
 func TestFirstKeysAreMadeOnce(t *testing.T) {
 	t.Parallel()
@@ -37,7 +51,8 @@ func TestFirstKeysAreMadeOnce(t *testing.T) {
 	kek := newKEK(t)
 	const instances = 4
 	rings := make([]*keys.Ring, instances)
-	var group sync.WaitGroup
+	var group, looked sync.WaitGroup
+	looked.Add(instances)
 	for i := range instances {
 		s, err := postgres.Open(t.Context(), postgres.Config{AppDSN: b.db.AppDSN, PlatformDSN: b.db.PlatformDSN, PoolWaitMax: time.Minute})
 		if err != nil {
@@ -46,7 +61,7 @@ func TestFirstKeysAreMadeOnce(t *testing.T) {
 		t.Cleanup(s.Close)
 		group.Go(func() {
 			var err error
-			if rings[i], err = keys.Open(t.Context(), s, seal.New(kek, s.Keysets(sealerActor)), time.Now); err != nil {
+			if rings[i], err = keys.Open(t.Context(), &together{Store: s, looked: &looked}, seal.New(kek, s.Keysets(sealerActor)), time.Now); err != nil {
 				t.Error(err)
 			}
 		})

@@ -12,61 +12,79 @@ import (
 	"github.com/google/uuid"
 )
 
-const clientForAuthentication = `-- name: ClientForAuthentication :many
-select agents.org_id, agents.id, agents.name, agents.type, agents.description, agents.capabilities, agents.scopes, agents.audiences, agents.status, agents.tokens_not_before, agents.created_at, agents.updated_at, agents.version, credentials.id as credential_id, credentials.secret_hash
-from agents
-left join credentials on credentials.org_id = agents.org_id and credentials.agent_id = agents.id
-    and (credentials.expires_at is null or credentials.expires_at > $1::timestamptz)
-where agents.id = $2
-order by credentials.id
+const clientForAuthentication = `-- name: ClientForAuthentication :one
+select
+    coalesce(a.org_id, '00000000-0000-0000-0000-000000000000')::uuid as org_id,
+    coalesce(a.id, '00000000-0000-0000-0000-000000000000')::uuid as id,
+    coalesce(a.name, 'a decoy')::text as name,
+    coalesce(a.type, 'decoy')::text as type,
+    coalesce(a.description, 'no such agent')::text as description,
+    coalesce(a.capabilities, '{decoy}')::text[] as capabilities,
+    coalesce(a.scopes, '{decoy:read}')::text[] as scopes,
+    coalesce(a.audiences, '{decoy://service}')::text[] as audiences,
+    coalesce(a.status, 'active')::text as status,
+    a.tokens_not_before,
+    coalesce(a.created_at, '2000-01-01 00:00:00Z')::timestamptz as created_at,
+    coalesce(a.updated_at, '2000-01-01 00:00:00Z')::timestamptz as updated_at,
+    coalesce(a.version, 1)::bigint as version,
+    coalesce(c.ids, '{00000000-0000-0000-0000-000000000000}')::uuid[] as credential_ids,
+    coalesce(c.hashes, array[decode(repeat('00', 32), 'hex')])::bytea[] as secret_hashes
+from (select $1::uuid as id) as asked
+left join agents as a on a.id = asked.id
+left join lateral (
+    select array_agg(credentials.id order by credentials.id) as ids, array_agg(credentials.secret_hash order by credentials.id) as hashes
+    from credentials
+    where credentials.org_id = coalesce(a.org_id, '00000000-0000-0000-0000-000000000000') and credentials.agent_id = asked.id
+        and (credentials.expires_at is null or credentials.expires_at > $2::timestamptz)
+) as c on true
 `
 
 type ClientForAuthenticationParams struct {
-	At time.Time
 	ID uuid.UUID
+	At time.Time
 }
 
 type ClientForAuthenticationRow struct {
-	Agent        Agent
-	CredentialID *uuid.UUID
-	SecretHash   []byte
+	OrgID           uuid.UUID
+	ID              uuid.UUID
+	Name            string
+	Type            string
+	Description     string
+	Capabilities    []string
+	Scopes          []string
+	Audiences       []string
+	Status          string
+	TokensNotBefore *time.Time
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	Version         int64
+	CredentialIds   []uuid.UUID
+	SecretHashes    [][]byte
 }
 
-// ClientForAuthentication gives one row per unexpired secret, and one without a secret when there is none.
-func (q *Queries) ClientForAuthentication(ctx context.Context, arg ClientForAuthenticationParams) ([]ClientForAuthenticationRow, error) {
-	rows, err := q.db.Query(ctx, clientForAuthentication, arg.At, arg.ID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ClientForAuthenticationRow{}
-	for rows.Next() {
-		var i ClientForAuthenticationRow
-		if err := rows.Scan(
-			&i.Agent.OrgID,
-			&i.Agent.ID,
-			&i.Agent.Name,
-			&i.Agent.Type,
-			&i.Agent.Description,
-			&i.Agent.Capabilities,
-			&i.Agent.Scopes,
-			&i.Agent.Audiences,
-			&i.Agent.Status,
-			&i.Agent.TokensNotBefore,
-			&i.Agent.CreatedAt,
-			&i.Agent.UpdatedAt,
-			&i.Agent.Version,
-			&i.CredentialID,
-			&i.SecretHash,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+// ClientForAuthentication gives one row of about the same size after the same index look-ups whether or not there is such an agent: a stranger must not
+// learn from the time it takes. Without an agent, its id is nil and the rest are decoys; the same goes for the hashes of an agent without a working secret.
+func (q *Queries) ClientForAuthentication(ctx context.Context, arg ClientForAuthenticationParams) (ClientForAuthenticationRow, error) {
+	row := q.db.QueryRow(ctx, clientForAuthentication, arg.ID, arg.At)
+	var i ClientForAuthenticationRow
+	err := row.Scan(
+		&i.OrgID,
+		&i.ID,
+		&i.Name,
+		&i.Type,
+		&i.Description,
+		&i.Capabilities,
+		&i.Scopes,
+		&i.Audiences,
+		&i.Status,
+		&i.TokensNotBefore,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Version,
+		&i.CredentialIds,
+		&i.SecretHashes,
+	)
+	return i, err
 }
 
 const organizationOfAgent = `-- name: OrganizationOfAgent :one

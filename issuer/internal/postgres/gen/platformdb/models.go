@@ -10,22 +10,6 @@ import (
 	"github.com/google/uuid"
 )
 
-type Agent struct {
-	OrgID           uuid.UUID
-	ID              uuid.UUID
-	Name            string
-	Type            string
-	Description     string
-	Capabilities    []string
-	Scopes          []string
-	Audiences       []string
-	Status          string
-	TokensNotBefore *time.Time
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-	Version         int64
-}
-
 type Organization struct {
 	OrgID       uuid.UUID
 	Slug        string
