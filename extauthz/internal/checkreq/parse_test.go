@@ -85,8 +85,14 @@ func TestParseReadsEverything(t *testing.T) {
 		Target: "/orders/42?x=1", Path: "/orders/42", Query: "x=1", Segments: []string{"orders", "42"},
 		Parameters: map[string][]string{"x": {"1"}},
 		Headers: Headers{
-			{":authority", "shop.example"}, {":method", "GET"}, {":path", "/orders/42?x=1"}, {":scheme", "https"},
-			{"accept", "*/*"}, {"authorization", "Bearer t"}, {"x-trace", "1"}, {"x-trace", "2"},
+			{":authority", "shop.example"},
+			{":method", "GET"},
+			{":path", "/orders/42?x=1"},
+			{":scheme", "https"},
+			{"accept", "*/*"},
+			{"authorization", "Bearer t"},
+			{"x-trace", "1"},
+			{"x-trace", "2"},
 		},
 		Size: 3, Body: []byte("abc"), Raw: true, Time: in.GetAttributes().GetRequest().GetTime().AsTime(),
 		Source: Peer{

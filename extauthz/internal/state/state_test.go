@@ -84,8 +84,10 @@ func TestReady(t *testing.T) {
 		{"revocations missing", &Snapshot{Policy: rules, Issuers: map[string]*Issuer{
 			"i1": {Keys: keys, HasRevocations: true}, "i2": {Keys: keys},
 		}}, []string{"revocation list of i1"}},
-		{"all missing", &Snapshot{Issuers: map[string]*Issuer{"i2": {HasRevocations: true}, "i1": {}}},
-			[]string{"policy", "keys of i1", "keys of i2", "revocation list of i2"}},
+		{
+			"all missing", &Snapshot{Issuers: map[string]*Issuer{"i2": {HasRevocations: true}, "i1": {}}},
+			[]string{"policy", "keys of i1", "keys of i2", "revocation list of i2"},
+		},
 		{"complete", &Snapshot{Policy: rules, Issuers: map[string]*Issuer{
 			"i1": {Keys: keys, HasRevocations: true, Revocations: list},
 		}}, nil},
