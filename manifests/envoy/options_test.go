@@ -28,7 +28,7 @@ type option struct {
 }
 
 func options() []option {
-	return slices.Concat(pathOptions(), headerOptions(), authorizerOptions(), replyOptions())
+	return slices.Concat(pathOptions(), headerOptions(), authorizerOptions(), replyOptions(), http2Options())
 }
 
 func TestEachOptionIsNeeded(t *testing.T) {

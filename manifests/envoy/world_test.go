@@ -34,8 +34,20 @@ type world struct {
 	accessLog  string
 }
 
-// newWorld starts one; edit changes the configuration before Envoy reads it.
+// newWorld starts one and waits until a request gets through; edit changes the configuration before Envoy reads it.
 func newWorld(t *testing.T, edit func(doc string) string) *world {
+	t.Helper()
+	w := newWorldTLS(t, edit)
+	for deadline := time.Now().Add(exchangeTimeout); w.get(t, "/warm").Status != http.StatusOK; { // the first check also connects
+		if time.Now().After(deadline) {
+			t.Fatal("no request gets through")
+		}
+	}
+	return w
+}
+
+// newWorldTLS is newWorld for an edit after which plain HTTP does not get through.
+func newWorldTLS(t *testing.T, edit func(doc string) string) *world {
 	t.Helper()
 	dir := testkit.SocketDir(t)
 	w := &world{authorizer: startAuthorizer(t, filepath.Join(dir, "extauthz.sock")), service: rawhttp.Serve(t), accessLog: filepath.Join(dir, "access.log")}
@@ -50,11 +62,6 @@ func newWorld(t *testing.T, edit func(doc string) string) *world {
 		"type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog\n                      path: "+w.accessLog)
 	w.proxy = testkit.Envoy(t, []byte(edit(text)))
 	w.address = w.proxy.Listener(t, "ingress")
-	for deadline := time.Now().Add(exchangeTimeout); w.get(t, "/warm").Status != http.StatusOK; { // the first check also connects
-		if time.Now().After(deadline) {
-			t.Fatal("no request gets through")
-		}
-	}
 	return w
 }
 
