@@ -35,6 +35,7 @@ func TestParseAccepts(t *testing.T) {
 		{"unicode escapes in both cases", `"\u00e9\u00E9x"`, "ééx"},
 		{"surrogate pair", `"\ud83d\ude00!"`, "😀!"},
 		{"text before and after an escape", `"abc\ndef"`, "abc\ndef"},
+		{"spaces and punctuation", `" a b, c: {d} [e] "`, " a b, c: {d} [e] "},
 		{"escaped NUL", `"\u0000"`, "\x00"},
 		{"raw DEL and line separator", "\"\x7f\u2028\"", "\x7f\u2028"},
 		{"replacement character written by the sender", `"\ufffd�"`, "\ufffd\ufffd"},
@@ -83,6 +84,7 @@ func TestParseRefuses(t *testing.T) {
 		{"low surrogate first", `"x\udc00\ud800"`, 2, "lone surrogate"},
 		{"lone surrogate in a name", `{"\ud800":1}`, 2, "lone surrogate"},
 		{"byte order mark", "\ufeff{}", 0, "byte order mark"},
+		{"byte order mark alone", "\ufeff", 0, "byte order mark"},
 		{"UTF-16", "{\x00}\x00", 1, "no member name"},
 		{"bytes after the value", `{} x`, 3, "bytes after the value"},
 		{"two objects", `{}{}`, 2, "bytes after the value"},
@@ -189,6 +191,7 @@ func TestEveryLimitMustBePositive(t *testing.T) {
 	for _, l := range []strictjson.Limits{
 		{},
 		{Bytes: -1, Depth: 1, Values: 1, Members: 1},
+		{Depth: 1, Values: 1, Members: 1},
 		{Bytes: 9, Values: 1, Members: 1},
 		{Bytes: 9, Depth: 1, Members: 1},
 		{Bytes: 9, Depth: 1, Values: 1},
