@@ -34,7 +34,7 @@ func TestParseAccepts(t *testing.T) {
 		{"short escapes", `"\"\\\/\b\f\n\r\t"`, "\"\\/\b\f\n\r\t"},
 		{"unicode escapes in both cases", `"\u00e9\u00E9x"`, "ééx"},
 		{"surrogate pair", `"\ud83d\ude00!"`, "😀!"},
-		{"text before and after an escape", `"abc\ndef"`, "abc\ndef"},
+		{"text before and after an escape", `"abc\nd ef!"`, "abc\nd ef!"},
 		{"spaces and punctuation", `" a b, c: {d} [e] "`, " a b, c: {d} [e] "},
 		{"escaped NUL", `"\u0000"`, "\x00"},
 		{"raw DEL and line separator", "\"\x7f\u2028\"", "\x7f\u2028"},
