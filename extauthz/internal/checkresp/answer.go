@@ -1,6 +1,6 @@
 // Package checkresp builds what Envoy is told. Envoy takes a CheckResponse whose status code is 0 for an OK, and 0 is
 // what a field that was never set holds: an empty response allows the request. So responses are built here and nowhere
-// else, by Allow and Deny and nothing else, and the zero Answer is a denial (docs/adr/0008). The package is pure.
+// else, by Allow and Deny and nothing else, and the zero Answer is a denial (docs/adr/0018). The package is pure.
 package checkresp
 
 import (
