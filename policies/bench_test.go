@@ -10,30 +10,26 @@ import (
 	"github.com/agentidp/agentidp/internal/policy"
 )
 
-// meshSources returns the mesh policy with the given data in place of its own.
-func meshSources(tb testing.TB, data string) []policy.Source {
-	tb.Helper()
-	var sources []policy.Source
-	entries, err := fs.ReadDir(Mesh(), ".")
+// meshSources returns the mesh policy with the given data, YAML or JSON, in place of its own.
+func meshSources(data string) []policy.Source {
+	sources := []policy.Source{{Name: "data.yaml", Data: []byte(data)}}
+	names, err := fs.Glob(Mesh(), "*.rego")
 	if err != nil {
-		tb.Fatal(err)
+		panic(err) // the files are part of the program
 	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".rego") {
-			continue
-		}
-		content, err := fs.ReadFile(Mesh(), e.Name())
+	for _, name := range names {
+		content, err := fs.ReadFile(Mesh(), name)
 		if err != nil {
-			tb.Fatal(err)
+			panic(err)
 		}
-		sources = append(sources, policy.Source{Name: e.Name(), Data: content})
+		sources = append(sources, policy.Source{Name: name, Data: content})
 	}
-	return append(sources, policy.Source{Name: "data.yaml", Data: []byte(data)})
+	return sources
 }
 
 func compileMesh(tb testing.TB, path, data string) *policy.Policy {
 	tb.Helper()
-	p, err := policy.Compile(context.Background(), meshSources(tb, data), policy.Config{Path: path})
+	p, err := policy.Compile(context.Background(), meshSources(data), policy.Config{Path: path})
 	if err != nil {
 		tb.Fatal(err)
 	}
