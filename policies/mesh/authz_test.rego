@@ -19,6 +19,7 @@ answers := {
 	"method": [fixture.request("DELETE", "/orders"), "method_not_allowed"],
 	"method in small letters": [fixture.request("get", "/orders"), "method_not_allowed"],
 	"unknown member": [fixture.request("GET", "/typo"), "policy_data_invalid"],
+	"scopes are no list": [fixture.request("GET", "/no-list"), "policy_data_invalid"],
 	"federated": [fixture.with_identity("GET", "/orders", {"origin": "federated"}), "origin_not_allowed"],
 	"federated where listed": [fixture.with_identity("GET", "/partners", {"origin": "federated", "organizationId": "org_z"}), "allowed"],
 	"no origin": [fixture.with_identity("GET", "/partners", {"origin": ""}), "origin_not_allowed"],
@@ -74,5 +75,8 @@ test_nothing_is_allowed_without_data if {
 }
 
 test_data_problems_are_reported if {
-	authz.data_problems == {"orders /typo / GET: unknown member organisations"} with data.mesh as fixture.mesh
+	authz.data_problems == {
+		"orders /no-list / GET: scopes are not a list of names",
+		"orders /typo / GET: unknown member organisations",
+	} with data.mesh as fixture.mesh
 }

@@ -32,6 +32,7 @@ mesh := {
 				"/*": {"/": {"GET": {"scopes": []}}},
 				"end": {"/**": {"GET": {"scopes": []}}},
 			}}}}}}}}}}},
+			"no-list": {"/": {"GET": {"scopes": {}}}},
 			"typo": {"/": {"GET": {"scopes": ["orders:read"], "organisations": ["org_a"]}}},
 		},
 	}},
