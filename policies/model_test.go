@@ -121,8 +121,7 @@ func drawRule(t *rapid.T) modelRule {
 	optional("origins", "local", "federated")
 	optional("agents", "agt_1", "https://p agt_1")
 	if rapid.IntRange(0, 9).Draw(t, "unsound") == 0 {
-		r[rapid.SampledFrom([]string{"scope", "public", "scopes", "agents", "origins"}).Draw(t, "wrong")] =
-			rapid.SampledFrom([]any{"s1", map[string]any{}, map[string]any{"x": "s1"}, nil, false}).Draw(t, "value")
+		r[rapid.SampledFrom([]string{"scope", "public", "scopes", "agents", "origins"}).Draw(t, "wrong")] = rapid.SampledFrom([]any{"s1", map[string]any{}, map[string]any{"x": "s1"}, nil, false}).Draw(t, "value")
 	}
 	return r
 }

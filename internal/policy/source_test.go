@@ -45,8 +45,11 @@ func TestReadDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Source{
-		{"a/data.json", []byte("{}")}, {"a/z.rego", []byte("z")}, {"b.rego", []byte("b")},
-		{"c/data.yml", []byte("x")}, {"data.yaml", []byte("y")},
+		{"a/data.json", []byte("{}")},
+		{"a/z.rego", []byte("z")},
+		{"b.rego", []byte("b")},
+		{"c/data.yml", []byte("x")},
+		{"data.yaml", []byte("y")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

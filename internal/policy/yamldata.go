@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"bytes"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,8 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
-	"bytes"
 
 	"go.yaml.in/yaml/v3"
 )
