@@ -2,7 +2,6 @@ package policy
 
 import (
 	"bytes"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
