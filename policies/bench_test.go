@@ -29,7 +29,7 @@ func meshSources(data string) []policy.Source {
 
 func compileMesh(tb testing.TB, path, data string) *policy.Policy {
 	tb.Helper()
-	p, err := policy.Compile(context.Background(), meshSources(data), policy.Config{Path: path})
+	p, err := policy.Compile(context.Background(), meshSources(data), policy.Config{Path: path, EvalTimeout: patient})
 	if err != nil {
 		tb.Fatal(err)
 	}

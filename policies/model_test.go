@@ -159,7 +159,7 @@ func TestMeshAgainstModel(t *testing.T) {
 		}
 		var policies []*policy.Policy
 		for _, path := range []string{"agentidp/authz/allow", "agentidp/authz/decision"} {
-			p, err := policy.Compile(context.Background(), meshSources(string(data)), policy.Config{Path: path, EvalTimeout: 5e9})
+			p, err := policy.Compile(context.Background(), meshSources(string(data)), policy.Config{Path: path, EvalTimeout: patient})
 			if err != nil {
 				t.Fatal(err)
 			}
