@@ -97,7 +97,7 @@ func TestHostileRego(t *testing.T) {
 func TestUncancellableBuiltin(t *testing.T) {
 	t.Parallel()
 	prof := profile{builtins: edgeBuiltins + " bits.lsh"}
-	p := mustCompileSources(t, Config{Path: "t/allow", Workers: 1}, prof,
+	p := mustCompileSources(t, Config{Path: "t/allow", EvalTimeout: evalTimeoutDefault, Workers: 1}, prof,
 		Source{"t.rego", []byte("package t\ndefault allow := false\nallow if bits.lsh(1, input.by) == 0")})
 	start := time.Now()
 	_, err := p.Eval(context.Background(), Object(Member{"by", Int(6_000_000)}))

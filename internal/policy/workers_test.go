@@ -82,7 +82,7 @@ func TestStuckWorkersAreReplaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		p := waiting(t, release, Config{Workers: 1})
+		p := waiting(t, release, Config{EvalTimeout: evalTimeoutDefault, Workers: 1})
 		wantEval(t, p, wait, nil, ErrTimeout)
 		wantEval(t, p, pass, nil, ErrOverloaded) // the only worker is stuck, but not yet known to be
 		time.Sleep(stuckAfter)
@@ -103,7 +103,7 @@ func TestReplacementsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		const workers = 3
-		p := waiting(t, release, Config{Workers: workers})
+		p := waiting(t, release, Config{EvalTimeout: evalTimeoutDefault, Workers: workers})
 		p.engine.quarantine.now = func() time.Time { return time.Time{} } // a clock that stands still forgets nothing …
 		p.engine.workers.overrun = func() {}                              // … so the quarantine is told nothing
 		for range stuckReplacedMax + workers {
@@ -127,7 +127,7 @@ func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		p := waiting(t, release, Config{Workers: 4})
+		p := waiting(t, release, Config{EvalTimeout: evalTimeoutDefault, Workers: 4})
 		overrun := func() {
 			wantEval(t, p, wait, nil, ErrTimeout)
 			time.Sleep(stuckAfter + time.Millisecond)
@@ -204,7 +204,7 @@ func TestEvalHonoursItsContext(t *testing.T) {
 
 func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
-	p := mustCompileSources(t, Config{Path: "t/allow", Workers: 1}, stubborn(nil),
+	p := mustCompileSources(t, Config{Path: "t/allow", EvalTimeout: evalTimeoutDefault, Workers: 1}, stubborn(nil),
 		Source{"t.rego", []byte("package t\nallow if test.panic(input.text)\nallow if input.text == \"\"")})
 	for range 3 {
 		_, err := p.Eval(context.Background(), Object(Member{"text", String("boom\n" + string(make([]byte, 500)))}))
@@ -243,7 +243,7 @@ func TestConcurrentEvalGetsItsOwnAnswer(t *testing.T) {
 func TestCloseLetsEveryWorkerGo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) { // the bubble does not end before all its goroutines have
-		p := waiting(t, nil, Config{Workers: 4})
+		p := waiting(t, nil, Config{EvalTimeout: evalTimeoutDefault, Workers: 4})
 		wantEval(t, p, pass, true, nil)
 		if n := p.Stats().Workers; n != 1 {
 			t.Errorf("%d workers, want 1", n)
