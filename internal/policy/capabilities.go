@@ -53,17 +53,29 @@ const tokenBuiltins = `
 	io.jwt.verify_hs256 io.jwt.verify_hs384 io.jwt.verify_hs512
 `
 
+// oldBuiltins are added for Rego version 0: names that version 1 dropped, for what is still there under others.
+const oldBuiltins = `
+	all any re_match net.cidr_overlap set_diff
+	cast_array cast_set cast_string cast_boolean cast_null cast_object
+`
+
 // profile is what one kind of policy may use. Tests have profiles of their own, with functions no policy should have.
 type profile struct {
 	builtins string
 	extra    []function
+	v0       bool // the syntax of Rego version 0 is allowed, too
 }
 
 func profileFor(cfg Config) profile {
-	if !cfg.TokenBuiltins {
-		return profile{builtins: edgeBuiltins}
+	p := profile{builtins: edgeBuiltins, v0: cfg.RegoV0}
+	if cfg.RegoV0 {
+		p.builtins += oldBuiltins
 	}
-	return profile{builtins: edgeBuiltins + tokenBuiltins, extra: []function{guardedDecodeVerify()}}
+	if cfg.TokenBuiltins {
+		p.builtins += tokenBuiltins
+		p.extra = []function{guardedDecodeVerify()}
+	}
+	return p
 }
 
 // capabilities lists the profile's functions with OPA's declarations. No network is allowed to the type checker either.
@@ -71,6 +83,10 @@ func (p profile) capabilities() *ast.Capabilities {
 	caps := &ast.Capabilities{
 		Features: []string{ast.FeatureRegoV1, ast.FeatureKeywordsInRefs, ast.FeatureTemplateStrings},
 		AllowNet: []string{},
+	}
+	if p.v0 {
+		caps.Features = append(caps.Features, ast.FeatureRegoV1Import, ast.FeatureRefHeads, ast.FeatureRefHeadStringPrefixes)
+		caps.FutureKeywords = []string{"contains", "every", "if", "in"}
 	}
 	seen := map[string]bool{}
 	for _, name := range strings.Fields(p.builtins) {

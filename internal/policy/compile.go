@@ -18,7 +18,8 @@ import (
 // Config of one policy.
 type Config struct {
 	Path          string        // data path of the decision, "agentidp/authz/allow"
-	TokenBuiltins bool          // io.jwt.decode*, verify*: only with identity: policy
+	TokenBuiltins bool          // io.jwt.decode*, verify*: only for a policy that is shown tokens
+	RegoV0        bool          // modules are read as Rego version 0, except those that import rego.v1
 	EvalTimeout   time.Duration // hard: Eval answers ErrTimeout by then whatever the evaluator does; default 25 ms
 	Workers       int           // evaluations at once; default 4 × GOMAXPROCS; more wait until the deadline, then ErrOverloaded
 }
@@ -30,7 +31,7 @@ const (
 
 // Compile parses, checks against the capability allow-list, compiles and prepares. The error is a *CompileError, except
 // when ctx ends first: OPA's compiler cannot be interrupted, and takes minutes for some sources of 100 KB, so it is left
-// behind to finish alone. Rego is read as version 1. OPA's "strict" lint is not applied: policies written for
+// behind to finish alone. Rego is read as version 1 unless Config says otherwise. OPA's "strict" lint is not applied: policies written for
 // opa-envoy-plugin must load as they are.
 func Compile(ctx context.Context, sources []Source, cfg Config) (*Policy, error) {
 	type outcome struct {
@@ -64,7 +65,7 @@ func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p
 		return nil, newCompileError(Problem{Message: err.Error()})
 	}
 	caps := prof.capabilities()
-	modules, problems := parseModules(sources, caps, prof.extra)
+	modules, problems := parseModules(sources, caps, cfg.regoVersion(), prof.extra)
 	data, dataProblems := loadData(sources)
 	if problems = append(problems, dataProblems...); len(problems) > 0 {
 		return nil, newCompileError(problems...)
@@ -73,7 +74,7 @@ func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p
 		return nil, err
 	}
 	store := inmem.NewFromASTObject(data) // reads return AST values: no conversion per evaluation
-	compiler, problems := compileModules(ctx, modules, caps, store)
+	compiler, problems := compileModules(ctx, modules, caps, cfg.regoVersion(), store)
 	if len(problems) > 0 {
 		return nil, newCompileError(problems...)
 	}
@@ -118,7 +119,14 @@ func decisionRef(path string) (ast.Ref, error) {
 	return ref, nil
 }
 
-func parseModules(sources []Source, caps *ast.Capabilities, extra []function) (map[string]*ast.Module, []Problem) {
+func (c Config) regoVersion() ast.RegoVersion {
+	if c.RegoV0 {
+		return ast.RegoV0
+	}
+	return ast.RegoV1
+}
+
+func parseModules(sources []Source, caps *ast.Capabilities, version ast.RegoVersion, extra []function) (map[string]*ast.Module, []Problem) {
 	modules := map[string]*ast.Module{}
 	var problems []Problem
 	for _, s := range sources {
@@ -126,7 +134,7 @@ func parseModules(sources []Source, caps *ast.Capabilities, extra []function) (m
 			continue
 		}
 		module, err := ast.ParseModuleWithOpts(s.Name, string(s.Data), ast.ParserOptions{
-			RegoVersion: ast.RegoV1, Capabilities: caps, ProcessAnnotation: true,
+			RegoVersion: version, Capabilities: caps, ProcessAnnotation: true,
 		})
 		switch {
 		case err != nil:
@@ -141,7 +149,7 @@ func parseModules(sources []Source, caps *ast.Capabilities, extra []function) (m
 	return modules, problems
 }
 
-func compileModules(ctx context.Context, modules map[string]*ast.Module, caps *ast.Capabilities, store storage.Store) (*ast.Compiler, []Problem) {
+func compileModules(ctx context.Context, modules map[string]*ast.Module, caps *ast.Capabilities, version ast.RegoVersion, store storage.Store) (*ast.Compiler, []Problem) {
 	txn, err := store.NewTransaction(ctx)
 	if err != nil {
 		return nil, []Problem{{Message: oneLine(err.Error())}}
@@ -149,7 +157,7 @@ func compileModules(ctx context.Context, modules map[string]*ast.Module, caps *a
 	defer store.Abort(ctx, txn)
 	compiler := ast.NewCompiler().
 		WithCapabilities(caps).
-		WithDefaultRegoVersion(ast.RegoV1).
+		WithDefaultRegoVersion(version).
 		WithPathConflictsCheck(storage.NonEmpty(ctx, store, txn)) // a rule and a data file at one path
 	compiler.Compile(modules)
 	if compiler.Failed() {
