@@ -7,6 +7,13 @@ const (
 	// on memory or on somebody's parser.
 	tokenBytesMax = 8 << 10
 
+	// proofBytesMax holds a proof by an RSA key of rsaBitsMax; one by an EC key has 500 bytes.
+	proofBytesMax      = 4 << 10
+	proofIDBytesMax    = 256
+	proofURIBytesMax   = 2 << 10
+	proofNonceBytesMax = 256
+	methodBytesMax     = 32
+
 	keyIDBytesMax    = 128
 	issuerBytesMax   = 512
 	subjectBytesMax  = 512
@@ -25,9 +32,10 @@ const (
 	rsaBitsNew     = 2048 // of keys generated here
 )
 
-// headerLimits, payloadLimits and keySetLimits are read, never written.
+// The limits of documents are read, never written.
 var (
 	headerLimits  = strictjson.Limits{Bytes: 1 << 10, Depth: 2, Values: 64, Members: 16}
 	payloadLimits = strictjson.Limits{Bytes: tokenBytesMax, Depth: 16, Values: 512, Members: 512}
+	proofLimits   = strictjson.Limits{Bytes: proofBytesMax, Depth: 4, Values: 64, Members: 32} // of header and payload, each
 	keySetLimits  = strictjson.Limits{Bytes: 256 << 10, Depth: 8, Values: 8192, Members: 128}
 )

@@ -26,7 +26,25 @@ func Reasons() []Reason {
 	}
 }
 
-// Error is why a token was refused. Detail is fixed text: it never carries bytes of the token.
+// The causes for which a proof of possession is refused by what it is alone; what it must match is the caller's.
+const (
+	ReasonProofMalformed Reason = "proof_malformed" // not three canonical base64url segments, or too long
+	ReasonProofHeader    Reason = "proof_header"    // header JSON, or a header parameter that is never accepted
+	ReasonProofType      Reason = "proof_type"      // typ is not dpop+jwt
+	ReasonProofKey       Reason = "proof_key"       // jwk missing, not public, or not fit for a signature
+	ReasonProofAlgorithm Reason = "proof_algorithm" // alg not the key's, or not one of ProofAlgorithms
+	ReasonProofClaims    Reason = "proof_claims"    // payload JSON, or a claim of the wrong type or form
+	ReasonProofSignature Reason = "proof_signature" // does not verify
+)
+
+// ProofReasons lists the whole set, as Reasons does for tokens.
+func ProofReasons() []Reason {
+	return []Reason{
+		ReasonProofMalformed, ReasonProofHeader, ReasonProofType, ReasonProofKey, ReasonProofAlgorithm, ReasonProofClaims, ReasonProofSignature,
+	}
+}
+
+// Error is why a token or a proof was refused. Detail is fixed text: it never carries bytes of what was sent.
 type Error struct {
 	Reason Reason
 	Detail string
