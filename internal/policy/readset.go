@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -15,7 +16,10 @@ import (
 //
 // OPA's own dependency analysis is not used: it follows aliases, and so for "x := input.a; not x.b" reports input.a.b
 // alone, although the decision differs between an input with an empty a and one without a.
-type ReadSet struct{ paths [][]string }
+type ReadSet struct {
+	paths  [][]string
+	places []Location // where each path is read first
+}
 
 // Paths returns the paths, sorted.
 func (s ReadSet) Paths() [][]string {
@@ -24,6 +28,17 @@ func (s ReadSet) Paths() [][]string {
 		paths[i] = slices.Clone(p)
 	}
 	return paths
+}
+
+// Where is the place in the sources at which a path of Paths is read, the first one by file and line; zero for a path
+// that is not among them.
+func (s ReadSet) Where(path ...string) Location {
+	for i, p := range s.paths {
+		if slices.Equal(p, path) {
+			return s.places[i]
+		}
+	}
+	return Location{}
 }
 
 // Reads reports whether the value at path, a part of it, or something around it is read: whether an input builder has
@@ -44,23 +59,41 @@ func (s ReadSet) String() string {
 	return strings.Join(texts, " ")
 }
 
-func newReadSet(paths [][]string) ReadSet {
-	slices.SortFunc(paths, slices.Compare)
-	var kept [][]string
-	for _, p := range paths { // sorted: a prefix comes right before what it is a prefix of
-		if n := len(kept); n > 0 && len(kept[n-1]) <= len(p) && slices.Equal(kept[n-1], p[:len(kept[n-1])]) {
+// read is one reference to the input.
+type read struct {
+	path []string
+	at   Location
+}
+
+func newReadSet(reads []read) ReadSet {
+	slices.SortFunc(reads, func(x, y read) int { return cmp.Or(slices.Compare(x.path, y.path), x.at.compare(y.at)) })
+	var s ReadSet
+	for _, r := range reads { // sorted: a prefix comes right before what it is a prefix of
+		if n := len(s.paths); n > 0 && len(s.paths[n-1]) <= len(r.path) && slices.Equal(s.paths[n-1], r.path[:len(s.paths[n-1])]) {
 			continue
 		}
-		kept = append(kept, p)
+		s.paths, s.places = append(s.paths, r.path), append(s.places, r.at)
 	}
-	return ReadSet{kept}
+	return s
 }
 
 // Location is a place in a policy's sources.
 type Location struct {
 	File    string
 	Line    int
-	Builtin string // what is called there
+	Builtin string // what is called there, if that is what the location is of
+}
+
+func (l Location) compare(m Location) int {
+	return cmp.Or(cmp.Compare(l.File, m.File), cmp.Compare(l.Line, m.Line), cmp.Compare(l.Builtin, m.Builtin))
+}
+
+// String is "mesh/authz.rego:12", without the parts that are not known.
+func (l Location) String() string {
+	if l.Line == 0 {
+		return l.File
+	}
+	return l.File + ":" + strconv.Itoa(l.Line)
 }
 
 // analysis walks every rule the decision can reach and notes what it finds on the way.
@@ -68,7 +101,7 @@ type analysis struct {
 	compiler         *ast.Compiler
 	nondeterministic map[string]bool // by function name
 	seen             map[*ast.Rule]bool
-	paths            [][]string
+	reads            []read
 	calls            []Location
 }
 
@@ -78,10 +111,8 @@ func analyse(compiler *ast.Compiler, decision ast.Ref) (ReadSet, []Location) {
 		a.nondeterministic[b.Name] = b.Nondeterministic
 	}
 	a.follow(decision)
-	slices.SortFunc(a.calls, func(x, y Location) int {
-		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Builtin, y.Builtin))
-	})
-	return newReadSet(a.paths), slices.Compact(a.calls)
+	slices.SortFunc(a.calls, Location.compare)
+	return newReadSet(a.reads), slices.Compact(a.calls)
 }
 
 // follow visits the rules that a reference may lead to: those at each step of its constant part, since a rule may define
@@ -124,7 +155,7 @@ func (a *analysis) node(x any, at *ast.Location) {
 			return true
 		case ast.Var:
 			if x.Equal(ast.InputRootDocument.Value) {
-				a.paths = append(a.paths, []string{})
+				a.reads = append(a.reads, read{[]string{}, location(at, "")})
 			}
 		}
 		return false
@@ -134,7 +165,7 @@ func (a *analysis) node(x any, at *ast.Location) {
 func (a *analysis) ref(ref ast.Ref, at *ast.Location) {
 	switch {
 	case ref[0].Equal(ast.InputRootDocument):
-		a.paths = append(a.paths, constantPath(ref[1:]))
+		a.reads = append(a.reads, read{constantPath(ref[1:]), location(at, "")})
 	case ref[0].Equal(ast.DefaultRootDocument):
 		a.follow(ref)
 	default:
