@@ -25,6 +25,18 @@ type Issuer struct {
 	Revocations      *trust.Revocations // nil until the first load, when HasRevocations
 	RevocationsUntil time.Time          // as KeysUntil
 	HasRevocations   bool               // a revocation list is configured: without one loaded nothing is accepted
+
+	// Epoch is that of the snapshot in which rules, keys or revocations last changed: what was concluded for a caller of
+	// this issuer counts as long as it stays. Update sets it.
+	Epoch uint64
+}
+
+// sameMaterial reports whether i says what old said; how long it may be used does not count.
+func (i *Issuer) sameMaterial(old *Issuer) bool {
+	a, b := &i.Rules, &old.Rules
+	return i.Keys == old.Keys && i.Revocations == old.Revocations && i.HasRevocations == old.HasRevocations &&
+		i.OrganizationID == old.OrganizationID && a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
+		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
 }
 
 // Snapshot is never changed after it was published.
@@ -54,7 +66,7 @@ func NewStore(initial *Snapshot) *Store {
 func (s *Store) Load() *Snapshot { return s.current.Load() }
 
 // Update publishes change(copy of the current snapshot) with the next epoch; changes are serialised. The copy's Issuers
-// map is fresh, its *Issuer values are shared: replace them, never write through them. When change panics nothing is
+// map is fresh, its *Issuer values are shared: replace them with new ones, never write through them. When change panics nothing is
 // published.
 func (s *Store) Update(change func(*Snapshot)) {
 	s.writing.Lock()
@@ -66,6 +78,17 @@ func (s *Store) Update(change func(*Snapshot)) {
 	}
 	change(next)
 	next.Epoch = old.Epoch + 1
+	for name, issuer := range next.Issuers {
+		before := old.Issuers[name]
+		if issuer == nil || issuer == before {
+			continue
+		}
+		changed := *issuer
+		if changed.Epoch = next.Epoch; before != nil && changed.sameMaterial(before) {
+			changed.Epoch = before.Epoch
+		}
+		next.Issuers[name] = &changed
+	}
 	s.current.Store(next)
 }
 

@@ -107,3 +107,41 @@ func TestReady(t *testing.T) {
 		})
 	}
 }
+
+// What counts is what is published, not when it was confirmed: a list that stays the same ends nothing.
+func TestEpochOfAnIssuer(t *testing.T) {
+	t.Parallel()
+	keys, revocations := &jose.KeySet{}, &trust.Revocations{}
+	s := NewStore(&Snapshot{Issuers: map[string]*Issuer{"a": {}, "b": {}}})
+	for i, tt := range []struct {
+		name   string
+		change func(*Issuer)
+		want   uint64
+	}{
+		{"keys", func(i *Issuer) { i.Keys = keys }, 1},
+		{"confirmed", func(i *Issuer) { i.KeysUntil = i.KeysUntil.Add(1) }, 1},
+		{"a list", func(i *Issuer) { i.Revocations = revocations }, 3},
+		{"confirmed again", func(i *Issuer) { i.RevocationsUntil = i.RevocationsUntil.Add(1) }, 3},
+		{"another list", func(i *Issuer) { i.Revocations = &trust.Revocations{} }, 5},
+		{"the list of before", func(i *Issuer) { i.Revocations = revocations }, 6},
+		{"a list becomes necessary", func(i *Issuer) { i.HasRevocations = true }, 7},
+		{"organization", func(i *Issuer) { i.OrganizationID = "org_a" }, 8},
+		{"audiences", func(i *Issuer) { i.Rules.Audiences = []string{"a"} }, 9},
+		{"the same audiences", func(i *Issuer) { i.Rules.Audiences = []string{"a"} }, 9},
+		{"types", func(i *Issuer) { i.Rules.Types = []string{"jwt"} }, 11},
+		{"algorithms", func(i *Issuer) { i.Rules.Algorithms = []jose.Algorithm{jose.ES256} }, 12},
+		{"lifetime", func(i *Issuer) { i.Rules.LifetimeMax = 1 }, 13},
+		{"skew", func(i *Issuer) { i.Rules.Skew = 1 }, 14},
+		{"an epoch of one's own", func(i *Issuer) { i.Epoch = 99 }, 14},
+	} {
+		s.Update(func(n *Snapshot) {
+			next := *n.Issuers["a"]
+			tt.change(&next)
+			n.Issuers["a"] = &next
+		})
+		got := s.Load()
+		if got.Epoch != uint64(i)+1 || got.Issuers["a"].Epoch != tt.want || got.Issuers["b"].Epoch != 0 {
+			t.Errorf("%s: epoch %d of snapshot %d, want %d; of the other issuer %d", tt.name, got.Issuers["a"].Epoch, got.Epoch, tt.want, got.Issuers["b"].Epoch)
+		}
+	}
+}
