@@ -23,19 +23,33 @@ const (
 var bodyLimits = strictjson.Limits{Bytes: bodyBytesMax, Depth: 32, Values: 16 << 10, Members: 1 << 10}
 
 // parseBody returns input.parsed_body and input.truncated_body. Without a body, or with one of a type it does not read
-// (gRPC among them), parsed_body is null. A body that was cut off is null and truncated: a policy that reads bodies must
-// look at truncated_body. A body that is not what its content-type says is refused: the upstream's parser may be more
-// lenient than ours and read in it what the policy did not.
-func parseBody(r *checkreq.Request) (policy.Value, bool, *checkreq.Refusal) {
-	if r.Partial {
-		return policy.Null(), true, nil
-	}
+// (gRPC among them without descriptors), parsed_body is null. A body that was cut off is null and truncated: a policy that
+// reads bodies must look at truncated_body. A body that is not what its content-type says is refused: the upstream's parser
+// may be more lenient than ours and read in it what the policy did not.
+func parseBody(r *checkreq.Request, descriptors *Descriptors) (policy.Value, bool, *checkreq.Refusal) {
 	contentType, _ := r.Headers.Get("content-type")
-	if len(r.Body) == 0 || contentType == "" {
+	switch {
+	case r.Partial:
+		return policy.Null(), true, nil
+	case len(r.Body) == 0 || contentType == "":
 		return policy.Null(), false, nil
 	}
-	var tree any
-	var err error
+	tree, truncated, err := parseTyped(r, contentType, descriptors)
+	if err == nil {
+		var document policy.Value
+		if document, err = policy.FromAny(tree); err == nil {
+			return document, truncated, nil
+		}
+	}
+	detail := "the body does not parse as its content type"
+	if errors.Is(err, errAsText) {
+		detail = errAsText.Error()
+	}
+	return nil, false, &checkreq.Refusal{Reason: checkreq.ReasonBody, Detail: detail}
+}
+
+// parseTyped reads a whole body as what it says it is; nil for what is not read.
+func parseTyped(r *checkreq.Request, contentType string, descriptors *Descriptors) (tree any, truncated bool, err error) {
 	switch lower := strings.ToLower(contentType); {
 	case strings.Contains(lower, "application/json"):
 		tree, err = strictjson.Parse(r.Body, bodyLimits)
@@ -43,16 +57,10 @@ func parseBody(r *checkreq.Request) (policy.Value, bool, *checkreq.Refusal) {
 		tree, err = parseForm(r.Body)
 	case strings.Contains(lower, "multipart/form-data"):
 		tree, err = parseMultipart(r.Body, contentType)
-	default:
-		return policy.Null(), false, nil
+	case descriptors != nil && strings.Contains(lower, "application/grpc"):
+		return descriptors.parseGRPC(r, mediaType(contentType))
 	}
-	if err == nil {
-		var document policy.Value
-		if document, err = policy.FromAny(tree); err == nil {
-			return document, false, nil
-		}
-	}
-	return nil, false, &checkreq.Refusal{Reason: checkreq.ReasonBody, Detail: "the body does not parse as its content type"}
+	return tree, false, err
 }
 
 func parseForm(body []byte) (any, error) {

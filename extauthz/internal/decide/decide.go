@@ -46,7 +46,13 @@ func (f *Fault) Unwrap() error { return f.Err }
 type Subject struct {
 	Request  *checkreq.Request
 	Identity *identity.Identity // nil: nobody is known
-	ShowAuth bool               // the policy verifies tokens itself and sees them (identity: policy)
+	ShowAuth bool               // the policy sees the token (identity: policy, or policy.showToken)
+
+	// How every request of this process is shown to its policy. Both change what an input is made of but never from one
+	// request to the next, so a cache needs neither in its key: parsed_body and truncated_body depend on the body, its
+	// headers and (gRPC) the path alone.
+	SkipBody    bool         // parsed_body and truncated_body are absent
+	Descriptors *Descriptors // of gRPC bodies; nil shows none
 
 	only *policy.ReadSet // what the policy reads; nil is everything
 }

@@ -170,7 +170,7 @@ func TestParsedBody(t *testing.T) {
 				} else {
 					in.Attributes.Request.Http.Body = c.body
 				}
-				got, truncated, refusal := parseBody(parsed(t, in))
+				got, truncated, refusal := parseBody(parsed(t, in), nil)
 				if c.want == "" {
 					if refusal == nil || refusal.Reason != checkreq.ReasonBody {
 						t.Errorf("got %v, %v", got, refusal)

@@ -23,8 +23,8 @@ var version = policy.Object(
 func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
 	members := make([]policy.Member, 0, 8)
 	add := func(name string, v policy.Value) { members = append(members, policy.Member{Name: name, Value: v}) }
-	if s.reads("parsed_body") || s.reads("truncated_body") {
-		body, truncated, refusal := parseBody(s.Request)
+	if !s.SkipBody && (s.reads("parsed_body") || s.reads("truncated_body")) {
+		body, truncated, refusal := parseBody(s.Request, s.Descriptors)
 		if refusal != nil {
 			return nil, refusal, nil
 		}
