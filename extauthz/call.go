@@ -51,6 +51,9 @@ type call struct {
 	reason string
 	status int
 	err    error // for operators; never sent
+
+	rehearsed bool // the policy is in a dry run
+	overruled bool // its denial was not enforced
 }
 
 // open takes one decision id, one snapshot and one time for the whole call.
@@ -61,7 +64,7 @@ func (s *Server) open() *call {
 	}
 	return &call{
 		id: id, started: time.Now(), now: s.options.Now(), snapshot: s.options.Store.Load(),
-		result: resultUndecided, reason: reasonPanic, status: http.StatusServiceUnavailable,
+		result: resultUndecided, reason: reasonPanic, status: http.StatusServiceUnavailable, rehearsed: s.dryRun != nil,
 	}
 }
 
@@ -99,7 +102,7 @@ func late(ctx context.Context) bool {
 func (c *call) deny(result, reason string, d checkresp.Denial) (*authv3.CheckResponse, error) {
 	d.DecisionID = c.id
 	d.GRPC = c.request != nil && c.request.IsGRPC()
-	c.answer, c.result, c.reason, c.status = checkresp.Deny(d), result, reason, d.Status
+	c.answer, c.result, c.reason, c.status, c.overruled = checkresp.Deny(d), result, reason, d.Status, false
 	return nil, nil // close returns the answer
 }
 
@@ -179,6 +182,7 @@ func (c *call) record(path string, elapsed time.Duration) decisionlog.Record {
 	r := decisionlog.Record{
 		DecisionID: c.id, Time: c.now, Elapsed: elapsed, Epoch: c.snapshot.Epoch, Path: path,
 		Result: c.result, Reason: c.reason, Status: c.status, Request: c.request, Identity: c.identity,
+		DryRun: c.rehearsed, Overruled: c.overruled,
 	}
 	if c.snapshot.Policy != nil {
 		r.Revision = c.snapshot.Policy.Revision()

@@ -61,9 +61,25 @@ type Revocations struct {
 type Policy struct {
 	Dir     config.Path     `yaml:"dir"`
 	Bundle  string          `yaml:"bundle"`  // refused until control delivers bundles
-	Path    string          `yaml:"path"`    // of the decision, a boolean or an object
+	Path    string          `yaml:"path"`    // of the decision, a boolean or an object; or Query, or neither
+	Query   string          `yaml:"query"`   // the same, as data.agentidp.authz.allow
 	Timeout config.Duration `yaml:"timeout"` // of one evaluation
+	// RegoVersion is the syntax of files that do not import rego.v1.
+	RegoVersion RegoVersion `yaml:"regoVersion"`
+	// ProtoDescriptor is a FileDescriptorSet: the gRPC methods whose messages the policy can read.
+	ProtoDescriptor config.Path `yaml:"protoDescriptor"`
+	SkipBodyParse   bool        `yaml:"skipBodyParse"` // parsed_body and truncated_body are absent
+	ShowToken       bool        `yaml:"showToken"`     // the policy sees the token, which otherwise only identity: policy does
+	DryRun          bool        `yaml:"dryRun"`        // the policy is asked, logged and not obeyed when it denies
 }
+
+// RegoVersion names a version of the policy language.
+type RegoVersion string
+
+const (
+	RegoV1 RegoVersion = "v1"
+	RegoV0 RegoVersion = "v0" // before OPA 1.0: rules without if, sets without contains
+)
 
 // PublicRoute is a set of requests that need no identity: a method, and a path or what lies below it.
 type PublicRoute struct {
@@ -141,7 +157,7 @@ func (r *Revocations) SetDefaults() {
 
 // SetDefaults implements the defaults of the config file.
 func (p *Policy) SetDefaults() {
-	p.Path = policyPathDefault
+	p.RegoVersion = RegoV1
 	p.Timeout = config.Duration{Duration: policyTimeoutDefault}
 }
 

@@ -84,7 +84,7 @@ func TestConfigDefaults(t *testing.T) {
 			MaxTokenLifetime: config.Duration{Duration: time.Hour}, Types: []string{"at+jwt"},
 			Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256},
 		}},
-		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), Path: "agentidp/authz/allow", Timeout: config.Duration{Duration: 25 * time.Millisecond}},
+		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}},
 		Identity: IdentityRequired,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -199,11 +199,19 @@ func TestConfigMistakes(t *testing.T) {
 		"algorithms": {issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    algorithms: [HS256, none]\n"), []string{
 			"6: issuers[0].algorithms[0]: want one of [ES256 EdDSA RS256 PS256]", "6: issuers[0].algorithms[1]: want one of [ES256 EdDSA RS256 PS256]",
 		}},
-		"policy missing":   {strings.Replace(minimal, "./policies", "./none", 1), []string{"6: policy.dir: DIR/none is not a directory"}},
-		"policy broken":    {strings.Replace(minimal, "./policies", "./broken", 1), []string{"6: policy.dir: DIR/broken/authz.rego:3: ", "6: policy.dir: DIR/broken/authz.rego:6: "}},
-		"policy elsewhere": {strings.Replace(minimal, "./policies", "./elsewhere", 1), []string{`6: policy.dir: no rule at decision path "agentidp/authz/allow"`}},
-		"policy bundle":    {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\"", 1), []string{"6: policy.bundle: bundles are delivered by control and cannot be fetched by extauthz alone: use dir"}},
-		"policy timeout":   {strings.Replace(minimal, "./policies", "./policies, timeout: 1s", 1), []string{"6: policy.timeout: want more than 0 and at most 200ms: Envoy waits 250 ms for everything"}},
+		"policy missing":        {strings.Replace(minimal, "./policies", "./none", 1), []string{"6: policy.dir: DIR/none is not a directory"}},
+		"policy broken":         {strings.Replace(minimal, "./policies", "./broken", 1), []string{"6: policy.dir: DIR/broken/authz.rego:3: ", "6: policy.dir: DIR/broken/authz.rego:6: "}},
+		"policy elsewhere":      {strings.Replace(minimal, "./policies", "./elsewhere", 1), []string{`6: policy.dir: no rule at decision path "agentidp/authz/allow"`}},
+		"policy bundle":         {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\"", 1), []string{"6: policy.bundle: bundles are delivered by control and cannot be fetched by extauthz alone: use dir"}},
+		"policy path and query": {strings.Replace(minimal, "./policies", "./policies, path: a/b, query: data.a.b", 1), []string{"6: policy.query: want one of path and query: they are two names of one thing"}},
+		"policy query":          {strings.Replace(minimal, "./policies", "./policies, query: \"data.agentidp.authz.allow == true\"", 1), []string{"6: policy.query: want a reference to a rule and nothing else, such as data.envoy.authz.allow"}},
+		"policy query, no rule": {strings.Replace(minimal, "./policies", "./policies, query: data.elsewhere.allow", 1), []string{`6: policy.dir: no rule at decision path "elsewhere/allow"`}},
+		"policy rego version":   {strings.Replace(minimal, "./policies", "./policies, regoVersion: v2", 1), []string{"6: policy.regoVersion: want v1 or v0"}},
+		"policy descriptors":    {strings.Replace(minimal, "./policies", "./policies, protoDescriptor: none.pb", 1), []string{"6: policy.protoDescriptor: open DIR/none.pb: no such file or directory"}},
+		"policy descriptors, garbage": {strings.Replace(minimal, "./policies", "./policies, protoDescriptor: garbage.json, skipBodyParse: true", 1), []string{
+			"6: policy.protoDescriptor: is of no use with skipBodyParse", "6: policy.protoDescriptor: DIR/garbage.json: not an encoded FileDescriptorSet",
+		}},
+		"policy timeout": {strings.Replace(minimal, "./policies", "./policies, timeout: 1s", 1), []string{"6: policy.timeout: want more than 0 and at most 200ms: Envoy waits 250 ms for everything"}},
 		"public": {minimal + "public: [{method: get, pathPrefix: /a}, {method: GET, pathPrefix: a}, {method: GET, pathPrefix: /a/../b}, {method: GET, pathPrefix: \"/a%2Fb\"}, {pathPrefix: //}]\n", []string{
 			"7: public[0].method: want a method in upper case, such as GET",
 			"7: public[1].pathPrefix: want a path such as /healthz, without query, escapes, // or dot segments",

@@ -63,9 +63,13 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		return fmt.Errorf("decisionLog: %w", err)
 	}
 	defer closeDecisions()
+	view, err := cfg.Policy.view()
+	if err != nil {
+		return err
+	}
 	server, err := New(Options{
 		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Now: p.Now, Log: p.Log, Registerer: p.Registry,
-		DecisionLog: decisions, DecisionPath: cfg.Policy.Path,
+		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
 	})
 	if err != nil {
 		return err
@@ -74,6 +78,9 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	listeners, err := openListeners(cfg)
 	if err != nil {
 		return err
+	}
+	if cfg.Policy.DryRun {
+		p.Log.WarnContext(ctx, "DRY RUN: requests the policy denies are allowed; policy.dryRun is set", "metric", "agentidp_extauthz_dry_run")
 	}
 	health := health.NewServer()
 	grpcServer := NewGRPCServer(server)

@@ -29,6 +29,8 @@ type Options struct {
 	Registerer   prometheus.Registerer // nil keeps the metrics private
 	DecisionLog  *decisionlog.Log      // nil logs no decisions; the Server does not close it
 	DecisionPath string                // shown in decision logs: agentidp/authz/allow
+	View         View                  // what of a request the policy is shown
+	DryRun       bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 }
 
 // Server answers Envoy. Every answer is an explicit OK or an explicit denial, whatever happens: see Check and Guard.
@@ -39,6 +41,7 @@ type Server struct {
 	verifier *identity.Verifier
 	metrics  *metrics
 	faults   sampler
+	dryRun   *dryRun // nil: decisions are enforced
 	stages   stages
 }
 
@@ -76,8 +79,12 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	rehearsal, err := newDryRun(o)
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
-		options: o, verifier: verifier, metrics: metrics,
+		options: o, verifier: verifier, metrics: metrics, dryRun: rehearsal,
 		stages: stages{checkreq.Parse, credential.Bearer, verifier.Identify, decide.Decide},
 	}, nil
 }
@@ -118,17 +125,17 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	if c.snapshot.Policy == nil {
 		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
 	}
-	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, decide.Subject{
-		Request: request, Identity: c.identity, ShowAuth: s.options.Identity == IdentityPolicy,
-	})
+	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, s.subject(request, c.identity))
 	switch {
 	case fault != nil:
-		return c.giveUp(string(fault.Reason), fault.Err)
+		_, _ = c.giveUp(string(fault.Reason), fault.Err)
 	case refusal != nil:
-		return c.refuseRequest(refusal)
+		_, _ = c.refuseRequest(refusal)
 	default:
-		return c.conclude(decision, s.options.Identity)
+		_, _ = c.conclude(decision, s.options.Identity)
 	}
+	s.dryRun.overrule(c)
+	return nil, nil // close returns the answer
 }
 
 // needsIdentity reports whether the request must, or may, prove who sends it. Where it is false the token is neither

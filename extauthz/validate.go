@@ -166,12 +166,13 @@ func (c *Config) validatePolicy(r *config.Report) {
 	if p.Timeout.Duration <= 0 || p.Timeout.Duration > policyTimeoutMax {
 		r.Errorf("policy.timeout", "want more than 0 and at most %s: Envoy waits 250 ms for everything", policyTimeoutMax)
 	}
+	p.validateView(r)
 	switch {
 	case p.Bundle != "":
 		r.Errorf("policy.bundle", "bundles are delivered by control and cannot be fetched by extauthz alone: use dir")
 	case p.Dir == "":
 		r.Errorf("policy.dir", "is required")
-	default:
+	case p.validateDecision(r):
 		c.compilePolicy(r)
 	}
 }
@@ -206,7 +207,10 @@ func (c *Config) compilePolicy(r *config.Report) {
 }
 
 func (c *Config) policyConfig() policy.Config {
-	return policy.Config{Path: c.Policy.Path, TokenBuiltins: c.Identity == IdentityPolicy, EvalTimeout: c.Policy.Timeout.Duration}
+	return policy.Config{
+		Path: c.Policy.decisionPath(), TokenBuiltins: c.Identity == IdentityPolicy || c.Policy.ShowToken,
+		RegoV0: c.Policy.RegoVersion == RegoV0, EvalTimeout: c.Policy.Timeout.Duration,
+	}
 }
 
 func (c *Config) validatePublic(r *config.Report) {

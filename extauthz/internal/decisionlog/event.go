@@ -26,6 +26,8 @@ type Record struct {
 	Identity   *identity.Identity
 	Decision   any // what the policy returned; nil when it was not asked
 	Err        string
+	DryRun     bool // the policy is asked, and not obeyed when it denies
+	Overruled  bool // it denied, or could not decide, and the request passed for that reason
 }
 
 // event is EventV1 of OPA's decision log plugin (v1/plugins/logs), the members that have a meaning here.
@@ -58,6 +60,8 @@ type custom struct {
 	Reason string `json:"reason,omitempty"`
 	Code   string `json:"reason_code,omitempty"`
 	Status int    `json:"http_status,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
+	Passed bool   `json:"dry_run_passed,omitempty"` // only because of the dry run
 }
 
 // secrets are the headers whose values are credentials, or contain them.
@@ -73,7 +77,7 @@ func (r Record) event(labels map[string]string) event {
 	e := event{
 		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: maskResult(r.Decision, resultDepthMax), Timestamp: r.Time.UTC(),
 		Metrics: map[string]int64{"timer_server_handler_ns": r.Elapsed.Nanoseconds()},
-		Custom:  custom{Epoch: r.Epoch, Result: r.Result, Reason: r.Reason, Code: r.Code, Status: r.Status},
+		Custom:  custom{Epoch: r.Epoch, Result: r.Result, Reason: r.Reason, Code: r.Code, Status: r.Status, DryRun: r.DryRun, Passed: r.Overruled},
 	}
 	if r.Revision != "" {
 		e.Bundles = map[string]bundle{"policy": {Revision: r.Revision}}

@@ -1,0 +1,95 @@
+package extauthz
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/policy"
+)
+
+// View is what of a request the policy is shown, beyond what it always is. It is the same for all requests of a process.
+type View struct {
+	ShowToken   bool                // the Authorization header as the client sent it
+	SkipBody    bool                // parsed_body and truncated_body are absent
+	Descriptors *decide.Descriptors // of gRPC bodies; nil shows none
+}
+
+// subject is what the policy is asked about.
+func (s *Server) subject(r *checkreq.Request, who *identity.Identity) decide.Subject {
+	v := s.options.View
+	return decide.Subject{
+		Request: r, Identity: who, ShowAuth: v.ShowToken || s.options.Identity == IdentityPolicy, SkipBody: v.SkipBody, Descriptors: v.Descriptors,
+	}
+}
+
+// decisionPath is the rule that decides, whichever way the file names it. A query that Validate refuses has none.
+func (p *Policy) decisionPath() string {
+	switch {
+	case p.Query != "":
+		path, err := policy.PathOf(p.Query)
+		if err != nil {
+			return ""
+		}
+		return path
+	case p.Path != "":
+		return p.Path
+	default:
+		return policyPathDefault
+	}
+}
+
+func (p *Policy) validateDecision(r *config.Report) bool {
+	if p.Path != "" && p.Query != "" {
+		r.Errorf("policy.query", "want one of path and query: they are two names of one thing")
+		return false
+	}
+	if p.Query != "" {
+		if _, err := policy.PathOf(p.Query); err != nil {
+			r.Errorf("policy.query", "%v", err)
+			return false
+		}
+	}
+	return true
+}
+
+func (p *Policy) validateView(r *config.Report) {
+	if p.RegoVersion != RegoV1 && p.RegoVersion != RegoV0 {
+		r.Errorf("policy.regoVersion", "want v1 or v0")
+	}
+	if p.ProtoDescriptor != "" && p.SkipBodyParse {
+		r.Errorf("policy.protoDescriptor", "is of no use with skipBodyParse")
+	}
+	if _, err := p.view(); err != nil {
+		r.Errorf("policy.protoDescriptor", "%v", err)
+	}
+}
+
+// view reads what is configured; the descriptor set is read once, at the start.
+func (p *Policy) view() (View, error) {
+	v := View{ShowToken: p.ShowToken, SkipBody: p.SkipBodyParse}
+	if p.ProtoDescriptor == "" {
+		return v, nil
+	}
+	file, err := os.Open(string(p.ProtoDescriptor))
+	if err != nil {
+		return v, err
+	}
+	defer file.Close()
+	encoded, err := io.ReadAll(io.LimitReader(file, decide.DescriptorsBytesMax+1))
+	switch {
+	case err != nil:
+		return v, err
+	case len(encoded) > decide.DescriptorsBytesMax:
+		return v, errors.New("larger than 4 MiB")
+	}
+	if v.Descriptors, err = decide.ParseDescriptors(encoded); err != nil {
+		return v, fmt.Errorf("%s: %w", p.ProtoDescriptor, err)
+	}
+	return v, nil
+}
