@@ -93,13 +93,6 @@ type Metrics struct {
 	Pprof  bool   `yaml:"pprof"`
 }
 
-// DecisionLog says where decisions are written, one JSON line each: to a file, which is appended to, or to standard output.
-type DecisionLog struct {
-	File   config.Path       `yaml:"file"`
-	Stdout bool              `yaml:"stdout"`
-	Labels map[string]string `yaml:"labels"` // in every line: which pod, which cluster
-}
-
 // Log sets what is logged, to standard error.
 type Log struct {
 	Level slog.Level `yaml:"level"`

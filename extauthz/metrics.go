@@ -49,11 +49,7 @@ func newMetrics(r prometheus.Registerer, store *state.Store, log *decisionlog.Lo
 			func() float64 { return float64(store.Load().Epoch) }),
 	}
 	if log != nil {
-		collectors = append(collectors,
-			prometheus.NewCounterFunc(prometheus.CounterOpts(name("decision_log_dropped_total", "Decisions not logged because the buffer was full.")),
-				func() float64 { return float64(log.Dropped()) }),
-			prometheus.NewCounterFunc(prometheus.CounterOpts(name("decision_log_failed_total", "Decisions not logged because writing failed.")),
-				func() float64 { return float64(log.Failed()) }))
+		collectors = append(collectors, log)
 	}
 	for _, c := range collectors {
 		if err := r.Register(c); err != nil {

@@ -405,7 +405,7 @@ func TestFaultsAreLoggedOnceASecond(t *testing.T) {
 func TestEveryDecisionIsLogged(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	log := decisionlog.New(&out, map[string]string{"id": "edge"})
+	log := decisionlog.New(decisionlog.ToWriter(&out), decisionlog.Config{Labels: map[string]string{"id": "edge"}, SampleAllowed: 1})
 	e := newEdge(t, ordersPolicy, func(o *Options) { o.DecisionLog = log })
 	token := e.signer(t)(nil)
 	ids := []string{

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -15,18 +14,16 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
-	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/internal/lifecycle"
 	"github.com/agentidp/agentidp/internal/obs"
 )
 
 const (
-	drainMax        = 5 * time.Second        // for checks in flight when the end is asked for
-	stopMax         = drainMax + time.Second // for any part
-	readyPoll       = 100 * time.Millisecond // how late the health service may learn that everything is loaded
-	flushMax        = 2 * time.Second        // for the decision log at the end
-	decisionLogMode = 0o600
+	drainMax  = 5 * time.Second        // for checks in flight when the end is asked for
+	stopMax   = drainMax + time.Second // for any part
+	readyPoll = 100 * time.Millisecond // how late the health service may learn that everything is loaded
+	flushMax  = 2 * time.Second        // for the decision log at the end
 )
 
 // Process is what the daemon has from outside.
@@ -58,7 +55,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 			return fmt.Errorf("%s: %w", f.Name(), err)
 		}
 	}
-	decisions, closeDecisions, err := openDecisionLog(cfg.DecisionLog, p.Stdout)
+	decisions, closeDecisions, err := openDecisionLog(cfg.DecisionLog, p)
 	if err != nil {
 		return fmt.Errorf("decisionLog: %w", err)
 	}
@@ -182,26 +179,4 @@ func watchHealth(ctx context.Context, h *health.Server, ready func() error) erro
 		case <-tick.C:
 		}
 	}
-}
-
-// openDecisionLog starts the decision log when there is to be one; the function returned writes out what is queued.
-func openDecisionLog(c *DecisionLog, stdout io.Writer) (*decisionlog.Log, func(), error) {
-	if c == nil {
-		return nil, func() {}, nil
-	}
-	out, closeFile := stdout, func() error { return nil }
-	if c.File != "" {
-		file, err := os.OpenFile(string(c.File), os.O_CREATE|os.O_APPEND|os.O_WRONLY, decisionLogMode)
-		if err != nil {
-			return nil, nil, err
-		}
-		out, closeFile = file, file.Close
-	}
-	log := decisionlog.New(out, c.Labels)
-	return log, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), flushMax)
-		defer cancel()
-		_ = log.Close(ctx) // what could not be written is counted
-		_ = closeFile()
-	}, nil
 }

@@ -32,8 +32,8 @@ func (c *Config) Validate(r *config.Report) {
 			r.Errorf("metrics.listen", "%v", err)
 		}
 	}
-	if d := c.DecisionLog; d != nil && (d.File == "") != d.Stdout {
-		r.Errorf("decisionLog", "want exactly one of file and stdout: true")
+	if c.DecisionLog != nil {
+		c.DecisionLog.validate(r, "decisionLog")
 	}
 }
 

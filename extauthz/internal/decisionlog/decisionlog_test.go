@@ -72,7 +72,7 @@ func closed(t testing.TB, l *Log) {
 func TestLineIsAnEvent(t *testing.T) {
 	t.Parallel()
 	out := &lines{}
-	l := New(out, map[string]string{"id": "sidecar-1"})
+	l := New(ToWriter(out), Config{Labels: map[string]string{"id": "sidecar-1"}, SampleAllowed: 1})
 	l.Add(Record{
 		DecisionID: "d-1", Time: time.Unix(1790000000, 0), Elapsed: 42 * time.Microsecond, Epoch: 7, Revision: "abc", Path: "agentidp/authz/allow",
 		Result: "denied", Reason: "policy_denied", Code: "insufficient_scope", Status: 403, Request: request(t),
@@ -122,7 +122,7 @@ func TestLineIsAnEvent(t *testing.T) {
 func TestRecordWithoutRequest(t *testing.T) {
 	t.Parallel()
 	out := &lines{}
-	l := New(out, nil)
+	l := New(ToWriter(out), Config{SampleAllowed: 1})
 	l.Add(Record{DecisionID: "d", Result: "denied", Reason: "request_path"})
 	closed(t, l)
 	if len(out.written) != 1 || !bytes.Contains(out.written[0], []byte(`"snapshot_epoch":0`)) {
@@ -134,13 +134,13 @@ func TestRecordWithoutRequest(t *testing.T) {
 func TestFullBufferDrops(t *testing.T) {
 	t.Parallel()
 	out := &lines{gate: make(chan struct{})}
-	l := New(out, nil)
+	l := New(ToWriter(out), Config{SampleAllowed: 1})
 	const extra = 100
 	total := recordsMax + extra
 	for n := range total {
 		l.Add(Record{DecisionID: fmt.Sprint(n)})
 	}
-	dropped := l.Dropped()
+	dropped := l.Counts().Dropped[CauseFull]
 	if dropped < extra-1 || dropped > extra {
 		t.Errorf("%d dropped of %d", dropped, total)
 	}
@@ -154,13 +154,13 @@ func TestFullBufferDrops(t *testing.T) {
 func TestBufferIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	out := &lines{gate: make(chan struct{})}
-	l := New(out, nil)
+	l := New(ToWriter(out), Config{SampleAllowed: 1})
 	big := Record{Request: &checkreq.Request{Body: make([]byte, bytesMax/4)}}
 	for range 10 {
 		l.Add(big)
 	}
-	if l.Dropped() < 6 {
-		t.Errorf("%d dropped", l.Dropped())
+	if n := l.Counts().Dropped[CauseFull]; n < 6 {
+		t.Errorf("%d dropped", n)
 	}
 	close(out.gate)
 	closed(t, l)
@@ -172,19 +172,19 @@ func TestBufferIsBoundedInBytes(t *testing.T) {
 func TestCloseIsFinal(t *testing.T) {
 	t.Parallel()
 	out := &lines{}
-	l := New(out, nil)
+	l := New(ToWriter(out), Config{SampleAllowed: 1})
 	closed(t, l)
 	closed(t, l)
 	l.Add(Record{})
-	if l.Dropped() != 1 || len(out.written) != 0 {
-		t.Errorf("%d dropped, %d written", l.Dropped(), len(out.written))
+	if n := l.Counts().Dropped[CauseClosed]; n != 1 || len(out.written) != 0 {
+		t.Errorf("%d dropped, %d written", n, len(out.written))
 	}
 }
 
 func TestCloseGivesUp(t *testing.T) {
 	t.Parallel()
 	out := &lines{gate: make(chan struct{})}
-	l := New(out, nil)
+	l := New(ToWriter(out), Config{SampleAllowed: 1})
 	l.Add(Record{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -197,19 +197,20 @@ func TestCloseGivesUp(t *testing.T) {
 
 func TestFailuresAreCounted(t *testing.T) {
 	t.Parallel()
-	l := New(&lines{err: errors.New("disk full")}, nil)
+	l := New(ToWriter(&lines{err: errors.New("disk full")}), Config{SampleAllowed: 1})
 	l.Add(Record{})
 	l.Add(Record{Decision: func() {}}) // cannot be encoded
 	closed(t, l)
-	if l.Failed() != 2 {
-		t.Errorf("%d failed", l.Failed())
+	want := map[Cause]uint64{CauseWrite: 1, CauseEncode: 1}
+	if d := cmp.Diff(want, l.Counts().Dropped); d != "" {
+		t.Error(d)
 	}
 }
 
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	out := &lines{}
-	l := New(out, nil)
+	l := New(ToWriter(out), Config{SampleAllowed: 1})
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
@@ -220,8 +221,8 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	group.Wait()
 	closed(t, l)
-	if len(out.written) != 800 || l.Dropped() != 0 {
-		t.Errorf("%d written, %d dropped", len(out.written), l.Dropped())
+	if len(out.written) != 800 || l.Counts().Written != 800 {
+		t.Errorf("%d written, counted %v", len(out.written), l.Counts())
 	}
 	if strings.Contains(string(bytes.Join(out.written, nil)), canary) {
 		t.Error("a secret is in the log")

@@ -26,8 +26,31 @@ type Record struct {
 	Identity   *identity.Identity
 	Decision   any // what the policy returned; nil when it was not asked
 	Err        string
-	DryRun     bool // the policy is asked, and not obeyed when it denies
-	Overruled  bool // it denied, or could not decide, and the request passed for that reason
+	DryRun     bool    // the policy is asked, and not obeyed when it denies
+	Overruled  bool    // it denied, or could not decide, and the request passed for that reason
+	Shadow     *Shadow // when set, the record says that a candidate policy disagrees
+}
+
+// The three results a decision can have.
+const (
+	ResultAllowed   = "allowed"
+	ResultDenied    = "denied"
+	ResultUndecided = "undecided"
+)
+
+// Shadow is what a candidate policy would have decided. The rest of the record is what was decided.
+type Shadow struct {
+	Revision     string
+	Path         string
+	Result       string
+	Reason       string
+	Code         string
+	Decision     any
+	Err          string
+	Rules        []string         // of the candidate, those that held: data.a.b.allow@a/b.rego:12
+	Labels       []map[string]any // of these rules, from their annotations
+	ActiveRules  []string         // the same of the policy that decided
+	ActiveLabels []map[string]any
 }
 
 // event is EventV1 of OPA's decision log plugin (v1/plugins/logs), the members that have a meaning here.
@@ -38,6 +61,7 @@ type event struct {
 	Path       string            `json:"path,omitempty"`
 	Input      map[string]any    `json:"input,omitempty"`
 	Result     any               `json:"result,omitempty"`
+	Erased     []string          `json:"erased,omitempty"`
 	Masked     []string          `json:"masked,omitempty"`
 	Error      *failure          `json:"error,omitempty"`
 	Timestamp  time.Time         `json:"timestamp"`
@@ -55,6 +79,7 @@ type failure struct {
 
 // custom is what OPA has no member for.
 type custom struct {
+	Type   string `json:"type,omitempty"` // "shadow"; absent for decisions
 	Epoch  uint64 `json:"snapshot_epoch"`
 	Result string `json:"result"`
 	Reason string `json:"reason,omitempty"`
@@ -62,6 +87,22 @@ type custom struct {
 	Status int    `json:"http_status,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"`
 	Passed bool   `json:"dry_run_passed,omitempty"` // only because of the dry run
+
+	Rules  []string         `json:"rules,omitempty"`
+	Labels []map[string]any `json:"rule_labels,omitempty"`
+	Shadow *shadow          `json:"shadow,omitempty"`
+}
+
+type shadow struct {
+	Revision string           `json:"revision"`
+	Path     string           `json:"path"`
+	Result   string           `json:"result"`
+	Reason   string           `json:"reason,omitempty"`
+	Code     string           `json:"reason_code,omitempty"`
+	Decision any              `json:"decision,omitempty"`
+	Error    *failure         `json:"error,omitempty"`
+	Rules    []string         `json:"rules,omitempty"`
+	Labels   []map[string]any `json:"rule_labels,omitempty"`
 }
 
 // secrets are the headers whose values are credentials, or contain them.
@@ -73,7 +114,7 @@ var secrets = map[string]bool{
 // secretParts are parts of query parameter names whose values are masked.
 var secretParts = []string{"token", "secret", "password", "passwd", "assertion", "signature", "api_key", "apikey", "code", "credential"}
 
-func (r Record) event(labels map[string]string) event {
+func (r Record) event(labels map[string]string, mask []pointer) event {
 	e := event{
 		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: maskResult(r.Decision, resultDepthMax), Timestamp: r.Time.UTC(),
 		Metrics: map[string]int64{"timer_server_handler_ns": r.Elapsed.Nanoseconds()},
@@ -82,20 +123,59 @@ func (r Record) event(labels map[string]string) event {
 	if r.Revision != "" {
 		e.Bundles = map[string]bundle{"policy": {Revision: r.Revision}}
 	}
-	if r.Err != "" {
-		e.Error = &failure{Message: r.Err}
-	}
+	e.Error = failureOf(r.Err)
 	if r.Request != nil {
 		e.Input, e.Masked = inputOf(r.Request, r.Identity)
 	}
+	if s := r.Shadow; s != nil {
+		e.Custom.Type, e.Custom.Rules, e.Custom.Labels = "shadow", s.ActiveRules, s.ActiveLabels
+		e.Custom.Shadow = &shadow{
+			Revision: s.Revision, Path: s.Path, Result: s.Result, Reason: s.Reason, Code: s.Code,
+			Decision: maskResult(s.Decision, resultDepthMax), Error: failureOf(s.Err), Rules: s.Rules, Labels: s.Labels,
+		}
+	}
+	e.erase(mask)
 	return e
+}
+
+func failureOf(message string) *failure {
+	if message == "" {
+		return nil
+	}
+	return &failure{Message: message}
+}
+
+// erase leaves out what the operator does not want in the log. What a candidate policy decided is a result, too.
+func (e *event) erase(mask []pointer) {
+	if len(mask) == 0 {
+		return
+	}
+	document := map[string]any{"result": e.Result}
+	if e.Input != nil {
+		document["input"] = e.Input
+	}
+	candidate := map[string]any{}
+	if e.Custom.Shadow != nil {
+		candidate["result"] = e.Custom.Shadow.Decision
+	}
+	for _, p := range mask {
+		erased := p.erase(document)
+		if p.erase(candidate) || erased {
+			e.Erased = append(e.Erased, p.text)
+		}
+	}
+	e.Input, _ = document["input"].(map[string]any)
+	e.Result = document["result"]
+	if e.Custom.Shadow != nil {
+		e.Custom.Shadow.Decision = candidate["result"]
+	}
 }
 
 // inputOf renders the parts of the policy's input that explain a decision, in the same places. Bodies and certificates
 // are left out; so is what was signed beyond the members every identity has.
 func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []string) {
 	var masked []string
-	headers := make(map[string]string, len(r.Headers))
+	headers := make(map[string]any, len(r.Headers))
 	r.Headers.Joined(func(name, value string) {
 		if secrets[name] {
 			value = decide.Masked
@@ -120,7 +200,7 @@ func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []strin
 			"request": map[string]any{"http": map[string]any{
 				"id": r.ID, "method": r.Method, "path": path, "host": r.Host, "scheme": r.Scheme, "protocol": r.Protocol, "headers": headers,
 			}},
-			"contextExtensions": r.Extensions,
+			"contextExtensions": textsOf(r.Extensions),
 		},
 		"parsed_path": r.Segments,
 	}
@@ -132,6 +212,18 @@ func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []strin
 		}
 	}
 	return input, masked
+}
+
+// textsOf is a copy from which members can be erased.
+func textsOf(m map[string]string) map[string]any {
+	if m == nil {
+		return nil
+	}
+	texts := make(map[string]any, len(m))
+	for name, value := range m {
+		texts[name] = value
+	}
+	return texts
 }
 
 func peerOf(p *checkreq.Peer) map[string]any {
