@@ -80,7 +80,7 @@ func TestDryRunIsSeen(t *testing.T) {
 	t.Parallel()
 	for _, on := range []bool{false, true} {
 		var out bytes.Buffer
-		log, registry := decisionlog.New(&out, nil), prometheus.NewRegistry()
+		log, registry := decisionlog.New(decisionlog.ToWriter(&out), decisionlog.Config{SampleAllowed: 1}), prometheus.NewRegistry()
 		e := newEdge(t, ordersPolicy, func(o *Options) { o.DryRun, o.DecisionLog, o.Registerer = on, log, registry })
 		for _, path := range []string{"/healthz", "/broken"} {
 			e.ask(t, request("GET", path))
