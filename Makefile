@@ -9,6 +9,8 @@ TOOL  := $(GO) tool -modfile=internal/tools/go.mod
 SIDECAR_TAGS := grpcnotrace
 # Without the symbol table and DWARF, which nothing at run time reads: stack traces and -version stay as they are.
 LDFLAGS := -s -w
+# Shows the progress of `go build -v`, which names each package it compiles; whatever else it says is shown as it is.
+DOTS = awk '/^[a-z0-9.-]+(\/[A-Za-z0-9._~-]+)*$$/ {if (++n % 20 == 0) {printf "."; fflush()} next} {print "\n" $$0}'
 # Hand-written Go, for formatters.
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.go' | grep -vE '\.gen\.go$$|\.pb\.go$$|\.sql\.go$$|/postgres/gen/')
 GENERATED := issuer/internal/adminapi/api.gen.go issuer/internal/postgres/gen
@@ -29,9 +31,10 @@ reset: build ## Remove the state of `make run` (.agentidp/)
 .PHONY: build deps
 build: ## Build bin/agentidp, bin/issuer and bin/extauthz
 	@mkdir -p bin
-	@echo "build: agentidp, issuer, extauthz (the first time takes two to four minutes)"
-	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/agentidp ./cmd/issuer
-	@$(GO) build -trimpath -tags $(SIDECAR_TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/extauthz
+	@printf 'build: agentidp, issuer, extauthz (two to four minutes the first time; a dot is 20 packages) '
+	@$(GO) build -v -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/agentidp ./cmd/issuer 2>&1 | $(DOTS)
+	@$(GO) build -v -trimpath -tags $(SIDECAR_TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/extauthz 2>&1 | $(DOTS)
+	@echo done
 
 deps: ## Install what is missing: PostgreSQL, Redis, Envoy … (or print the commands)
 	@bash .ci/deps.sh
@@ -91,6 +94,20 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	    echo "fuzz: $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; \
 	done
+
+##@ Measure it
+# What a point takes, where the rows go as JSON, and opa-envoy-plugin's program for the rows that need it.
+BENCH_SECONDS ?= 2
+BENCH_OUT     ?= bench.json
+OPA_ENVOY     ?=
+BENCH_FLAGS   = -extauthz bin/extauthz -seconds $(BENCH_SECONDS) -out $(BENCH_OUT) -opa-envoy '$(OPA_ENVOY)'
+
+.PHONY: bench bench-envoy
+bench: build ## Performance of extauthz beside a no-op server and, with OPA_ENVOY, its peer (BENCH_SECONDS, BENCH_OUT)
+	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS)
+
+bench-envoy: deps build ## The same through the real Envoy, beside Envoy's own jwt_authn and RBAC (ENVOY)
+	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -envoy -envoy-program '$(ENVOY)'
 
 ##@ Other
 .PHONY: clean help
