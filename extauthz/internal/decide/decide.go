@@ -9,9 +9,11 @@ package decide
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/policy"
 )
 
@@ -53,6 +55,10 @@ type Subject struct {
 	// headers and (gRPC) the path alone.
 	SkipBody    bool         // parsed_body and truncated_body are absent
 	Descriptors *Descriptors // of gRPC bodies; nil shows none
+
+	// Issuer is that of Identity, and Now the time of the request: what a Cache keeps a decision by.
+	Issuer *state.Issuer
+	Now    time.Time
 
 	only *policy.ReadSet // what the policy reads; nil is everything
 }
