@@ -93,7 +93,7 @@ func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p
 	}
 	reads, nondeterministic := analyse(compiler, decision)
 	return newPolicy(prepared, cfg.withDefaults(), policyFacts{
-		revision: revision(sources), reads: reads, nondeterministic: nondeterministic,
+		revision: revision(sources), reads: reads, nondeterministic: nondeterministic, recipe: recipe{compiler, store, decision, prof},
 	}), nil
 }
 

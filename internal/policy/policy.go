@@ -24,6 +24,7 @@ type policyFacts struct {
 	revision         string
 	reads            ReadSet
 	nondeterministic []Location
+	recipe           recipe
 }
 
 // engine evaluates. Workers hold it and not the Policy, so that a Policy nobody holds any more can be collected.
@@ -32,10 +33,11 @@ type engine struct {
 	timeout    time.Duration
 	workers    *workers
 	quarantine quarantine
+	explaining chan struct{} // holds one while an explanation is under way
 }
 
 func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *Policy {
-	e := &engine{prepared: prepared, timeout: cfg.EvalTimeout, quarantine: quarantine{now: time.Now}}
+	e := &engine{prepared: prepared, timeout: cfg.EvalTimeout, quarantine: quarantine{now: time.Now}, explaining: make(chan struct{}, 1)}
 	e.workers = newWorkers(cfg.Workers, e.evaluate, e.quarantine.overrun)
 	p := &Policy{policyFacts: facts, engine: e}
 	// A snapshot that is replaced is dropped, not closed, by whoever read it last.
