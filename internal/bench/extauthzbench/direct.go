@@ -20,11 +20,15 @@ const (
 	warmupShare = 0.2 // of a point, before it
 )
 
-// scenario is one server under one load, measured in each repeat.
+// loader is a load that can be put on servers again and again.
+type loader interface {
+	run(ctx context.Context, warm, span time.Duration) (point, error)
+}
+
+// scenario is one load, measured in each repeat.
 type scenario struct {
 	name   string
-	load   load
-	cold   bool // fresh tokens in each repeat
+	loader loader
 	points []point
 }
 
@@ -103,8 +107,7 @@ func (d *direct) prepare(ctx context.Context) (err error) {
 	}
 	d.add("ours denial", d.ours, denied, deniedScope, 16, 2)
 	d.add("ours many", d.ours, many, allowedAs, 16, 2)
-	d.add("ours cold", d.coldServer, nil, allowedAs, 16, 2)
-	d.scenarios[len(d.scenarios)-1].cold = true
+	d.scenarios = append(d.scenarios, &scenario{name: "ours cold", loader: &coldLoad{d.bench, d.coldServer}})
 	if d.options.peer == "" {
 		return nil
 	}
@@ -118,9 +121,24 @@ func (d *direct) prepare(ctx context.Context) (err error) {
 }
 
 func (d *direct) add(name string, s *server, messages []message, want outcome, callers, conns int) {
-	d.scenarios = append(d.scenarios, &scenario{name: name, load: load{
+	d.scenarios = append(d.scenarios, &scenario{name: name, loader: &load{
 		socket: s.socket, pids: []int{s.PID()}, messages: messages, want: want, callers: callers, conns: conns,
 	}})
+}
+
+// coldLoad sends tokens nobody has seen, each once; they are signed before each point.
+type coldLoad struct {
+	bench  *bench
+	server *server
+}
+
+func (c *coldLoad) run(ctx context.Context, _, _ time.Duration) (point, error) {
+	messages, err := c.bench.messages(c.bench.options.coldTokens, scopeHeld)
+	if err != nil {
+		return point{}, err
+	}
+	l := load{socket: c.server.socket, pids: []int{c.server.PID()}, messages: messages, want: allowedAs, callers: 16, conns: 2, once: true}
+	return l.run(ctx, 0, 0)
 }
 
 func (b *bench) messages(n int, scope string) ([]message, error) {
@@ -136,15 +154,7 @@ func (b *bench) interleave(ctx context.Context, scenarios []*scenario) error {
 	for repeat := range b.options.repeats {
 		for i, s := range scenarios {
 			b.progress("repeat %d of %d, point %d of %d: %s", repeat+1, b.options.repeats, i+1, len(scenarios), s.name)
-			l := s.load
-			if s.cold {
-				var err error
-				if l.messages, err = b.messages(b.options.coldTokens, scopeHeld); err != nil {
-					return err
-				}
-				l.once = true
-			}
-			p, err := l.run(ctx, time.Duration(warmupShare*float64(b.options.span)), b.options.span)
+			p, err := s.loader.run(ctx, time.Duration(warmupShare*float64(b.options.span)), b.options.span)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}

@@ -31,6 +31,7 @@ type point struct {
 	requests int
 	perSec   float64
 	cpu      float64       // of the servers, microseconds a request
+	parts    []float64     // the same for each of them
 	p50, p99 time.Duration // of the client
 	foreign  float64       // share of the machine others used meanwhile
 }

@@ -81,25 +81,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	fmt.Fprintf(stdout, "machine: %s\n", measure.Machine())
-	rows, shares, err := o.measure(ctx)
+	rows, b, err := o.measure(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(stdout, "points: %d repeats of %v, interleaved; medians, ratios within a repeat; others used %.0f %% of the machine (at worst %.0f %%), load average at the end %s\n\n",
-		o.repeats, o.span, 100*measure.Median(shares), 100*slices.Max(shares), measure.LoadAverage())
+		o.repeats, o.span, 100*measure.Median(b.shares), 100*slices.Max(b.shares), measure.LoadAverage())
 	if err := report.Print(stdout, rows); err != nil {
 		return err
+	}
+	if b.details != "" {
+		fmt.Fprintf(stdout, "\n%s", b.details)
 	}
 	return writeJSON(o.out, rows)
 }
 
-func (o options) measure(ctx context.Context) (rows []report.Row, shares []float64, err error) {
+func (o options) measure(ctx context.Context) (rows []report.Row, b *bench, err error) {
 	dir, err := os.MkdirTemp("", "agentidp-bench-")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer os.RemoveAll(dir)
-	b, err := newBench(o, dir)
+	b, err = newBench(o, dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -120,7 +123,7 @@ func (o options) measure(ctx context.Context) (rows []report.Row, shares []float
 		rows = append(rows, more...)
 		runtime.GC() // what one part left is not collected while the next one is measured
 	}
-	return rows, b.shares, nil
+	return rows, b, nil
 }
 
 func (b *bench) progress(format string, args ...any) {

@@ -10,7 +10,10 @@ import (
 )
 
 // usage is what the servers, this process and the whole machine have used.
-type usage struct{ servers, client, machine time.Duration }
+type usage struct {
+	servers         []time.Duration
+	client, machine time.Duration
+}
 
 func used(pids []int) (u usage, err error) {
 	for _, pid := range pids {
@@ -18,7 +21,7 @@ func used(pids []int) (u usage, err error) {
 		if err != nil {
 			return u, err
 		}
-		u.servers += cpu
+		u.servers = append(u.servers, cpu)
 	}
 	if u.client, err = measure.CPU(os.Getpid()); err != nil {
 		return u, err
@@ -46,12 +49,14 @@ func observe(pids []int, work func() (requests int, err error)) (point, error) {
 	if requests == 0 {
 		return point{}, errors.New("no request was answered")
 	}
-	cpu := after.servers - before.servers
-	foreign := (after.machine - before.machine) - cpu - (after.client - before.client)
-	return point{
-		requests: requests,
-		perSec:   float64(requests) / elapsed.Seconds(),
-		cpu:      float64(cpu) / float64(time.Microsecond) / float64(requests),
-		foreign:  max(0, float64(foreign)/float64(elapsed)/float64(runtime.NumCPU())),
-	}, nil
+	p := point{requests: requests, perSec: float64(requests) / elapsed.Seconds()}
+	foreign := (after.machine - before.machine) - (after.client - before.client)
+	for i := range pids {
+		spent := after.servers[i] - before.servers[i]
+		foreign -= spent
+		p.parts = append(p.parts, micros(spent)/float64(requests))
+		p.cpu += p.parts[i]
+	}
+	p.foreign = max(0, float64(foreign)/float64(elapsed)/float64(runtime.NumCPU()))
+	return p, nil
 }

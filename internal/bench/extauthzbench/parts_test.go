@@ -3,6 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,5 +139,51 @@ func TestTokensAreDistinctAndGood(t *testing.T) {
 	rows, err := b.coldInProcess() // verifies some
 	if err != nil || len(rows) != 1 || rows[0].Ratio == nil || *rows[0].Ratio < 1 {
 		t.Errorf("cold tokens: %+v, %v", rows, err)
+	}
+}
+
+// answering is an HTTP server that gives one answer to everybody, after a while.
+func answering(t *testing.T, status int, body string, wait func()) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		wait()
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+func TestHTTPLoad(t *testing.T) {
+	t.Parallel()
+	load := func(address string, rate float64) httpLoad {
+		return httpLoad{address: address, pids: []int{os.Getpid()}, requests: [][]byte{newRequest("a"), newRequest("b")}, conns: 2, rate: rate}
+	}
+	good := answering(t, http.StatusOK, "ok", func() {})
+	closed, open := load(good, 0), load(good, 200)
+	if p, err := closed.run(t.Context(), time.Millisecond, 20*time.Millisecond); err != nil || p.requests == 0 || p.p50 == 0 || p.p99 < p.p50 {
+		t.Errorf("closed loop: %+v, %v", p, err)
+	}
+	if p, err := open.run(t.Context(), time.Millisecond, 100*time.Millisecond); err != nil || p.requests != 20 {
+		t.Errorf("open loop of 200/s for 100 ms: %+v, %v", p, err)
+	}
+	bad := load(answering(t, http.StatusForbidden, "no scope", func() {}), 0)
+	if _, err := bad.run(t.Context(), 0, time.Millisecond); err == nil || !strings.Contains(err.Error(), "403: no scope") {
+		t.Errorf("a denial: %v", err)
+	}
+}
+
+// A server that is too slow for the arrivals must not look fast because fewer were sent.
+func TestOpenLoopCountsFromWhenARequestWasDue(t *testing.T) {
+	t.Parallel()
+	const service = 20 * time.Millisecond
+	l := httpLoad{pids: []int{os.Getpid()}, requests: [][]byte{newRequest("a")}, conns: 1, rate: 200}
+	l.address = answering(t, http.StatusOK, "ok", func() { <-time.After(service) })
+	p, err := l.run(t.Context(), 0, 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.requests != 20 || p.p50 < 5*service { // 20 requests due in 100 ms take 400 ms
+		t.Errorf("%d requests, p50 %v: the queue does not count", p.requests, p.p50)
 	}
 }

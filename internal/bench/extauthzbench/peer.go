@@ -61,8 +61,23 @@ func (b *bench) startPeer(ctx context.Context) (*server, error) {
 	if err := os.WriteFile(config, fmt.Appendf(nil, peerConfig, socket), 0o600); err != nil {
 		return nil, err
 	}
-	return b.start(ctx, launch{
+	s, err := b.start(ctx, launch{
 		name: "peer", program: b.options.peer, socket: socket, first: b.first[mappedHeaders], want: allowed,
 		args: []string{"run", "--server", "--skip-version-check", "--addr", "unix://" + filepath.Join(b.dir, "peer-api.sock"), "--config-file", config, "--log-level", "error", policy},
 	})
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := b.fixture.tokens(1, scopeOther)
+	if err != nil {
+		return nil, err
+	}
+	denied, err := newMessage(tokens[0], mappedHeaders)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyMax)
+	defer cancel()
+	// What allows everything would be cheap.
+	return s, awaitOutcome(ctx, socket, denied, deniedScope)
 }

@@ -61,6 +61,7 @@ type bench struct {
 	dir     string
 	running []*server
 	first   map[headerForm]message // an allowed request, to find out whether a server is ready
+	details string                 // more than the rows have room for
 	shares  []float64              // of the machine, used by others while a point was measured
 }
 
