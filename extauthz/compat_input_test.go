@@ -111,7 +111,8 @@ func TestCompatBadBodies(t *testing.T) {
 		"unlike the plugin: a member twice": withBody(request("GET", "/a"), `{"bad": true, "bad": false}`),
 		"unlike the plugin: two documents":  withBody(request("GET", "/a"), `{} {"bad": true}`),
 		"unlike the plugin: giant number":   withBody(request("GET", "/a"), `{"n": 1e999999999}`),
-		"content-length is no number":       withBody(request("GET", "/a", "content-length", "ten"), `{}`),
+		"unlike the plugin: cut off, and the policy does not look": withBody(request("GET", "/a", "content-length", "100"), `{"a": 1`),
+		"content-length is no number":                              withBody(request("GET", "/a", "content-length", "ten"), `{}`),
 	} {
 		if got := e.ask(t, in); got.status != 400 {
 			t.Errorf("%s: %+v", name, got)
@@ -152,7 +153,7 @@ allow if {
 	input.parsed_path = ["test.Sink", "Put"]
 	input.parsed_body = {"name": "a.proto", "messageType": [{"name": "A", "field": [{"name": "n", "number": 1}]}]}
 }
-allow if { input.parsed_path == ["test.Sink", "Stream"]; input.truncated_body }
+allow if { input.parsed_path == ["test.Sink", "Stream"]; input.parsed_body == null }
 `, func(o *Options) { o.View.Descriptors = descriptors })
 	encoded, err := proto.Marshal(&descriptorpb.FileDescriptorProto{Name: proto.String("a.proto"), MessageType: []*descriptorpb.DescriptorProto{
 		{Name: proto.String("A"), Field: []*descriptorpb.FieldDescriptorProto{{Name: proto.String("n"), Number: proto.Int32(1)}}},
@@ -175,7 +176,7 @@ allow if { input.parsed_path == ["test.Sink", "Stream"]; input.truncated_body }
 		"unknown method":                      {"/test.Sink/Get", whole, 403},
 		"unknown service":                     {"/test.Other/Put", whole, 403},
 		"a path of three":                     {"/a/test.Sink/Put", whole, 403},
-		"cut off":                             {"/test.Sink/Put", whole[:len(whole)-1], 403},
+		"unlike the plugin: cut off":          {"/test.Sink/Put", whole[:len(whole)-1], 400},
 		"client stream":                       {"/test.Sink/Stream", whole, 200},
 		"not protobuf":                        {"/test.Sink/Put", grpcFrame(0, []byte{0xff}), 400},
 		"unlike the plugin: compressed":       {"/test.Sink/Put", grpcFrame(1, encoded), 400},

@@ -79,17 +79,15 @@ var framed = map[string]bool{
 	"application/grpc": true, "application/grpc+proto": true, "application/grpc-web": true, "application/grpc-web+proto": true,
 }
 
-// parseGRPC reads the one message of a unary call. A method nobody described has no body a policy could read (nil), as
-// with the plugin. A call that may send more messages is cut off: Envoy asks before they come. All else that is not one
-// whole message is an error, where the plugin shows null (compressed messages) or the first message (several in one body):
+// parseGRPC reads the one message of a unary call. A method nobody described, and one that may send several messages, has
+// no body a policy could read (nil), as with the plugin: the policy knows both by their path. All else that is not one
+// whole message is cut off or an error, where the plugin shows null (compressed messages) or the first message (several in one body):
 // a policy that denies by contents would let pass what it cannot see.
 func (d *Descriptors) parseGRPC(r *checkreq.Request, mediaType string) (tree any, truncated bool, err error) {
 	method := d.method(r.Segments)
 	switch {
-	case method == nil:
+	case method == nil || method.IsStreamingClient():
 		return nil, false, nil
-	case method.IsStreamingClient():
-		return nil, true, nil
 	case !framed[mediaType]:
 		return nil, false, errors.New("not protobuf messages")
 	case !r.Raw:

@@ -19,14 +19,18 @@ var version = policy.Object(
 
 // Input builds the input document: all of it, or as much as the policy reads. Objects the policy reads from are there
 // even when what it reads in them is not. It fails for a body that does not parse (a refusal) if the policy reads bodies,
-// and for metadata of Envoy that a policy cannot be shown.
+// for one that was cut off if the policy cannot tell that from none, and for metadata of Envoy that a policy cannot be
+// shown. Whoever answers without building the input (a cache) must refuse the same bodies.
 func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
 	members := make([]policy.Member, 0, 8)
 	add := func(name string, v policy.Value) { members = append(members, policy.Member{Name: name, Value: v}) }
 	if !s.SkipBody && (s.reads("parsed_body") || s.reads("truncated_body")) {
 		body, truncated, refusal := parseBody(s.Request, s.Descriptors)
-		if refusal != nil {
+		switch {
+		case refusal != nil:
 			return nil, refusal, nil
+		case truncated && !s.reads("truncated_body"):
+			return nil, &checkreq.Refusal{Reason: checkreq.ReasonBody, Detail: "the body was cut off, and the policy does not look at truncated_body"}, nil
 		}
 		add("parsed_body", body)
 		add("truncated_body", policy.Bool(truncated))
