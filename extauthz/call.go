@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/uuid"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
@@ -43,6 +42,7 @@ type call struct {
 	now      time.Time
 	snapshot *state.Snapshot
 	request  *checkreq.Request
+	scheme   credential.Scheme // the token was presented by; "" without one
 	identity *identity.Identity
 	decision *decide.Decision
 
@@ -70,16 +70,17 @@ func (s *Server) open() *call {
 
 // close turns whatever the call came to into what Envoy gets, and accounts for it. An OK that is late is taken back:
 // Envoy would still honour it, after it told the client that the check failed, or after the client gave up.
-func (s *Server) close(ctx context.Context, c *call, panicked any) *authv3.CheckResponse {
+func (s *Server) close(ctx context.Context, c *call, panicked any) checkresp.Answer {
 	if panicked != nil {
 		s.metrics.panics.Inc()
 		s.options.Log.Error("check panicked", "decision_id", c.id, "panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
-		_, _ = c.giveUp(reasonPanic, nil)
+		c.giveUp(reasonPanic, nil)
 	}
-	if c.answer.Allowed() && late(ctx) {
-		_, _ = c.giveUp(reasonDeadline, ctx.Err())
+	ended := time.Now()
+	if c.answer.Allowed() && late(ctx, ended) {
+		c.giveUp(reasonDeadline, ctx.Err())
 	}
-	elapsed := time.Since(c.started)
+	elapsed := ended.Sub(c.started)
 	s.metrics.decision(c.result, c.reason, elapsed)
 	if c.result == resultUndecided && s.faults.take(c.now) {
 		s.options.Log.Warn("cannot decide", "decision_id", c.id, "reason", c.reason, "err", c.err, "epoch", c.snapshot.Epoch)
@@ -87,62 +88,65 @@ func (s *Server) close(ctx context.Context, c *call, panicked any) *authv3.Check
 	if s.options.DecisionLog != nil {
 		s.options.DecisionLog.Add(c.record(s.options.DecisionPath, elapsed))
 	}
-	return c.answer.Message()
+	return c.answer
 }
 
 // late reports whether Envoy no longer waits for the answer.
-func late(ctx context.Context) bool {
+func late(ctx context.Context, now time.Time) bool {
 	if ctx.Err() != nil {
 		return true
 	}
 	deadline, ok := ctx.Deadline() // the timer behind Err may lag on a busy machine
-	return ok && time.Until(deadline) <= 0
+	return ok && !now.Before(deadline)
 }
 
-func (c *call) deny(result, reason string, d checkresp.Denial) (*authv3.CheckResponse, error) {
+func (c *call) deny(result, reason string, d checkresp.Denial) checkresp.Answer {
 	d.DecisionID = c.id
 	d.GRPC = c.request != nil && c.request.IsGRPC()
 	c.answer, c.result, c.reason, c.status, c.overruled = checkresp.Deny(d), result, reason, d.Status, false
-	return nil, nil // close returns the answer
+	return c.answer
 }
 
 // giveUp concludes that the request cannot be decided. The client learns no more than that.
-func (c *call) giveUp(reason string, err error) (*authv3.CheckResponse, error) {
+func (c *call) giveUp(reason string, err error) checkresp.Answer {
 	c.err = err
 	return c.deny(resultUndecided, reason, checkresp.Unavailable(c.id))
 }
 
-func (c *call) refuseRequest(r *checkreq.Refusal) (*authv3.CheckResponse, error) {
+func (c *call) refuseRequest(r *checkreq.Refusal) checkresp.Answer {
 	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{Status: http.StatusBadRequest, Code: string(r.Reason), Detail: r.Detail})
 }
 
-func (c *call) refuseCredential(r *credential.Refusal) (*authv3.CheckResponse, error) {
-	d := checkresp.Denial{Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail, Challenge: &checkresp.Challenge{}}
+func (c *call) refuseCredential(r *credential.Refusal) checkresp.Answer {
+	d := checkresp.Denial{Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail, Challenge: &checkresp.Challenge{Scheme: challengeScheme(r.Scheme)}}
 	switch r.Class { // RFC 6750 s3.1
 	case credential.InvalidRequest:
 		d.Status, d.Challenge.Error = http.StatusBadRequest, "invalid_request"
 	case credential.InvalidToken:
 		d.Challenge.Error = "invalid_token"
+	case credential.InvalidProof:
+		d.Challenge.Error = "invalid_dpop_proof"
 	}
 	return c.deny(resultDenied, string(r.Reason), d)
 }
 
-func (c *call) refuseToken(r *identity.Refusal) (*authv3.CheckResponse, error) {
+func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
 	if r.Undecided {
 		return c.giveUp(string(r.Reason), r)
 	}
 	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{
-		Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail, Challenge: &checkresp.Challenge{Error: "invalid_token"},
+		Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail,
+		Challenge: &checkresp.Challenge{Scheme: challengeScheme(c.scheme), Error: "invalid_token"},
 	})
 }
 
 // conclude says what the policy said.
-func (c *call) conclude(d *decide.Decision, mode IdentityMode) (*authv3.CheckResponse, error) {
+func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer {
 	c.decision = d
 	if d.Allowed {
-		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Agent: agentOf(c.identity), Strip: c.request.Strip, Changes: d.Changes})
+		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Changes: d.Changes})
 		c.result, c.reason, c.status = resultAllowed, reasonAllowed, 0
-		return nil, nil
+		return c.answer
 	}
 	denial := checkresp.Denial{
 		Status: d.Status, Code: d.Reason.Code, Detail: d.Reason.Detail, Changes: d.Changes, Body: d.Body,
@@ -161,21 +165,11 @@ func (c *call) conclude(d *decide.Decision, mode IdentityMode) (*authv3.CheckRes
 	}
 	switch {
 	case denial.Status == http.StatusUnauthorized:
-		denial.Challenge = &checkresp.Challenge{}
+		denial.Challenge = &checkresp.Challenge{Scheme: challengeScheme(c.scheme)}
 	case denial.Status == http.StatusForbidden && len(d.Reason.RequiredScopes) > 0:
-		denial.Challenge = &checkresp.Challenge{Error: "insufficient_scope", Scopes: d.Reason.RequiredScopes}
+		denial.Challenge = &checkresp.Challenge{Scheme: challengeScheme(c.scheme), Error: "insufficient_scope", Scopes: d.Reason.RequiredScopes}
 	}
 	return c.deny(resultDenied, reasonPolicy, denial)
-}
-
-func agentOf(i *identity.Identity) *checkresp.Agent {
-	if i == nil {
-		return nil
-	}
-	return &checkresp.Agent{
-		ID: i.Subject, Organization: i.OrganizationID, Issuer: i.Issuer, ClientID: i.ClientID,
-		Name: i.AgentName, Origin: i.Origin, Scopes: i.Scopes,
-	}
 }
 
 func (c *call) record(path string, elapsed time.Duration) decisionlog.Record {

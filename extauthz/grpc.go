@@ -4,27 +4,44 @@ import (
 	"context"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 )
 
 // Limits of the gRPC server; docs/limits.md lists them for operators.
 const (
-	messageBytesMax      = 256 << 10 // a CheckRequest: 60 KiB of headers, a certificate, a body if Envoy sends one; more is denied
-	messageBytesHard     = 1 << 20   // more is not received at all
-	answerBytesMax       = 64 << 10  // what checkresp can build is far below
-	streamsMax           = 250       // checks in flight on one connection; Envoy opens one connection per worker thread
-	streamWorkers        = 32        // goroutines that keep their grown stacks: a third less CPU per check than one goroutine each
-	metadataBytesMax     = 16 << 10  // HTTP/2 headers of the gRPC call itself
+	messageBytesHard     = 1 << 20  // a check above checkreq.MessageBytesMax is denied; above this it is not received at all
+	answerBytesMax       = 64 << 10 // what checkresp can build is far below
+	streamsMax           = 250      // checks in flight on one connection; Envoy opens one connection per worker thread
+	streamWorkers        = 32       // goroutines that keep their grown stacks: a third less CPU per check than one goroutine each
+	metadataBytesMax     = 16 << 10 // HTTP/2 headers of the gRPC call itself
 	handshakeTimeout     = 5 * time.Second
 	keepaliveMin         = 10 * time.Second // clients that ping more often are disconnected
 	keepaliveEvery       = 30 * time.Second // we ping an idle Envoy, to notice one that is gone
 	keepaliveAnswerUntil = 10 * time.Second
 )
+
+// Names of Envoy's service (envoy/service/auth/v3/external_auth.proto).
+const (
+	serviceName = "envoy.service.auth.v3.Authorization"
+	checkMethod = "/" + serviceName + "/Check"
+)
+
+// service is served without Envoy's message types: linking them would cost a sidecar several megabytes, and building them
+// half of its processor time (docs/adr/0018).
+var service = grpc.ServiceDesc{
+	ServiceName: serviceName,
+	HandlerType: (*interface {
+		Check(context.Context, []byte) checkresp.Answer
+	})(nil),
+	Methods:  []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
+	Metadata: "envoy/service/auth/v3/external_auth.proto",
+}
 
 // NewGRPCServer returns a gRPC server that serves Check behind Guard, with every limit set. The caller registers further
 // services (health), and serves and stops it.
@@ -42,18 +59,17 @@ func NewGRPCServer(s *Server, extra ...grpc.ServerOption) *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveAnswerUntil}),
 	}, extra...)
 	server := grpc.NewServer(options...)
-	service := authv3.Authorization_ServiceDesc
-	service.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}}
 	server.RegisterService(&service, s)
 	return server
 }
 
-// received is a check as it came: nil when it cannot be read.
-type received struct{ request *authv3.CheckRequest }
+// received is a check as it came. Its bytes may be gRPC's, to be given back.
+type received struct{ message mem.Buffer }
 
-// codec is the protobuf codec but for checks that do not decode (a header that is not UTF-8 in a text field,
-// CVE-2023-27488) or are too large. They are answered, as requests nobody can read are: denied. gRPC would answer with an
-// error on our behalf, and leave the decision to failure_mode_allow.
+// codec passes checks and answers as bytes, and everything else (health) as protobuf does. Nothing about a check can fail
+// here: one that does not decode (a header that is not UTF-8 in a text field, CVE-2023-27488) or is too large is denied by
+// Check, as requests nobody can read are. Else gRPC would answer with an error on our behalf, and leave the decision to
+// failure_mode_allow.
 type codec struct{ encoding.CodecV2 }
 
 // Unmarshal implements encoding.CodecV2.
@@ -62,35 +78,27 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	if data.Len() <= messageBytesMax {
-		check.request = c.decode(data)
-	}
+	check.message = data.MaterializeToBuffer(mem.DefaultBufferPool())
 	return nil
 }
 
-// decode returns nil for what is no CheckRequest. It runs before Guard, hence its own recover.
-func (c codec) decode(data mem.BufferSlice) (in *authv3.CheckRequest) {
-	defer func() {
-		if recover() != nil {
-			in = nil
-		}
-	}()
-	in = &authv3.CheckRequest{}
-	if c.CodecV2.Unmarshal(data, in) != nil {
-		return nil
+// Marshal implements encoding.CodecV2.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if answer, ok := v.([]byte); ok {
+		return mem.BufferSlice{mem.SliceBuffer(answer)}, nil
 	}
-	return in
+	return c.CodecV2.Marshal(v)
 }
 
-// handleCheck does what the generated handler does, with the message codec leaves.
+// handleCheck does what a generated handler does, with bytes.
 func handleCheck(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 	var in received
 	if err := decode(&in); err != nil {
 		return nil, err // the stream is gone, or the message above messageBytesHard: gRPC has answered
 	}
+	defer in.message.Free()
 	check := func(ctx context.Context, in any) (any, error) {
-		return srv.(authv3.AuthorizationServer).Check(ctx, in.(*authv3.CheckRequest))
+		return srv.(*Server).Check(ctx, in.([]byte)).Wire(), nil
 	}
-	info := &grpc.UnaryServerInfo{Server: srv, FullMethod: authv3.Authorization_Check_FullMethodName}
-	return intercept(ctx, in.request, info, check)
+	return intercept(ctx, in.message.ReadOnlyData(), &grpc.UnaryServerInfo{Server: srv, FullMethod: checkMethod}, check)
 }

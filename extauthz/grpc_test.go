@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 )
 
 // dial serves the edge on a unix socket and connects to it with a client that knows nothing of this package.
@@ -134,7 +136,7 @@ func TestGRPCLimits(t *testing.T) {
 	e := newEdge(t, denyingNothing, nil)
 	client := authv3.NewAuthorizationClient(dial(t, e))
 	big := request("POST", "/orders")
-	big.Attributes.Request.Http.RawBody = make([]byte, messageBytesMax)
+	big.Attributes.Request.Http.RawBody = make([]byte, checkreq.MessageBytesMax)
 	if m, err := client.Check(context.Background(), big); err != nil || read(t, m).status != 400 {
 		t.Errorf("%v, %v", m, err)
 	}
@@ -148,56 +150,4 @@ func TestGRPCLimits(t *testing.T) {
 	if m, err := client.Check(context.Background(), big); err != nil || read(t, m).code != "request_limit" {
 		t.Errorf("%v, %v", m, err)
 	}
-}
-
-func BenchmarkCheck(b *testing.B) {
-	e := newEdge(b, ordersPolicy, nil)
-	sign := e.signer(b)
-	pad := strings.Repeat("p", 150)
-	in := func(token string) *authv3.CheckRequest {
-		return request("GET", "/orders/42?x=1", "authorization", "Bearer "+token, "accept", "*/*", "user-agent", "bench/1", "x-request-id", "r",
-			"x-forwarded-for", "10.0.0.1", "x-forwarded-proto", "https", "accept-encoding", "gzip", "content-type", "application/json", "traceparent", "00-1-2-01")
-	}
-	run := func(b *testing.B, in *authv3.CheckRequest) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if m, _ := e.Check(context.Background(), in); m.GetOkResponse() == nil {
-				b.Fatal(m)
-			}
-		}
-	}
-	b.Run("warm", func(b *testing.B) {
-		one := in(sign(map[string]any{"pad": pad}))
-		if m, _ := e.Check(context.Background(), one); m.GetOkResponse() == nil {
-			b.Fatal(m)
-		}
-		time.Sleep(20 * time.Millisecond) // the cache stores in the background
-		run(b, one)
-	})
-	b.Run("cold", func(b *testing.B) {
-		many := make([]*authv3.CheckRequest, 512)
-		for n := range many {
-			many[n] = in(sign(map[string]any{"pad": pad, "jti": string(rune('a'+n%26)) + strings.Repeat("x", n/26)}))
-		}
-		b.ReportAllocs()
-		n := 0
-		for b.Loop() {
-			if n%len(many) == 0 { // forget
-				e.changeKeysPointer(b)
-			}
-			if m, _ := e.Check(context.Background(), many[n%len(many)]); m.GetOkResponse() == nil {
-				b.Fatal(m)
-			}
-			n++
-		}
-	})
-	b.Run("denied", func(b *testing.B) {
-		none := request("GET", "/orders/42")
-		b.ReportAllocs()
-		for b.Loop() {
-			if m, _ := e.Check(context.Background(), none); m.GetOkResponse() != nil {
-				b.Fatal(m)
-			}
-		}
-	})
 }

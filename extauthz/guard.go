@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,10 +16,11 @@ import (
 
 // Guard is the last fence before the wire, a grpc.UnaryServerInterceptor. What is not an explicit OK in time, or an
 // explicit denial, becomes a 503 denial: nothing (which Envoy reads as OK), a mixture, an error (which failure_mode_allow
-// would turn into OK), a panic (which would end the process). Check never returns any of those; Guard does not rely on it.
+// would turn into OK), a panic (which would end the process). Check never returns any of those; Guard does not rely on it,
+// and reads the very bytes that are sent.
 // Methods of other services are only kept from ending the process.
 func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
-	isCheck := info.FullMethod == authv3.Authorization_Check_FullMethodName
+	isCheck := info.FullMethod == checkMethod
 	defer func() {
 		p := recover()
 		if p == nil {
@@ -37,16 +37,17 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 	if !isCheck {
 		return out, err
 	}
-	answer, ok := out.(*authv3.CheckResponse)
-	if err != nil || !ok || !checkresp.Explicit(answer) || answer.GetOkResponse() != nil && late(ctx) {
+	answer, ok := out.([]byte)
+	allows, explicit := checkresp.Explicit(answer)
+	if err != nil || !ok || !explicit || allows && late(ctx, time.Now()) {
 		return s.replacement(), nil
 	}
-	return answer, nil
+	return out, nil
 }
 
-func (s *Server) replacement() *authv3.CheckResponse {
+func (s *Server) replacement() []byte {
 	s.metrics.replaced.Inc()
-	return checkresp.Answer{}.Message()
+	return checkresp.Answer{}.Wire()
 }
 
 // sampler lets one event a second through: what a broken policy would log with each request tells nothing new.

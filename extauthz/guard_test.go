@@ -1,8 +1,10 @@
 package extauthz
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,15 +27,19 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 )
 
-var checkInfo = &grpc.UnaryServerInfo{FullMethod: authv3.Authorization_Check_FullMethodName}
+var checkInfo = &grpc.UnaryServerInfo{FullMethod: authv3.Authorization_Check_FullMethodName} // as Envoy spells it
 
 // guarded runs a handler behind Guard as gRPC would.
 func guarded(t testing.TB, s *Server, ctx context.Context, handler grpc.UnaryHandler) *authv3.CheckResponse {
 	t.Helper()
-	out, err := s.Guard(ctx, &authv3.CheckRequest{}, checkInfo, handler)
-	m, ok := out.(*authv3.CheckResponse)
-	if err != nil || !ok || !checkresp.Explicit(m) {
+	out, err := s.Guard(ctx, []byte{}, checkInfo, handler)
+	answer, ok := out.([]byte)
+	if err != nil || !ok {
 		t.Fatalf("Guard let %v, %v through", out, err)
+	}
+	m, err := decoded(answer)
+	if err != nil {
+		t.Fatalf("Guard let something through: %v", err)
 	}
 	return m
 }
@@ -48,16 +54,18 @@ func TestPanicInEachStage(t *testing.T) {
 	in := request("GET", "/orders")
 	for name, inject := range map[string]func(*Server){
 		"parse": func(s *Server) {
-			s.stages.parse = func(*authv3.CheckRequest) (*checkreq.Request, *checkreq.Refusal) { panic("fault") }
+			s.stages.parse = func([]byte) (*checkreq.Request, *checkreq.Refusal) { panic("fault") }
 		},
 		"parse, nil": func(s *Server) {
-			s.stages.parse = func(*authv3.CheckRequest) (*checkreq.Request, *checkreq.Refusal) { return nil, nil }
+			s.stages.parse = func([]byte) (*checkreq.Request, *checkreq.Refusal) { return nil, nil }
 		},
 		"credential": func(s *Server) {
-			s.stages.credential = func(*checkreq.Request) (string, *credential.Refusal) { panic("fault") }
+			s.stages.credential = func(*checkreq.Request) (credential.Credential, *credential.Refusal) { panic("fault") }
 		},
 		"identify": func(s *Server) {
-			s.stages.credential = func(*checkreq.Request) (string, *credential.Refusal) { return "t", nil }
+			s.stages.credential = func(*checkreq.Request) (credential.Credential, *credential.Refusal) {
+				return credential.Credential{Token: "t"}, nil
+			}
 			s.stages.identify = func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
 				panic(errors.New("fault"))
 			}
@@ -93,7 +101,9 @@ func TestPanicInEachStage(t *testing.T) {
 func TestStagesThatSayNothing(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, ordersPolicy, nil)
-	e.stages.credential = func(*checkreq.Request) (string, *credential.Refusal) { return "", nil }
+	e.stages.credential = func(*checkreq.Request) (credential.Credential, *credential.Refusal) {
+		return credential.Credential{}, nil
+	}
 	e.stages.identify = func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
 		return nil, identity.Result{}, nil
 	}
@@ -131,7 +141,7 @@ func TestLateAnswersAreDenials(t *testing.T) {
 func TestGuardReplaces(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, denyingNothing, nil)
-	ok, denial := checkresp.Allow(checkresp.Grant{}).Message(), checkresp.Deny(checkresp.Denial{Status: 403}).Message()
+	ok, denial := checkresp.Allow(checkresp.Grant{}).Wire(), checkresp.Deny(checkresp.Denial{Status: 403}).Wire()
 	late, cancel := context.WithCancel(context.Background())
 	cancel()
 	replaced := 0.0
@@ -140,9 +150,11 @@ func TestGuardReplaces(t *testing.T) {
 		handler grpc.UnaryHandler
 	}{
 		"nothing":        {nil, func(context.Context, any) (any, error) { return nil, nil }},
-		"typed nothing":  {nil, func(context.Context, any) (any, error) { return (*authv3.CheckResponse)(nil), nil }},
-		"empty":          {nil, func(context.Context, any) (any, error) { return &authv3.CheckResponse{}, nil }},
-		"other message":  {nil, func(context.Context, any) (any, error) { return &authv3.OkHttpResponse{}, nil }},
+		"typed nothing":  {nil, func(context.Context, any) (any, error) { return []byte(nil), nil }},
+		"empty":          {nil, func(context.Context, any) (any, error) { return []byte{}, nil }},
+		"a message":      {nil, func(context.Context, any) (any, error) { return &authv3.CheckResponse{}, nil }},
+		"half an answer": {nil, func(context.Context, any) (any, error) { return ok[:len(ok)-1], nil }},
+		"two answers":    {nil, func(context.Context, any) (any, error) { return slices.Concat(denial, ok), nil }},
 		"error":          {nil, func(context.Context, any) (any, error) { return nil, errors.New("fault") }},
 		"OK and error":   {nil, func(context.Context, any) (any, error) { return ok, errors.New("fault") }},
 		"OK code, error": {nil, func(context.Context, any) (any, error) { return ok, status.Error(codes.Unavailable, "") }},
@@ -162,13 +174,17 @@ func TestGuardReplaces(t *testing.T) {
 	if n := testutil.ToFloat64(e.metrics.replaced); n != replaced {
 		t.Errorf("%v of %v replacements counted", n, replaced)
 	}
-	for _, m := range []*authv3.CheckResponse{ok, denial} {
-		if got := guarded(t, e.Server, context.Background(), func(context.Context, any) (any, error) { return m, nil }); got != m {
-			t.Errorf("%v became %v", m, got)
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		answer []byte
+	}{"OK": {context.Background(), ok}, "denial": {context.Background(), denial}, "late denial": {late, denial}} {
+		want, err := decoded(c.answer)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if got := guarded(t, e.Server, late, func(context.Context, any) (any, error) { return denial, nil }); got != denial {
-		t.Errorf("a late denial became %v", got)
+		if got := guarded(t, e.Server, c.ctx, func(context.Context, any) (any, error) { return c.answer, nil }); !proto.Equal(got, want) {
+			t.Errorf("%s became %v", name, got)
+		}
 	}
 }
 
@@ -225,18 +241,23 @@ func TestGuardProperty(t *testing.T) {
 		if rapid.IntRange(0, 9).Draw(t, "fails") == 0 {
 			failure = errors.New("fault")
 		}
-		out, err := e.Guard(context.Background(), nil, checkInfo, func(context.Context, any) (any, error) { return m, failure })
-		got, ok := out.(*authv3.CheckResponse)
-		if err != nil || !ok {
+		sent, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := e.Guard(context.Background(), nil, checkInfo, func(context.Context, any) (any, error) { return sent, failure })
+		wire, ok := out.([]byte)
+		if err != nil || !ok || len(wire) == 0 {
 			t.Fatalf("%v, %v", out, err)
 		}
-		wire, err := proto.Marshal(got)
-		if err != nil || len(wire) == 0 {
-			t.Fatalf("%v on the wire: %v", got, err)
+		got := &authv3.CheckResponse{}
+		if err := proto.Unmarshal(wire, got); err != nil {
+			t.Fatalf("%x: %v", wire, err)
 		}
 		// As Envoy decides: OK is status code 0, also by default.
 		if got.GetStatus().GetCode() == 0 {
-			if m.GetOkResponse() == nil || m.GetStatus() == nil || m.GetStatus().GetCode() != 0 || failure != nil || got != m {
+			_, isOK := m.GetHttpResponse().(*authv3.CheckResponse_OkResponse)
+			if !isOK || m.GetStatus() == nil || m.GetStatus().GetCode() != 0 || failure != nil || !bytes.Equal(wire, sent) {
 				t.Fatalf("%v (%v) became an OK", m, failure)
 			}
 		} else if code := got.GetDeniedResponse().GetStatus().GetCode(); code < 300 || code > 599 {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -65,7 +64,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		return err
 	}
 	server, err := New(Options{
-		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Now: p.Now, Log: p.Log, Registerer: p.Registry,
+		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Possession: cfg.DPoP.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
 	})
 	if err != nil {
@@ -172,7 +171,7 @@ func watchHealth(ctx context.Context, h *health.Server, ready func() error) erro
 			status = healthv1.HealthCheckResponse_NOT_SERVING
 		}
 		h.SetServingStatus("", status)
-		h.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, status)
+		h.SetServingStatus(serviceName, status)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -6,14 +6,15 @@ import (
 	"log/slog"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/credential"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 )
 
@@ -23,6 +24,7 @@ type Options struct {
 	Identity     IdentityMode  // "" is IdentityRequired
 	Public       []PublicRoute // asked of the policy without an identity
 	Hints        identity.Hints
+	Possession   possession.Config     // how proofs of possession are judged; Started is set by New
 	CacheBytes   int64                 // of verified tokens; 0 is identity.CacheBytesDefault
 	Now          func() time.Time      // nil is time.Now
 	Log          *slog.Logger          // nil discards
@@ -35,10 +37,9 @@ type Options struct {
 
 // Server answers Envoy. Every answer is an explicit OK or an explicit denial, whatever happens: see Check and Guard.
 type Server struct {
-	authv3.UnimplementedAuthorizationServer
-
 	options  Options
 	verifier *identity.Verifier
+	proofs   *possession.Checker
 	metrics  *metrics
 	faults   sampler
 	dryRun   *dryRun // nil: decisions are enforced
@@ -47,8 +48,8 @@ type Server struct {
 
 // stages are the steps of Check. They are replaced by tests that inject faults, and by nobody else.
 type stages struct {
-	parse      func(*authv3.CheckRequest) (*checkreq.Request, *checkreq.Refusal)
-	credential func(*checkreq.Request) (string, *credential.Refusal)
+	parse      func([]byte) (*checkreq.Request, *checkreq.Refusal)
+	credential func(*checkreq.Request) (credential.Credential, *credential.Refusal)
 	identify   func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal)
 	decide     func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault)
 }
@@ -75,6 +76,13 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Possession.Started.IsZero() {
+		o.Possession.Started = o.Now()
+	}
+	proofs, err := possession.New(o.Possession)
+	if err != nil {
+		return nil, err
+	}
 	verifier, err := identity.NewVerifier(o.CacheBytes, o.Hints)
 	if err != nil {
 		return nil, err
@@ -84,37 +92,42 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		options: o, verifier: verifier, metrics: metrics, dryRun: rehearsal,
-		stages: stages{checkreq.Parse, credential.Bearer, verifier.Identify, decide.Decide},
+		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal,
+		stages: stages{checkreq.Parse, credential.Find, verifier.Identify, decide.Decide},
 	}, nil
 }
 
 // Close releases the token cache. No call may be running or follow.
 func (s *Server) Close() { s.verifier.Close() }
 
-// Check decides about one request. It is the whole pipeline; each step either goes on or concludes the call with a
-// denial. The error is always nil: an error would leave the decision to Envoy's failure_mode_allow.
-func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv3.CheckResponse, _ error) {
+// Check decides about one request, given the bytes of a CheckRequest, which it does not keep. It is the whole pipeline;
+// each step either goes on or concludes the call with a denial. There is no error to return: an error would leave the
+// decision to Envoy's failure_mode_allow.
+func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer) {
 	c := s.open()
 	defer func() { out = s.close(ctx, c, recover()) }()
-	if late(ctx) {
+	if late(ctx, c.started) {
 		return c.giveUp(reasonDeadline, ctx.Err())
 	}
 
-	request, refusal := s.stages.parse(in)
+	request, refusal := s.stages.parse(check)
 	if refusal != nil {
 		return c.refuseRequest(refusal)
 	}
 	c.request = request
 
 	if s.needsIdentity(request) {
-		token, missing := s.stages.credential(request)
+		presented, missing := s.stages.credential(request)
 		switch {
 		case missing == nil:
-			who, result, refusal := s.stages.identify(c.snapshot, token, c.now)
+			c.scheme = presented.Scheme
+			who, result, refusal := s.stages.identify(c.snapshot, presented.Token, c.now)
 			s.metrics.token(result)
 			if refusal != nil {
 				return c.refuseToken(refusal)
+			}
+			if refusal := s.prove(c, who, presented); refusal != nil {
+				return c.refusePossession(refusal)
 			}
 			c.identity = who
 		case missing.Reason != credential.ReasonMissing || s.options.Identity == IdentityRequired:
@@ -128,14 +141,14 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (out *authv
 	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, s.subject(request, c.identity))
 	switch {
 	case fault != nil:
-		_, _ = c.giveUp(string(fault.Reason), fault.Err)
+		c.giveUp(string(fault.Reason), fault.Err)
 	case refusal != nil:
-		_, _ = c.refuseRequest(refusal)
+		c.refuseRequest(refusal)
 	default:
-		_, _ = c.conclude(decision, s.options.Identity)
+		c.conclude(decision, s.options.Identity)
 	}
 	s.dryRun.overrule(c)
-	return nil, nil // close returns the answer
+	return c.answer
 }
 
 // needsIdentity reports whether the request must, or may, prove who sends it. Where it is false the token is neither

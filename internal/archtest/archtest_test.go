@@ -83,7 +83,7 @@ var homes = []struct {
 	{"github.com/tink-crypto/tink-go", []string{"internal/seal"}, "D8: one way to encrypt at rest"},
 	{"go.yaml.in/yaml", []string{"internal/config", "internal/policy"}, "D13: configuration and policy data are read strictly"},
 	{"github.com/dgraph-io/ristretto", []string{"extauthz/internal/identity", "extauthz/internal/decide"}, "caches compare their keys; ristretto does not"},
-	{"github.com/envoyproxy/go-control-plane", []string{"extauthz", "extauthz/internal/checkreq", "extauthz/internal/checkresp", "manifests/envoy", "internal/bench/extauthzbench"}, "Envoy's types end at the edge of the pipeline"},
+	{"github.com/envoyproxy/go-control-plane", []string{"internal/bench/extauthzbench"}, "ADR 18: the sidecar reads and writes Envoy's messages as bytes, and does not link their types"},
 	{"github.com/alicebob/miniredis", []string{"internal/localsvc"}, "D4: an in-process Redis is for development only"},
 }
 

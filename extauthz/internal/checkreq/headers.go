@@ -5,9 +5,6 @@ import (
 	"sort"
 	"strings"
 	"unicode/utf8"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 )
 
 // Header is one field as it came; the name is in lower case.
@@ -69,21 +66,16 @@ var overrides = map[string]bool{
 const identityPrefix = "x-agent"
 
 // readHeaders merges both forms Envoy has, so that a header in one and again in the other is seen as what it is: two.
-func (r *Request) readHeaders(http *authv3.AttributeContext_HttpRequest) *Refusal {
-	plain, raw := http.GetHeaders(), http.GetHeaderMap().GetHeaders()
-	if len(plain)+len(raw) > HeadersMax {
+func (r *Request) readHeaders(in *received) *Refusal {
+	if in.headerCount > HeadersMax {
 		return refuse(ReasonLimit, "more than 100 headers")
 	}
-	all, bytes := make(Headers, 0, len(plain)+len(raw)), 0
-	for name, value := range plain {
-		all, bytes = append(all, Header{name, value}), bytes+len(name)+len(value)
+	if in.valueTwice {
+		return refuse(ReasonConflict, "a header has two values in one field")
 	}
-	for _, field := range raw {
-		value, ok := rawValue(field)
-		if !ok {
-			return refuse(ReasonConflict, "a header has two values in one field")
-		}
-		all, bytes = append(all, Header{field.GetKey(), value}), bytes+len(field.GetKey())+len(value)
+	all, bytes := in.headers, 0
+	for i := range all {
+		bytes += len(all[i].Name) + len(all[i].Value)
 	}
 	if bytes > HeaderBytesMax {
 		return refuse(ReasonLimit, "more than 60 KiB of headers")
@@ -97,22 +89,32 @@ func (r *Request) readHeaders(http *authv3.AttributeContext_HttpRequest) *Refusa
 		}
 		all[i].Name = strings.ToLower(all[i].Name)
 	}
-	slices.SortStableFunc(all, func(a, b Header) int { return strings.Compare(a.Name, b.Name) })
-	for i := 1; i < len(all); i++ {
-		if all[i].Name == all[i-1].Name && (all[i].Name[0] == ':' || single[all[i].Name]) {
-			return refuse(ReasonDuplicate, "a header that must be single came more than once")
-		}
+	// A map has each name once, and Envoy's names are in lower case: what comes twice in it, Envoy did not send.
+	named := all[:in.named]
+	sortByName(named)
+	twice := hasTwice(named, func(Header) bool { return true })
+	if in.named < len(all) {
+		sortByName(all)
+		twice = twice || hasTwice(all, func(h Header) bool { return h.Name[0] == ':' || single[h.Name] })
+	}
+	if twice {
+		return refuse(ReasonDuplicate, "a header that must be single came more than once")
 	}
 	return r.keep(all)
 }
 
-// rawValue is the value of a field of header_map: raw_value, or value from a sender that does not know raw_value.
-func rawValue(field *corev3.HeaderValue) (string, bool) {
-	value, raw := field.GetValue(), field.GetRawValue()
-	if len(raw) == 0 {
-		return value, true
+func sortByName(h Headers) {
+	slices.SortStableFunc(h, func(a, b Header) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// hasTwice reports whether a name for which must is true comes more than once in sorted headers.
+func hasTwice(sorted Headers, must func(Header) bool) bool {
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i].Name == sorted[i-1].Name && must(sorted[i]) {
+			return true
+		}
 	}
-	return string(raw), value == ""
+	return false
 }
 
 // keep separates what the policy and the upstream may see from what neither may.

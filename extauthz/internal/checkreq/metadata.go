@@ -4,77 +4,130 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const metadataDepthMax = 16 // nesting of one filter's metadata
 
-// metadataTree converts filter metadata to what strictjson would have read: map[string]any, []any, string, json.Number,
-// bool, nil. It is nil when Envoy sent no metadata, and not ok for what JSON cannot say.
-func metadataTree(m *corev3.Metadata) (map[string]any, bool) {
-	if m == nil {
-		return nil, true
-	}
-	tree := make(map[string]any, len(m.GetFilterMetadata()))
-	for name, fields := range m.GetFilterMetadata() {
-		v, ok := structTree(fields, metadataDepthMax)
-		if !ok {
-			return nil, false
+// metadata converts filter metadata (envoy/config/core/v3, Metadata) to what strictjson would have read: map[string]any,
+// []any, string, json.Number, bool, nil. What JSON cannot say, or nests too deep, is remembered as bad.
+func (in *received) metadata(m message, to *map[string]any) bool {
+	tree := make(map[string]any)
+	*to = tree
+	for m.next() {
+		switch m.number {
+		case 1:
+			m.require(in.member(m.anyPart(), tree, metadataDepthMax, (*received).object))
+		case 2: // map<string, Any>: never shown to anybody
+			entry := m.anyPart()
+			for entry.next() {
+				switch entry.number {
+				case 1:
+					entry.oneText()
+				case 2:
+					packed := entry.onePart()
+					for packed.next() {
+						switch packed.number {
+						case 1:
+							packed.oneText()
+						case 2:
+							packed.oneBytes()
+						}
+					}
+					entry.require(!packed.bad)
+				}
+			}
+			m.require(!entry.bad)
 		}
-		tree[name] = v
 	}
-	return tree, true
+	return !m.bad
 }
 
-func structTree(s *structpb.Struct, depth int) (map[string]any, bool) {
-	if depth == 0 {
-		return nil, false
-	}
-	tree := make(map[string]any, len(s.GetFields()))
-	for name, value := range s.GetFields() {
-		v, ok := valueTree(value, depth-1)
-		if !ok {
-			return nil, false
+// member reads one entry of a map<string, …> into an object, its value by read.
+func (in *received) member(m message, object map[string]any, depth int, read func(*received, message, int) (any, bool)) bool {
+	var name string
+	var value any
+	valued := false
+	for m.next() {
+		switch m.number {
+		case 1:
+			name = m.oneText()
+		case 2:
+			var ok bool
+			value, ok = read(in, m.onePart(), depth)
+			m.require(ok)
+			valued = true
 		}
-		tree[name] = v
 	}
-	return tree, true
+	if !valued && !m.bad { // the default: an empty message
+		value, _ = read(in, message{}, depth)
+	}
+	_, twice := object[name]
+	object[name] = value
+	return !m.bad && !twice
 }
 
-func valueTree(v *structpb.Value, depth int) (any, bool) {
-	switch kind := v.GetKind().(type) {
-	case *structpb.Value_StringValue:
-		return kind.StringValue, true
-	case *structpb.Value_BoolValue:
-		return kind.BoolValue, true
-	case *structpb.Value_NumberValue:
-		n := kind.NumberValue
-		if math.IsNaN(n) || math.IsInf(n, 0) {
-			return nil, false
-		}
-		return json.Number(strconv.FormatFloat(n, 'g', -1, 64)), true
-	case *structpb.Value_StructValue:
-		return structTree(kind.StructValue, depth)
-	case *structpb.Value_ListValue:
-		return listTree(kind.ListValue, depth)
-	default:
-		return nil, true
+// object reads a google.protobuf.Struct.
+func (in *received) object(m message, depth int) (any, bool) {
+	if depth <= 0 {
+		return in.tooDeep()
 	}
+	tree := make(map[string]any)
+	for m.next() {
+		if m.number == 1 {
+			m.require(in.member(m.anyPart(), tree, depth-1, (*received).value))
+		}
+	}
+	return tree, !m.bad
 }
 
-func listTree(l *structpb.ListValue, depth int) (any, bool) {
-	if depth == 0 {
-		return nil, false
-	}
-	list := make([]any, 0, len(l.GetValues()))
-	for _, value := range l.GetValues() {
-		v, ok := valueTree(value, depth-1)
-		if !ok {
-			return nil, false
+// tooDeep gives up on what lies below: well-formed or not, the request is refused.
+func (in *received) tooDeep() (any, bool) {
+	in.metadataBad = true
+	return nil, true
+}
+
+// value reads a google.protobuf.Value.
+func (in *received) value(m message, depth int) (v any, _ bool) {
+	for m.next() {
+		if m.number > 6 {
+			continue
 		}
-		list = append(list, v)
+		m.once(0) // all are members of one oneof
+		var ok bool
+		switch m.number {
+		case 1:
+			m.oneVarint()
+		case 2:
+			n := m.double()
+			in.metadataBad = in.metadataBad || math.IsNaN(n) || math.IsInf(n, 0)
+			v = json.Number(strconv.FormatFloat(n, 'g', -1, 64))
+		case 3:
+			v = m.anyText()
+		case 4:
+			v = m.oneVarint() != 0
+		case 5:
+			v, ok = in.object(m.anyPart(), depth)
+			m.require(ok)
+		case 6:
+			v, ok = in.list(m.anyPart(), depth)
+			m.require(ok)
+		}
 	}
-	return list, true
+	return v, !m.bad
+}
+
+// list reads a google.protobuf.ListValue.
+func (in *received) list(m message, depth int) (any, bool) {
+	if depth <= 0 {
+		return in.tooDeep()
+	}
+	list := []any{}
+	for m.next() {
+		if m.number == 1 {
+			v, ok := in.value(m.anyPart(), depth-1)
+			m.require(ok)
+			list = append(list, v)
+		}
+	}
+	return list, !m.bad
 }

@@ -2,51 +2,63 @@ package checkreq
 
 import (
 	"strings"
-	"time"
 	"unicode/utf8"
-
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 )
 
-// Parse reads a CheckRequest. It returns a Request that satisfies every rule of this package, or why there is none;
-// exactly one of the two is not nil. It accepts any message, also nil, and never panics.
-func Parse(in *authv3.CheckRequest) (*Request, *Refusal) {
-	attributes := in.GetAttributes()
-	http := attributes.GetRequest().GetHttp()
-	if http == nil {
-		return nil, refuse(ReasonEmpty, "the check carries no HTTP request")
+// Sizes of what a Request brings along: more is allocated apart.
+const (
+	headersUsual  = 32
+	segmentsUsual = 8
+)
+
+// Parse reads the bytes of a CheckRequest (envoy/service/auth/v3). It returns a Request that satisfies every rule of this
+// package, or why there is none; exactly one of the two is not nil. It accepts any bytes, does not keep them, and never
+// panics.
+//
+// The bytes are scanned in place: no message is built, and fields nobody reads cost next to nothing. What is accepted is
+// what a protobuf decoder accepts, less what Envoy never sends: see message.
+func Parse(check []byte) (*Request, *Refusal) {
+	if len(check) > MessageBytesMax {
+		return nil, refuse(ReasonLimit, "the check is larger than 256 KiB")
 	}
-	r := &Request{
-		ID:       http.GetId(),
-		Method:   http.GetMethod(),
-		Scheme:   http.GetScheme(),
-		Host:     http.GetHost(),
-		Protocol: http.GetProtocol(),
-		Target:   http.GetPath(),
-		Size:     http.GetSize(),
+	var whole struct { // one allocation for a usual request, and one for its text
+		Request
+		headers  [headersUsual]Header
+		segments [segmentsUsual]string
 	}
-	if t := attributes.GetRequest().GetTime(); t != nil {
-		r.Time = time.Unix(t.GetSeconds(), int64(t.GetNanos())).UTC()
+	r := &whole.Request
+	r.Segments = whole.segments[:0]
+	in := received{headers: whole.headers[:0]}
+	if !r.check(message{wire: check, text: string(check)}, &in) {
+		return nil, refuse(ReasonAttributes, "the check is not one that Envoy sends")
 	}
-	if refusal := r.checkMethod(); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := r.readTarget(http); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := r.readHeaders(http); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := r.checkAgreement(); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := r.readBody(http); refusal != nil {
-		return nil, refusal
-	}
-	if refusal := r.readAttributes(attributes); refusal != nil {
+	if refusal := r.accept(&in); refusal != nil {
 		return nil, refusal
 	}
 	return r, nil
+}
+
+// accept applies the rules, in the order in which they speak.
+func (r *Request) accept(in *received) *Refusal {
+	if !in.http {
+		return refuse(ReasonEmpty, "the check carries no HTTP request")
+	}
+	if refusal := r.checkMethod(); refusal != nil {
+		return refusal
+	}
+	if refusal := r.readTarget(in); refusal != nil {
+		return refusal
+	}
+	if refusal := r.readHeaders(in); refusal != nil {
+		return refusal
+	}
+	if refusal := r.checkAgreement(); refusal != nil {
+		return refusal
+	}
+	if refusal := r.readBody(in); refusal != nil {
+		return refusal
+	}
+	return r.checkAttributes(in)
 }
 
 func (r *Request) checkMethod() *Refusal {
@@ -58,8 +70,8 @@ func (r *Request) checkMethod() *Refusal {
 
 // readTarget splits the target and refuses what is no origin form (RFC 9112 s3.2.1). CONNECT without a path, "OPTIONS *"
 // and absolute forms end here.
-func (r *Request) readTarget(http *authv3.AttributeContext_HttpRequest) *Refusal {
-	if http.GetQuery() != "" || http.GetFragment() != "" {
+func (r *Request) readTarget(in *received) *Refusal {
+	if in.query != "" || in.fragment != "" {
 		// Envoy leaves both empty and puts the query into path. A sender that fills them is not Envoy.
 		return refuse(ReasonTarget, "query and fragment must be part of the path attribute")
 	}
@@ -71,15 +83,15 @@ func (r *Request) readTarget(http *authv3.AttributeContext_HttpRequest) *Refusal
 	}
 	var hasQuery bool
 	r.Path, r.Query, hasQuery = strings.Cut(r.Target, "?")
-	segments, refusal := splitPath(r.Path)
+	segments, refusal := splitPath(r.Path, r.Segments)
 	if refusal != nil {
 		return refusal
 	}
 	r.Segments = segments
 	if hasQuery {
-		r.Parameters, refusal = parseQuery(r.Query)
+		return checkQuery(r.Query)
 	}
-	return refusal
+	return nil
 }
 
 // checkAgreement refuses a request whose pseudo headers and attributes name different things: one of them is what Envoy
@@ -102,14 +114,12 @@ func (r *Request) checkAgreement() *Refusal {
 }
 
 // readBody finds out whether the body is whole. A policy that reads the body must be able to tell "absent" from "cut off".
-func (r *Request) readBody(http *authv3.AttributeContext_HttpRequest) *Refusal {
-	text, raw := http.GetBody(), http.GetRawBody()
-	if text != "" && len(raw) > 0 {
+func (r *Request) readBody(in *received) *Refusal {
+	if in.body != "" && in.rawBody != "" {
 		return refuse(ReasonConflict, "the body came twice")
 	}
-	r.Body, r.Raw = raw, len(raw) > 0
-	if text != "" {
-		r.Body = []byte(text)
+	if in.body != "" || in.rawBody != "" {
+		r.Body, r.Raw = []byte(in.body+in.rawBody), in.rawBody != ""
 	}
 	partial, _ := r.Headers.Get("x-envoy-auth-partial-body")
 	r.Partial = partial == "true"
@@ -142,43 +152,23 @@ func parseLength(s string) (uint64, bool) {
 	return n, true
 }
 
-func (r *Request) readAttributes(a *authv3.AttributeContext) *Refusal {
-	extensions := a.GetContextExtensions()
-	if len(extensions) > ExtensionsMax {
+func (r *Request) checkAttributes(in *received) *Refusal {
+	if len(r.Extensions) > ExtensionsMax {
 		return refuse(ReasonAttributes, "more than 64 context extensions")
 	}
-	ok := isAttribute(r.ID) && isAttribute(r.Protocol) && areAttributes(extensions)
-	r.Extensions = extensions
-	r.Source, r.Destination = readPeer(a.GetSource()), readPeer(a.GetDestination())
-	for _, p := range []Peer{r.Source, r.Destination} {
-		ok = ok && isAttribute(p.Principal) && isAttribute(p.Service) && isAttribute(p.IP) && isAttribute(p.Pipe) &&
-			areAttributes(p.Labels) && len(p.Certificate) <= CertificateBytesMax && isVisible(p.Certificate)
-	}
-	r.SNI = a.GetTlsSession().GetSni()
-	if !ok || !isAttribute(r.SNI) {
+	if !isAttribute(r.ID) || !isAttribute(r.Protocol) || !isAttribute(r.SNI) || !areAttributes(r.Extensions) ||
+		!r.Source.isText() || !r.Destination.isText() {
 		return refuse(ReasonAttributes, "an attribute is longer than its limit or not text")
 	}
-	r.Metadata, ok = metadataTree(a.GetMetadataContext())
-	if ok {
-		r.RouteMetadata, ok = metadataTree(a.GetRouteMetadataContext())
-	}
-	if !ok {
+	if in.metadataBad {
 		return refuse(ReasonAttributes, "metadata that is too deep or holds a number that is none")
 	}
 	return nil
 }
 
-func readPeer(p *authv3.AttributeContext_Peer) Peer {
-	address := p.GetAddress()
-	return Peer{
-		Principal:   p.GetPrincipal(),
-		Certificate: p.GetCertificate(),
-		Service:     p.GetService(),
-		Labels:      p.GetLabels(),
-		IP:          address.GetSocketAddress().GetAddress(),
-		Port:        address.GetSocketAddress().GetPortValue(),
-		Pipe:        address.GetPipe().GetPath(),
-	}
+func (p *Peer) isText() bool {
+	return isAttribute(p.Principal) && isAttribute(p.Service) && isAttribute(p.IP) && isAttribute(p.Pipe) &&
+		areAttributes(p.Labels) && len(p.Certificate) <= CertificateBytesMax && isVisible(p.Certificate)
 }
 
 // isAttribute accepts text without control characters: what Envoy reports lands in policies and logs.

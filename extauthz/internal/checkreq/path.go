@@ -16,8 +16,9 @@ import (
 //	an escaped unreserved character (%2E, %61)    equal to the plain one by RFC 3986 s6.2.2.2, but not byte for byte
 //	%25 and two hex digits (%252e)                an escape again for whoever decodes twice
 //	escapes that are no escapes or no UTF-8       everybody's guess
-func splitPath(path string) ([]string, *Refusal) {
-	segments := make([]string, 0, strings.Count(path, "/"))
+//
+// The segments are appended to segments.
+func splitPath(path string, segments []string) ([]string, *Refusal) {
 	rest, last := path[1:], false
 	for !last {
 		segment, after, more := strings.Cut(rest, "/")
@@ -78,16 +79,22 @@ func decodeSegment(s string) (string, *Refusal) {
 	return decoded.String(), nil
 }
 
-// parseQuery reads name=value pairs separated by "&" (the form encoding: "+" is a space). Unlike a path, a query is
-// opaque to routers, so any escaped character is accepted but NUL, as long as the result is UTF-8. An unescaped ";" is
-// refused: it separates pairs for some parsers.
-func parseQuery(query string) (map[string][]string, *Refusal) {
+// checkQuery refuses what Parameters could not read. Unlike a path, a query is opaque to routers, so any escaped character
+// is accepted but NUL, as long as the result is UTF-8. An unescaped ";" is refused: it separates pairs for some parsers.
+func checkQuery(query string) *Refusal {
 	for i := range len(query) {
 		if c := query[i]; c <= ' ' || c >= 0x7f || c == '#' || c == ';' || c == '\\' {
-			return nil, refuse(ReasonQuery, "the query has a character that must be percent-encoded")
+			return refuse(ReasonQuery, "the query has a character that must be percent-encoded")
 		}
 	}
-	parameters := make(map[string][]string)
+	if !eachParameter(query, func(string, string) {}) {
+		return refuse(ReasonQuery, "the query does not decode to UTF-8")
+	}
+	return nil
+}
+
+// eachParameter reads name=value pairs separated by "&" (the form encoding: "+" is a space); false when one does not decode.
+func eachParameter(query string, f func(name, value string)) bool {
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
 			continue
@@ -96,11 +103,30 @@ func parseQuery(query string) (map[string][]string, *Refusal) {
 		name, okName := decodeQuery(rawName)
 		value, okValue := decodeQuery(rawValue)
 		if !okName || !okValue {
-			return nil, refuse(ReasonQuery, "the query does not decode to UTF-8")
+			return false
 		}
-		parameters[name] = append(parameters[name], value)
+		f(name, value)
 	}
-	return parameters, nil
+	return true
+}
+
+// Parameters is the query decoded; nil without query. It is read anew at each call: few policies ask.
+func (r *Request) Parameters() map[string][]string {
+	if len(r.Path) == len(r.Target) {
+		return nil
+	}
+	parameters := make(map[string][]string)
+	eachParameter(r.Query, func(name, value string) { parameters[name] = append(parameters[name], value) })
+	return parameters
+}
+
+// HasParameter reports whether the query has a parameter of that name, in whatever spelling.
+func (r *Request) HasParameter(name string) bool {
+	found := false
+	if r.Query != "" {
+		eachParameter(r.Query, func(n, _ string) { found = found || n == name })
+	}
+	return found
 }
 
 func decodeQuery(s string) (string, bool) {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -56,7 +55,6 @@ func TestAmbiguousPaths(t *testing.T) {
 		"/admin\x00":                  "NUL",
 		"/admin\r\nx: y":              "line break",
 		"/ädmin":                      "non-ASCII",
-		"/admin\xff":                  "non-UTF-8",
 		"/a/" + "../" + "admin":       "dot segment",
 		"/admin/%2e":                  "escaped dot at the end",
 		"/%2F%2Fevil.example":         "escaped authority",
@@ -67,7 +65,7 @@ func TestAmbiguousPaths(t *testing.T) {
 	} {
 		t.Run(why+" "+path, func(t *testing.T) {
 			t.Parallel()
-			if r, refusal := Parse(get(target(path))); refusal == nil || refusal.Reason != ReasonPath {
+			if r, refusal := parse(t, get(target(path))); refusal == nil || refusal.Reason != ReasonPath {
 				t.Errorf("got %+v, %v", r, refusal)
 			}
 		})
@@ -91,7 +89,7 @@ func TestPathsThatAreKept(t *testing.T) {
 		"/Svc.Name/Method":    {"Svc.Name", "Method"},
 		"/a:b@c,d=e+f!$&'()*": {"a:b@c,d=e+f!$&'()*"},
 	} {
-		r, refusal := Parse(get(target(path + "?q")))
+		r, refusal := parse(t, get(target(path+"?q")))
 		if refusal != nil {
 			t.Errorf("%s: %v", path, refusal)
 			continue
@@ -112,21 +110,21 @@ func TestQuery(t *testing.T) {
 		"r=http://x/..%2f?y=1": {"r": {"http://x/../?y=1"}},
 		"a=%0a":                {"a": {"\n"}},
 	} {
-		r, refusal := Parse(get(target("/p?" + query)))
+		r, refusal := parse(t, get(target("/p?"+query)))
 		if refusal != nil {
 			t.Errorf("%s: %v", query, refusal)
 			continue
 		}
-		if d := cmp.Diff(want, r.Parameters); d != "" || r.Query != query {
+		if d := cmp.Diff(want, r.Parameters()); d != "" || r.Query != query {
 			t.Errorf("%s: %s", query, d)
 		}
 	}
 	for _, query := range []string{"a=%", "a=%2", "a=%zz", "a=%ff", "a=%00", "%00", "a=1;b=2", "a=#", "a=\\", "a= b", "a=ä", "a=\n"} {
-		if r, refusal := Parse(get(target("/p?" + query))); refusal == nil || refusal.Reason != ReasonQuery {
+		if r, refusal := parse(t, get(target("/p?"+query))); refusal == nil || refusal.Reason != ReasonQuery {
 			t.Errorf("%q: %+v, %v", query, r, refusal)
 		}
 	}
-	if r, refusal := Parse(get(target("/p"))); refusal != nil || r.Parameters != nil {
+	if r, refusal := parse(t, get(target("/p"))); refusal != nil || r.Parameters() != nil {
 		t.Errorf("no query: %+v, %v", r, refusal)
 	}
 }
@@ -161,8 +159,11 @@ func TestAcceptedPathsReadTheSameEverywhere(t *testing.T) {
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {
 		path := "/" + strings.Join(rapid.SliceOfN(piece, 0, 8).Draw(t, "pieces"), "")
-		r, refusal := Parse(get(target(path)))
-		if refusal == nil {
+		wire, err := proto.Marshal(get(target(path)))
+		if err != nil {
+			return // not UTF-8: nobody can send it
+		}
+		if r, refusal := Parse(wire); refusal == nil {
 			accepted++
 			agreed(t, r)
 		}
@@ -170,40 +171,4 @@ func TestAcceptedPathsReadTheSameEverywhere(t *testing.T) {
 	if accepted == 0 {
 		t.Error("no generated path was accepted: the test proves nothing")
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	seed := func(m *authv3.CheckRequest) {
-		b, err := proto.Marshal(m)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	seed(get())
-	seed(get(raw("authorization", "Bearer a", "x-agent-id", "b")))
-	seed(get(target("/%2e%2e/a;b?c=d")))
-	seed(get(with(func(h *authv3.AttributeContext_HttpRequest) { h.Method, h.Path = "CONNECT", "" })))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		in := &authv3.CheckRequest{}
-		if proto.Unmarshal(b, in) != nil {
-			return
-		}
-		r, refusal := Parse(in)
-		if (r == nil) == (refusal == nil) {
-			t.Fatalf("%+v, %v", r, refusal)
-		}
-		if r == nil {
-			return
-		}
-		agreed(t, r)
-		for i, h := range r.Headers {
-			if strings.HasPrefix(fold(h.Name), identityPrefix) || strings.ContainsAny(h.Value, "\r\n\x00") || h.Name != strings.ToLower(h.Name) {
-				t.Fatalf("header %q", h)
-			}
-			if i > 0 && h.Name == r.Headers[i-1].Name && single[h.Name] {
-				t.Fatalf("two %q", h.Name)
-			}
-		}
-	})
 }

@@ -2,25 +2,25 @@ package checkreq
 
 import "time"
 
-// Request is an HTTP request as Envoy is about to forward it. It is never changed after Parse returned it.
+// Request is an HTTP request as Envoy is about to forward it. It is never changed after Parse returned it. All its strings
+// are parts of one: whoever keeps one of them longer than the Request should clone it.
 type Request struct {
-	ID         string // Envoy's, usually x-request-id; may be empty
-	Method     string
-	Scheme     string
-	Host       string // as received; may be empty
-	Protocol   string
-	Target     string              // path and query as received: what the upstream gets
-	Path       string              // Target without query; starts with "/"
-	Query      string              // Target after "?"
-	Segments   []string            // Path split at "/", each segment decoded once; "/" is one empty segment
-	Parameters map[string][]string // Query decoded; nil without query
-	Headers    Headers
-	Strip      []string // client headers that must not reach the upstream; they are not in Headers
-	Size       int64    // as Envoy counts it; -1 when unknown
-	Body       []byte   // as far as Envoy sent it; empty unless Envoy is told to send bodies
-	Raw        bool     // the body came as bytes, not as text
-	Partial    bool     // Body was cut off
-	Time       time.Time
+	ID       string // Envoy's, usually x-request-id; may be empty
+	Method   string
+	Scheme   string
+	Host     string // as received; may be empty
+	Protocol string
+	Target   string   // path and query as received: what the upstream gets
+	Path     string   // Target without query; starts with "/"
+	Query    string   // Target after "?"
+	Segments []string // Path split at "/", each segment decoded once; "/" is one empty segment
+	Headers  Headers
+	Strip    []string // client headers that must not reach the upstream; they are not in Headers
+	Size     int64    // as Envoy counts it; -1 when unknown
+	Body     []byte   // as far as Envoy sent it; empty unless Envoy is told to send bodies
+	Raw      bool     // the body came as bytes, not as text
+	Partial  bool     // Body was cut off
+	Time     time.Time
 
 	Source, Destination Peer
 

@@ -1,15 +1,13 @@
 package checkresp
 
 import (
-	"encoding/json"
 	"errors"
-	"math"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Limits of what a policy may ask for; docs/limits.md lists them. Envoy answers 500 to 200 added headers.
@@ -33,11 +31,20 @@ var (
 // Changes is what a policy wants done to the request and the answer. Every entry was checked when it was added.
 type Changes struct {
 	set           []setting
-	addResponse   []*corev3.HeaderValueOption
+	addResponse   []named
 	removeRequest []string
-	setQuery      []*corev3.QueryParameter
+	setQuery      []named
 	removeQuery   []string
-	metadata      *structpb.Struct
+	metadata      []metadatum
+}
+
+// named is one header field, or one query parameter.
+type named struct{ name, value string }
+
+// metadatum is a member of the dynamic metadata: its name, and the entry of the Struct as it is sent.
+type metadatum struct {
+	name  string
+	entry []byte
 }
 
 // setting is one header and its values.
@@ -71,10 +78,7 @@ func (c *Changes) AddResponseHeader(name string, values ...string) error {
 		if len(c.addResponse) >= changesMax {
 			return ErrTooMany
 		}
-		c.addResponse = append(c.addResponse, &corev3.HeaderValueOption{
-			Header:       &corev3.HeaderValue{Key: name, Value: v},
-			AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
-		})
+		c.addResponse = append(c.addResponse, named{name, v})
 	}
 	return nil
 }
@@ -100,7 +104,7 @@ func (c *Changes) SetQueryParameter(name, value string) error {
 	if len(c.setQuery) >= changesMax {
 		return ErrTooMany
 	}
-	c.setQuery = append(c.setQuery, &corev3.QueryParameter{Key: name, Value: value})
+	c.setQuery = append(c.setQuery, named{name, value})
 	return nil
 }
 
@@ -118,11 +122,18 @@ func (c *Changes) RemoveQueryParameter(name string) error {
 
 // SetMetadata is dynamic metadata for later filters and the access log: a tree as strictjson returns it.
 func (c *Changes) SetMetadata(tree map[string]any) error {
-	fields, err := toStruct(tree, metadataDepthMax)
-	if err != nil || proto.Size(fields) > metadataBytesMax {
-		return ErrMetadata
+	members, size := make([]metadatum, 0, len(tree)), 0
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		entry, err := appendEntry(nil, name, tree[name], metadataDepthMax-1)
+		if err != nil {
+			return ErrMetadata
+		}
+		members = append(members, metadatum{name, entry})
+		if size += 1 + protowire.SizeBytes(len(entry)); size > metadataBytesMax {
+			return ErrMetadata
+		}
 	}
-	c.metadata = fields
+	c.metadata = members
 	return nil
 }
 
@@ -181,60 +192,4 @@ func isQueryPart(s string) bool {
 		}
 	}
 	return len(s) <= headerValueMax
-}
-
-func toStruct(tree map[string]any, depth int) (*structpb.Struct, error) {
-	if depth == 0 {
-		return nil, ErrMetadata
-	}
-	s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(tree)+3)}
-	for name, v := range tree {
-		value, err := toValue(v, depth-1)
-		if err != nil || !utf8.ValidString(name) {
-			return nil, ErrMetadata
-		}
-		s.Fields[name] = value
-	}
-	return s, nil
-}
-
-func toValue(v any, depth int) (*structpb.Value, error) {
-	switch v := v.(type) {
-	case nil:
-		return structpb.NewNullValue(), nil
-	case bool:
-		return structpb.NewBoolValue(v), nil
-	case string:
-		if !utf8.ValidString(v) {
-			return nil, ErrMetadata
-		}
-		return structpb.NewStringValue(v), nil
-	case json.Number:
-		f, err := v.Float64()
-		if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-			return nil, ErrMetadata
-		}
-		return structpb.NewNumberValue(f), nil
-	case map[string]any:
-		s, err := toStruct(v, depth)
-		if err != nil {
-			return nil, err
-		}
-		return structpb.NewStructValue(s), nil
-	case []any:
-		if depth == 0 {
-			return nil, ErrMetadata
-		}
-		list := &structpb.ListValue{Values: make([]*structpb.Value, 0, len(v))}
-		for _, element := range v {
-			value, err := toValue(element, depth-1)
-			if err != nil {
-				return nil, err
-			}
-			list.Values = append(list.Values, value)
-		}
-		return structpb.NewListValue(list), nil
-	default:
-		return nil, ErrMetadata
-	}
 }

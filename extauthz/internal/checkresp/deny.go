@@ -6,11 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const (
@@ -33,12 +30,6 @@ type Denial struct {
 	Body       *string    // the policy's own body, instead of a problem document
 }
 
-// Challenge is a Bearer challenge (RFC 6750 s3). Without an error code it only says that a token is needed.
-type Challenge struct {
-	Error  string   // invalid_request, invalid_token, insufficient_scope or ""
-	Scopes []string // what would have been enough
-}
-
 // Unavailable is the denial for "cannot decide": our own outage, which must not look like a decision.
 //
 // It is a denied_response, not the newer error_response, although the latter is meant for failures: an error_response
@@ -58,45 +49,59 @@ func Deny(d Denial) Answer {
 	if !isDenialStatus(d.Status) {
 		d.Status = http.StatusServiceUnavailable
 	}
-	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Status)}}
+	var deniedRoom, metadataRoom [1 << 10]byte // usual sizes: 400 and 60 bytes
+	denied := appendCode(deniedRoom[:0], fieldHTTPStatus, d.Status)
+	var body string
 	switch {
 	case d.Body != nil:
-		denied.Body = *d.Body
+		body = *d.Body
 	case d.GRPC: // a content-type of ours would replace application/grpc and break the client
-		denied.Body = clip(d.Code, codeBytesMax) + ": " + clip(d.Detail, detailBytesMax) + " (decision " + clip(d.DecisionID, codeBytesMax) + ")"
+		body = clip(d.Code, codeBytesMax) + ": " + clip(d.Detail, detailBytesMax) + " (decision " + clip(d.DecisionID, codeBytesMax) + ")"
 	default:
-		denied.Body = problemDocument(d)
-		denied.Headers = append(denied.Headers, overwrite("content-type", "application/problem+json"))
+		body = problemDocument(d)
+		denied = appendHeader(denied, fieldDeniedHeaders, "content-type", "application/problem+json", actionOverwrite)
 	}
 	if d.Challenge != nil {
-		denied.Headers = append(denied.Headers, overwrite("www-authenticate", d.Challenge.header(d.Detail)))
+		denied = appendHeader(denied, fieldDeniedHeaders, "www-authenticate", d.Challenge.value(d.Detail), actionOverwrite)
+		if d.Challenge.Nonce != "" { // RFC 9449 s8.1
+			denied = appendHeader(denied, fieldDeniedHeaders, "dpop-nonce", d.Challenge.Nonce, actionOverwrite)
+		}
 	}
 	if d.Status == http.StatusServiceUnavailable && d.Body == nil {
-		denied.Headers = append(denied.Headers, overwrite("retry-after", strconv.Itoa(retryAfterSeconds)))
+		denied = appendHeader(denied, fieldDeniedHeaders, "retry-after", strconv.Itoa(retryAfterSeconds), actionOverwrite)
 	}
-	denied.Headers = appendPolicyHeaders(denied.Headers, d.Changes.set, d.GRPC)
-	return Answer{&authv3.CheckResponse{
-		Status:          &rpcstatus.Status{Code: int32(rpcCode(d.Status))},
-		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
-		DynamicMetadata: metadata(d.Changes.metadata, d.DecisionID, nil),
-	}}
+	denied = appendPolicyHeaders(denied, d.Changes.set, d.GRPC)
+	denied = appendText(denied, fieldBody, body)
+	metadata := appendMetadata(metadataRoom[:0], d.Changes.metadata, d.DecisionID, &nobody)
+
+	wire := make([]byte, 0, len(denied)+len(metadata)+answerOverhead)
+	wire = appendCode(wire, fieldStatus, int(rpcCode(d.Status)))
+	wire = appendBytes(wire, fieldDenied, denied)
+	wire = appendBytes(wire, fieldMetadata, metadata)
+	return Answer{wire, false}
+}
+
+// appendCode appends a Status or an HttpStatus.
+func appendCode(b []byte, field protowire.Number, code int) []byte {
+	b = appendLength(b, field, 1+protowire.SizeVarint(uint64(code)))
+	return appendVarint(b, fieldCode, uint64(code))
 }
 
 // appendPolicyHeaders lets the policy's headers replace ours: an operator who writes a login redirect knows why.
-func appendPolicyHeaders(headers []*corev3.HeaderValueOption, policy []setting, grpc bool) []*corev3.HeaderValueOption {
+func appendPolicyHeaders(denied []byte, policy []setting, grpc bool) []byte {
 	for _, h := range policy {
 		if grpc && h.name == "content-type" {
 			continue
 		}
-		headers = append(headers, overwrite(h.name, h.values[0]))
-		for _, v := range h.values[1:] {
-			headers = append(headers, &corev3.HeaderValueOption{
-				Header:       &corev3.HeaderValue{Key: h.name, Value: v},
-				AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
-			})
+		for n, v := range h.values {
+			action := uint64(actionOverwrite)
+			if n > 0 {
+				action = actionAdd
+			}
+			denied = appendHeader(denied, fieldDeniedHeaders, h.name, v, action)
 		}
 	}
-	return headers
+	return denied
 }
 
 func problemDocument(d Denial) string {
@@ -112,26 +117,6 @@ func problemDocument(d Denial) string {
 		return "" // cannot happen with strings and a number; the status says enough
 	}
 	return string(doc)
-}
-
-// header renders the challenge. Quoted strings hold nothing that would need a backslash.
-func (c *Challenge) header(description string) string {
-	var b strings.Builder
-	b.WriteString(`Bearer realm="` + realm + `"`)
-	if c.Error == "" {
-		return b.String() // RFC 6750 s3.1: no error information without a credential
-	}
-	b.WriteString(`, error="` + quotable(c.Error, codeBytesMax) + `", error_description="` + quotable(description, detailBytesMax) + `"`)
-	scopes := ""
-	for _, s := range c.Scopes {
-		if IsScopeToken(s) && len(scopes)+1+len(s) <= challengeScopeMax {
-			scopes = strings.TrimPrefix(scopes+" "+s, " ")
-		}
-	}
-	if scopes != "" {
-		b.WriteString(`, scope="` + scopes + `"`)
-	}
-	return b.String()
 }
 
 // quotable keeps what RFC 6750 s3 allows in error_description: %x20-21, %x23-5B, %x5D-7E.

@@ -13,20 +13,37 @@ type Reason string
 
 const (
 	ReasonMissing   Reason = "credential_missing"   // there is none
-	ReasonMalformed Reason = "credential_malformed" // an Authorization header that is not exactly one Bearer token
+	ReasonMalformed Reason = "credential_malformed" // an Authorization header that is not exactly one token
 	ReasonQuery     Reason = "credential_in_query"  // access_token in the URL, where logs and referrers see it
 	ReasonScheme    Reason = "credential_scheme"    // an authentication scheme that is not spoken here
-	ReasonDPoP      Reason = "credential_dpop"      // RFC 9449, not spoken yet; never treated as Bearer
-	ReasonToken     Reason = "token_malformed"      // a well-formed Bearer token (RFC 6750) that cannot be a JWS
+	ReasonProof     Reason = "proof_missing"        // the DPoP scheme without exactly one DPoP header
+	ReasonToken     Reason = "token_malformed"      // a well-formed token (RFC 6750 s2.1) that cannot be a JWS
 )
 
-// Class says how the client is told, by RFC 6750 s3.1.
+// Scheme is how a token was presented.
+type Scheme string
+
+const (
+	SchemeBearer Scheme = "bearer" // RFC 6750: whoever holds the token may use it
+	SchemeDPoP   Scheme = "dpop"   // RFC 9449: together with a proof
+)
+
+// Credential is what a request presents. That the two schemes stay apart is what keeps a stolen bound token from being
+// used as if it were not bound: neither is ever taken for the other.
+type Credential struct {
+	Scheme Scheme
+	Token  string // base64url characters and dots only; nothing else about it is known
+	Proof  string // the one DPoP header, with the DPoP scheme; as it came
+}
+
+// Class says how the client is told, by RFC 6750 s3.1 and RFC 9449 s7.1.
 type Class int
 
 const (
 	Unauthenticated Class = iota // 401 without error code: no credential, or one of another scheme
 	InvalidRequest               // 400 invalid_request
 	InvalidToken                 // 401 invalid_token
+	InvalidProof                 // 401 invalid_dpop_proof
 )
 
 // Refusal says why there is no usable credential. Detail is fixed text.
@@ -34,67 +51,80 @@ type Refusal struct {
 	Reason Reason
 	Class  Class
 	Detail string
+	Scheme Scheme // of the attempt; "" when it was neither
 }
 
 func (r *Refusal) Error() string { return string(r.Reason) + ": " + r.Detail }
 
-// Bearer returns the token of the one "Authorization: Bearer" credential (RFC 6750 s2.1), or why there is none. A request
-// without any credential is refused with ReasonMissing; the caller decides whether it needed one. The token consists of
-// base64url characters and dots only; nothing else about it is known.
-func Bearer(r *checkreq.Request) (string, *Refusal) {
-	if _, ok := r.Parameters["access_token"]; ok {
+// Find returns the one credential of the Authorization header (RFC 6750 s2.1, RFC 9449 s7.1), or why there is none. A
+// request without any is refused with ReasonMissing; the caller decides whether it needed one. A DPoP header beside a
+// Bearer token is nobody's proof and is not looked at.
+func Find(r *checkreq.Request) (Credential, *Refusal) {
+	if r.HasParameter("access_token") {
 		// RFC 6750 s2.3 discourages it, RFC 9700 s4.3.2 forbids it. Ignoring it would leave a token in every access log.
-		return "", &Refusal{ReasonQuery, InvalidRequest, "access tokens are not accepted in the query"}
+		return Credential{}, &Refusal{Reason: ReasonQuery, Class: InvalidRequest, Detail: "access tokens are not accepted in the query"}
 	}
 	fields := r.Headers.Values("authorization")
 	switch len(fields) {
 	case 0:
-		return "", &Refusal{ReasonMissing, Unauthenticated, "an access token is required"}
+		return Credential{}, &Refusal{Reason: ReasonMissing, Class: Unauthenticated, Detail: "an access token is required"}
 	case 1:
-		return parse(fields[0].Value)
 	default: // checkreq refuses this already
-		return "", malformed("more than one Authorization header")
+		return Credential{}, malformed("", "more than one Authorization header")
 	}
+	c, refusal := parse(fields[0].Value)
+	if refusal != nil || c.Scheme != SchemeDPoP {
+		return c, refusal
+	}
+	proofs := r.Headers.Values("dpop")
+	if len(proofs) != 1 { // RFC 9449 s4.3, check 1; more than one is refused by checkreq already
+		return Credential{}, &Refusal{Reason: ReasonProof, Class: InvalidProof, Detail: "the DPoP scheme needs exactly one DPoP header", Scheme: SchemeDPoP}
+	}
+	c.Proof = proofs[0].Value
+	return c, nil
 }
 
-func parse(value string) (string, *Refusal) {
-	scheme, token, spaced := strings.Cut(value, " ")
+func parse(value string) (Credential, *Refusal) {
+	name, token, spaced := strings.Cut(value, " ")
+	var scheme Scheme
 	switch {
-	case strings.EqualFold(scheme, "bearer") && !spaced:
-		return "", malformed("the Bearer scheme needs a token")
-	case strings.EqualFold(scheme, "bearer"):
-		return bearerToken(token)
-	case value == "" || !isScheme(scheme):
-		return "", malformed("the Authorization header has no authentication scheme")
-	case strings.EqualFold(scheme, "dpop"):
-		return "", &Refusal{ReasonDPoP, Unauthenticated, "DPoP-bound tokens are not accepted here"}
+	case value == "" || !isScheme(name):
+		return Credential{}, malformed("", "the Authorization header has no authentication scheme")
+	case strings.EqualFold(name, string(SchemeBearer)):
+		scheme = SchemeBearer
+	case strings.EqualFold(name, string(SchemeDPoP)):
+		scheme = SchemeDPoP
 	default:
-		return "", &Refusal{ReasonScheme, Unauthenticated, "the authentication scheme is not accepted here"}
+		return Credential{}, &Refusal{Reason: ReasonScheme, Class: Unauthenticated, Detail: "the authentication scheme is not accepted here"}
 	}
+	if !spaced || token == "" {
+		return Credential{}, malformed(scheme, "the authentication scheme needs a token")
+	}
+	if refusal := checkToken(scheme, token); refusal != nil {
+		return Credential{}, refusal
+	}
+	return Credential{Scheme: scheme, Token: token}, nil
 }
 
-func bearerToken(token string) (string, *Refusal) {
-	if token == "" {
-		return "", malformed("the Bearer scheme needs a token")
-	}
+func checkToken(scheme Scheme, token string) *Refusal {
 	jws := true
 	for i := range len(token) {
 		switch c := token[i]; {
 		case isAlphanumeric(c) || c == '-' || c == '_' || c == '.':
 		case c == '~' || c == '+' || c == '/' || c == '=':
-			jws = false // b64token allows it, the compact JWS serialisation does not
+			jws = false // token68 allows it, the compact JWS serialisation does not
 		default: // a space or tab more, a comma and a second credential, anything else
-			return "", malformed("the Authorization header is not one Bearer token")
+			return malformed(scheme, "the Authorization header is not one token")
 		}
 	}
 	if !jws {
-		return "", &Refusal{ReasonToken, InvalidToken, "the access token is not a signed JWT"}
+		return &Refusal{Reason: ReasonToken, Class: InvalidToken, Detail: "the access token is not a signed JWT", Scheme: scheme}
 	}
-	return token, nil
+	return nil
 }
 
-func malformed(detail string) *Refusal {
-	return &Refusal{ReasonMalformed, InvalidRequest, detail}
+func malformed(scheme Scheme, detail string) *Refusal {
+	return &Refusal{Reason: ReasonMalformed, Class: InvalidRequest, Detail: detail, Scheme: scheme}
 }
 
 // isScheme accepts the names authentication schemes have (RFC 9110 s11.1, narrowed to what is registered).

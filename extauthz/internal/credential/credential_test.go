@@ -18,14 +18,35 @@ func request(authorization ...string) *checkreq.Request {
 func TestBearerAccepts(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"Bearer", "bearer", "BEARER", "bEaReR"} {
-		got, refusal := Bearer(request(scheme + " aA0-_.b.c"))
-		if refusal != nil || got != "aA0-_.b.c" {
-			t.Errorf("%s: %q, %v", scheme, got, refusal)
+		got, refusal := Find(request(scheme + " aA0-_.b.c"))
+		if want := (Credential{Scheme: SchemeBearer, Token: "aA0-_.b.c"}); refusal != nil || got != want {
+			t.Errorf("%s: %+v, %v", scheme, got, refusal)
 		}
 	}
 }
 
-func TestBearerRefuses(t *testing.T) {
+func withProofs(r *checkreq.Request, proofs ...string) *checkreq.Request {
+	for _, p := range proofs {
+		r.Headers = append(r.Headers, checkreq.Header{Name: "dpop", Value: p})
+	}
+	return r
+}
+
+func TestDPoPAccepts(t *testing.T) {
+	t.Parallel()
+	for _, scheme := range []string{"DPoP", "dpop", "DPOP"} {
+		got, refusal := Find(withProofs(request(scheme+" a.b.c"), "d.e.f"))
+		if want := (Credential{Scheme: SchemeDPoP, Token: "a.b.c", Proof: "d.e.f"}); refusal != nil || got != want {
+			t.Errorf("%s: %+v, %v", scheme, got, refusal)
+		}
+	}
+	got, refusal := Find(withProofs(request("Bearer a.b.c"), "d.e.f"))
+	if want := (Credential{Scheme: SchemeBearer, Token: "a.b.c"}); refusal != nil || got != want {
+		t.Errorf("a DPoP header beside a Bearer token: %+v, %v", got, refusal)
+	}
+}
+
+func TestFindRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		in     *checkreq.Request
@@ -59,36 +80,44 @@ func TestBearerRefuses(t *testing.T) {
 		"standard alphabet":       {request("Bearer a+b/c"), ReasonToken, InvalidToken},
 		"Basic":                   {request("Basic YTpi"), ReasonScheme, Unauthenticated},
 		"Basic then Bearer":       {request("Basic YTpi,Bearer a"), ReasonScheme, Unauthenticated},
-		"DPoP":                    {request("DPoP a.b.c"), ReasonDPoP, Unauthenticated},
-		"dpop, lower case":        {request("dpop a.b.c"), ReasonDPoP, Unauthenticated},
+		"DPoP without proof":      {request("DPoP a.b.c"), ReasonProof, InvalidProof},
+		"DPoP, two proofs":        {withProofs(request("DPoP a.b.c"), "d.e.f", "d.e.f"), ReasonProof, InvalidProof},
+		"DPoP alone":              {withProofs(request("DPoP"), "d.e.f"), ReasonMalformed, InvalidRequest},
+		"DPoP and space":          {withProofs(request("DPoP "), "d.e.f"), ReasonMalformed, InvalidRequest},
+		"DPoP, two tokens":        {withProofs(request("DPoP a,DPoP b"), "d.e.f"), ReasonMalformed, InvalidRequest},
+		"DPoP, padding":           {withProofs(request("DPoP a.b.c="), "d.e.f"), ReasonToken, InvalidToken},
 		"Digest":                  {request(`Digest username="a"`), ReasonScheme, Unauthenticated},
-		"query":                   {&checkreq.Request{Parameters: map[string][]string{"access_token": {"a"}}}, ReasonQuery, InvalidRequest},
+		"query":                   {&checkreq.Request{Query: "access_token=a"}, ReasonQuery, InvalidRequest},
 		"query and header": {&checkreq.Request{
-			Parameters: map[string][]string{"access_token": {""}},
-			Headers:    request("Bearer a").Headers,
+			Query:   "x=1&access%5Ftoken=",
+			Headers: request("Bearer a").Headers,
 		}, ReasonQuery, InvalidRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			token, refusal := Bearer(c.in)
-			if token != "" || refusal == nil || refusal.Reason != c.reason || refusal.Class != c.class {
-				t.Errorf("got %q, %v", token, refusal)
+			got, refusal := Find(c.in)
+			if got != (Credential{}) || refusal == nil || refusal.Reason != c.reason || refusal.Class != c.class {
+				t.Errorf("got %+v, %v", got, refusal)
 			}
 		})
 	}
 }
 
-func FuzzBearer(f *testing.F) {
+func FuzzFind(f *testing.F) {
 	for _, s := range []string{"Bearer a.b.c", "bearer  a", "Basic YTpi", "Bearer a,Bearer b", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		token, refusal := Bearer(request(value))
-		if (token == "") == (refusal == nil) {
-			t.Fatalf("%q, %v", token, refusal)
+		c, refusal := Find(withProofs(request(value), "d.e.f"))
+		if (c == Credential{}) == (refusal == nil) {
+			t.Fatalf("%+v, %v", c, refusal)
 		}
-		if refusal == nil && (!strings.EqualFold(value[:7], "Bearer ") || value[7:] != token || strings.ContainsAny(token, " ,\t\r\n;=+/")) {
-			t.Fatalf("%q gave %q", value, token)
+		if refusal != nil {
+			return
+		}
+		scheme := value[:len(c.Scheme)]
+		if !strings.EqualFold(scheme, string(c.Scheme)) || value[len(scheme):] != " "+c.Token || c.Token == "" || strings.ContainsAny(c.Token, " ,\t\r\n;=+/") {
+			t.Fatalf("%q gave %+v", value, c)
 		}
 	})
 }

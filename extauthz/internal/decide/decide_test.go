@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -34,7 +35,11 @@ func (f *fixed) Eval(_ context.Context, input policy.Value) (any, error) {
 
 func parsed(t testing.TB, in *authv3.CheckRequest) *checkreq.Request {
 	t.Helper()
-	r, refusal := checkreq.Parse(in)
+	wire, err := proto.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, refusal := checkreq.Parse(wire)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}

@@ -46,7 +46,7 @@ func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
 		add("parsed_path", policy.Strings(s.Request.Segments))
 	}
 	if s.reads("parsed_query") {
-		add("parsed_query", queryDocument(s.Request.Parameters))
+		add("parsed_query", queryDocument(s.Request.Parameters()))
 	}
 	if s.Identity != nil {
 		add("identity", s.Identity.Document())

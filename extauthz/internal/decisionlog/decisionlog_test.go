@@ -13,6 +13,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
@@ -22,7 +23,7 @@ const canary = "canary-7c1e"
 
 func request(t testing.TB) *checkreq.Request {
 	t.Helper()
-	r, refusal := checkreq.Parse(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{
+	wire, err := proto.Marshal(&authv3.CheckRequest{Attributes: &authv3.AttributeContext{
 		Source:            &authv3.AttributeContext_Peer{Principal: "spiffe://example/a", Certificate: canary},
 		ContextExtensions: map[string]string{"route": "r"},
 		Request: &authv3.AttributeContext_Request{Http: &authv3.AttributeContext_HttpRequest{
@@ -33,6 +34,10 @@ func request(t testing.TB) *checkreq.Request {
 			},
 		}},
 	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, refusal := checkreq.Parse(wire)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}

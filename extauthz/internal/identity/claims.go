@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/policy"
 )
@@ -34,11 +35,7 @@ func fromClaims(c *jose.Claims, pinned string) (*Identity, *Refusal) {
 		Subject: c.Subject, Issuer: c.Issuer, Origin: OriginLocal, Confirmation: ConfirmationNone,
 		TokenID: c.ID, KeyID: c.KeyID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, NotBefore: c.NotBefore,
 	}
-	if _, bound := c.Extra[claimConfirmation]; bound {
-		// RFC 7800 s3.1, RFC 9449 s7.1: a bound token without the proof is a stolen one, as far as anybody can tell.
-		return nil, refuse(ReasonConstrained, "the token is bound to a key and was presented without proof of it")
-	}
-	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readClient, i.readScope} {
+	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readConfirmation, i.readClient, i.readScope} {
 		if refusal := read(c.Extra); refusal != nil {
 			return nil, refusal
 		}
@@ -58,6 +55,10 @@ func fromClaims(c *jose.Claims, pinned string) (*Identity, *Refusal) {
 	if i.document, err = i.newDocument(c, agent, actors); err != nil {
 		return nil, refuse(ReasonClaims, "a claim holds what a policy cannot be shown")
 	}
+	i.caller = checkresp.Describe(checkresp.Agent{
+		ID: i.Subject, Organization: i.OrganizationID, Issuer: i.Issuer, ClientID: i.ClientID,
+		Name: i.AgentName, Origin: i.Origin, Scopes: i.Scopes,
+	})
 	return i, nil
 }
 

@@ -16,7 +16,8 @@ const (
 	ReasonKeyUnknown    Reason = "key_unknown"          // the issuer has no such key, as far as we know
 	ReasonOrganization  Reason = "organization"         // not the organization the issuer speaks for, or none
 	ReasonClaims        Reason = "token_claims"         // as jose's: a claim of the wrong type or form
-	ReasonConstrained   Reason = "token_constrained"    // bound to a key or certificate, presented without it
+	ReasonConstrained   Reason = "token_constrained"    // bound to what cannot be checked here
+	ReasonUnbound       Reason = "token_unbound"        // not bound, though the issuer's must be
 	ReasonExpired       Reason = "token_expired"        // as jose's
 	ReasonNotYetValid   Reason = "token_not_yet_valid"  // as jose's
 	ReasonRevokedToken  Reason = "revoked_token"        //

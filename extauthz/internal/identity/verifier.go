@@ -125,6 +125,9 @@ func (i *Identity) check(issuer *state.Issuer, now time.Time) *Refusal {
 	if now.Add(skew).Unix() < max(i.NotBefore, i.IssuedAt) {
 		return refuse(ReasonNotYetValid, "token is not valid yet")
 	}
+	if issuer.RequireBound && i.Confirmation == ConfirmationNone {
+		return refuse(ReasonUnbound, "the token must be bound to a key or certificate, and is not")
+	}
 	if !issuer.HasRevocations && issuer.Revocations == nil {
 		return nil
 	}

@@ -25,6 +25,7 @@ type Issuer struct {
 	Revocations      *trust.Revocations // nil until the first load, when HasRevocations
 	RevocationsUntil time.Time          // as KeysUntil
 	HasRevocations   bool               // a revocation list is configured: without one loaded nothing is accepted
+	RequireBound     bool               // only tokens that are bound to something (cnf) are accepted
 
 	// Epoch is that of the snapshot in which rules, keys or revocations last changed: what was concluded for a caller of
 	// this issuer counts as long as it stays. Update sets it.
@@ -34,7 +35,7 @@ type Issuer struct {
 // sameMaterial reports whether i says what old said; how long it may be used does not count.
 func (i *Issuer) sameMaterial(old *Issuer) bool {
 	a, b := &i.Rules, &old.Rules
-	return i.Keys == old.Keys && i.Revocations == old.Revocations && i.HasRevocations == old.HasRevocations &&
+	return i.Keys == old.Keys && i.Revocations == old.Revocations && i.HasRevocations == old.HasRevocations && i.RequireBound == old.RequireBound &&
 		i.OrganizationID == old.OrganizationID && a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
 		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
 }

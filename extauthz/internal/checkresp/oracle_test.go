@@ -1,0 +1,168 @@
+package checkresp
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// The oracle builds answers from Envoy's message types. What Allow and Deny build must decode to the same messages.
+
+func oracleAllow(g Grant, agent *Agent, policy *structpb.Struct) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{QueryParametersToRemove: g.Changes.removeQuery}
+	for _, h := range g.Changes.addResponse {
+		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: h.name, Value: h.value}})
+	}
+	for _, q := range g.Changes.setQuery {
+		ok.QueryParametersToSet = append(ok.QueryParametersToSet, &corev3.QueryParameter{Key: q.name, Value: q.value})
+	}
+	ok.Headers = oracleIdentity(agent)
+	set := ok.Headers
+	for _, h := range g.Changes.set {
+		// Of several fields of one name Envoy keeps the last (seen with 1.40.0), so they are one field (RFC 9110 s5.3).
+		ok.Headers = append(ok.Headers, overwrite(h.name, strings.Join(h.values, ", ")))
+	}
+	ok.HeadersToRemove = append(ok.HeadersToRemove, g.Changes.removeRequest...)
+	for _, name := range g.Strip {
+		// Envoy removes after it has set, so a name in both lists would be lost. Setting replaces all copies the client sent.
+		if !isSet(set, name) {
+			ok.HeadersToRemove = append(ok.HeadersToRemove, name)
+		}
+	}
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse:    &authv3.CheckResponse_OkResponse{OkResponse: ok},
+		DynamicMetadata: oracleMetadata(policy, g.DecisionID, agent),
+	}
+}
+
+func isSet(headers []*corev3.HeaderValueOption, name string) bool {
+	for _, h := range headers {
+		if h.GetHeader().GetKey() == name {
+			return true
+		}
+	}
+	return false
+}
+
+func oracleIdentity(a *Agent) []*corev3.HeaderValueOption {
+	if a == nil {
+		return nil
+	}
+	headers := make([]*corev3.HeaderValueOption, 0, 7)
+	for _, h := range [...]struct{ name, value string }{
+		{HeaderID, exact(a.ID)},
+		{HeaderOrganization, exact(a.Organization)},
+		{HeaderIssuer, exact(a.Issuer)},
+		{HeaderClientID, exact(a.ClientID)},
+		{HeaderScopes, joinScopes(a.Scopes)},
+		{HeaderName, encode(a.Name, nameBytesMax)},
+		{HeaderOrigin, exact(a.Origin)},
+	} {
+		if h.value != "" {
+			headers = append(headers, overwrite(h.name, h.value))
+		}
+	}
+	return headers
+}
+
+func overwrite(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+func oracleMetadata(policy *structpb.Struct, decisionID string, a *Agent) *structpb.Struct {
+	m := policy
+	if m == nil {
+		m = &structpb.Struct{Fields: make(map[string]*structpb.Value, 3)}
+	}
+	m.Fields["decision_id"] = structpb.NewStringValue(exact(decisionID))
+	if a != nil {
+		m.Fields["agent_id"] = structpb.NewStringValue(exact(a.ID))
+		m.Fields["organization_id"] = structpb.NewStringValue(exact(a.Organization))
+	}
+	return m
+}
+
+func oracleDeny(d Denial, policy *structpb.Struct) *authv3.CheckResponse {
+	if !isDenialStatus(d.Status) {
+		d.Status = 503
+	}
+	denied := &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode(d.Status)}}
+	switch {
+	case d.Body != nil:
+		denied.Body = *d.Body
+	case d.GRPC: // a content-type of ours would replace application/grpc and break the client
+		denied.Body = clip(d.Code, codeBytesMax) + ": " + clip(d.Detail, detailBytesMax) + " (decision " + clip(d.DecisionID, codeBytesMax) + ")"
+	default:
+		denied.Body = oracleProblem(d)
+		denied.Headers = append(denied.Headers, overwrite("content-type", "application/problem+json"))
+	}
+	if d.Challenge != nil {
+		denied.Headers = append(denied.Headers, overwrite("www-authenticate", d.Challenge.value(d.Detail)))
+	}
+	if d.Status == 503 && d.Body == nil {
+		denied.Headers = append(denied.Headers, overwrite("retry-after", strconv.Itoa(retryAfterSeconds)))
+	}
+	denied.Headers = oraclePolicyHeaders(denied.Headers, d.Changes.set, d.GRPC)
+	return &authv3.CheckResponse{
+		Status:          &rpcstatus.Status{Code: int32(rpcCode(d.Status))},
+		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
+		DynamicMetadata: oracleMetadata(policy, d.DecisionID, nil),
+	}
+}
+
+func oraclePolicyHeaders(headers []*corev3.HeaderValueOption, policy []setting, grpc bool) []*corev3.HeaderValueOption {
+	for _, h := range policy {
+		if grpc && h.name == "content-type" {
+			continue
+		}
+		headers = append(headers, overwrite(h.name, h.values[0]))
+		for _, v := range h.values[1:] {
+			headers = append(headers, &corev3.HeaderValueOption{
+				Header:       &corev3.HeaderValue{Key: h.name, Value: v},
+				AppendAction: corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD,
+			})
+		}
+	}
+	return headers
+}
+
+func oracleProblem(d Denial) string {
+	doc, err := json.Marshal(struct {
+		Type       string `json:"type"`
+		Title      string `json:"title"`
+		Status     int    `json:"status"`
+		Detail     string `json:"detail,omitempty"`
+		Code       string `json:"code"`
+		DecisionID string `json:"decisionId"`
+	}{"about:blank", http.StatusText(d.Status), d.Status, clip(d.Detail, detailBytesMax), clip(d.Code, codeBytesMax), clip(d.DecisionID, codeBytesMax)})
+	if err != nil {
+		return "" // cannot happen with strings and a number; the status says enough
+	}
+	return string(doc)
+}
+
+// explicit is Explicit for a message: as Envoy reads it.
+func explicit(m *authv3.CheckResponse) bool { return isOK(m) || isDenial(m) }
+
+func isOK(m *authv3.CheckResponse) bool {
+	ok, is := m.GetHttpResponse().(*authv3.CheckResponse_OkResponse)
+	return m.GetStatus() != nil && m.GetStatus().GetCode() == int32(codes.OK) && is && ok != nil && ok.OkResponse != nil
+}
+
+func isDenial(m *authv3.CheckResponse) bool {
+	denied, is := m.GetHttpResponse().(*authv3.CheckResponse_DeniedResponse)
+	return m.GetStatus().GetCode() != int32(codes.OK) && is && denied != nil && denied.DeniedResponse != nil &&
+		isDenialStatus(int(denied.DeniedResponse.GetStatus().GetCode()))
+}

@@ -1,0 +1,182 @@
+package checkresp
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/structpb"
+	"pgregory.net/rapid"
+)
+
+// drawChanges also returns the metadata as a message.
+func drawChanges(t *rapid.T) (c Changes, policy *structpb.Struct) {
+	name := rapid.SampledFrom([]string{"x-tenant", "set-cookie", "content-type", "location", "authorization", "X-A"})
+	value := rapid.SampledFrom([]string{"", "v", "Zoë", "a=1"})
+	for range rapid.IntRange(0, 3).Draw(t, "changes") {
+		for _, err := range []error{
+			c.SetHeader(name.Draw(t, "set"), rapid.SliceOfN(value, 0, 3).Draw(t, "values")...),
+			c.AddResponseHeader(name.Draw(t, "add"), rapid.SliceOfN(value, 0, 3).Draw(t, "added")...),
+			c.RemoveHeader(name.Draw(t, "remove")),
+			c.SetQueryParameter("q", rapid.SampledFrom([]string{"", "1"}).Draw(t, "query")),
+			c.RemoveQueryParameter("debug"),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if rapid.Bool().Draw(t, "metadata") {
+		tree := map[string]any{"agent_id": "forged", "decision_id": 1.0, "": nil, "o": map[string]any{"n": 2.5, "e": map[string]any{}}, "l": []any{nil, true, "s", []any{}}, "z": 0.0, "f": false}
+		policy, _ = structpb.NewStruct(tree)
+		if err := c.SetMetadata(jsonTree(t, tree)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c, policy
+}
+
+func jsonTree(t *rapid.T, tree map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range tree {
+		out[k] = jsonValue(v)
+	}
+	return out
+}
+
+func jsonValue(v any) any {
+	switch v := v.(type) {
+	case float64:
+		b, _ := json.Marshal(v)
+		return json.Number(b)
+	case map[string]any:
+		return jsonTree(nil, v)
+	case []any:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = jsonValue(v[i])
+		}
+		return list
+	default:
+		return v
+	}
+}
+
+// The bytes of an answer decode to the message that Envoy's types would have been filled with.
+func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "agt_1", "https://i.example", `<a> & "b" \ ü`, "line\nbreak\u2028"}))
+		changes, policy := drawChanges(t)
+		g := Grant{DecisionID: text.Draw(t, "id"), Changes: changes, Strip: rapid.SliceOfN(rapid.SampledFrom([]string{"x-agent-id", "x-agent-role", "x_agent_id"}), 0, 3).Draw(t, "strip")}
+		var agent *Agent
+		if rapid.Bool().Draw(t, "agent") {
+			agent = &Agent{text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d"), text.Draw(t, "e"), text.Draw(t, "f"), rapid.SliceOf(text).Draw(t, "g")}
+			g.Caller = Describe(*agent)
+		}
+		clone := func() *structpb.Struct {
+			if policy == nil {
+				return nil
+			}
+			return proto.Clone(policy).(*structpb.Struct)
+		}
+		if d := cmp.Diff(oracleAllow(g, agent, clone()), Allow(g).message(t), protocmp.Transform()); d != "" {
+			t.Fatal(d)
+		}
+		denial := Denial{
+			DecisionID: text.Draw(t, "id"), Status: rapid.SampledFrom([]int{0, 200, 302, 400, 401, 403, 429, 503, 600}).Draw(t, "status"), Code: text.Draw(t, "code"),
+			Detail: text.Draw(t, "detail"), GRPC: rapid.Bool().Draw(t, "grpc"), Changes: changes,
+		}
+		if rapid.Bool().Draw(t, "challenge") {
+			denial.Challenge = &Challenge{Error: text.Draw(t, "error"), Scopes: rapid.SliceOf(text).Draw(t, "scopes")}
+		}
+		if rapid.Bool().Draw(t, "own body") {
+			body := rapid.SampledFrom([]string{"", "text"}).Draw(t, "body")
+			denial.Body = &body
+		}
+		if d := cmp.Diff(oracleDeny(denial, clone()), Deny(denial).message(t), protocmp.Transform()); d != "" {
+			t.Fatal(d)
+		}
+	})
+}
+
+// Of any bytes Explicit says what Envoy would make of them, or nothing.
+func TestExplicitOfDamagedAnswers(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		changes, _ := drawChanges(t)
+		wire := Allow(Grant{DecisionID: "d", Caller: Describe(Agent{ID: "a"}), Changes: changes}).Wire()
+		if rapid.Bool().Draw(t, "denial") {
+			wire = Deny(Denial{Status: 403, Changes: changes}).Wire()
+		}
+		wire = slices.Clone(wire)
+		for range rapid.IntRange(1, 3).Draw(t, "damages") {
+			at := rapid.IntRange(0, len(wire)-1).Draw(t, "at")
+			switch rapid.IntRange(0, 2).Draw(t, "damage") {
+			case 0:
+				wire[at] = rapid.Byte().Draw(t, "byte")
+			case 1:
+				wire = wire[:at+1]
+			default:
+				wire = append(wire[at:], wire[:at]...)
+			}
+		}
+		allows, is := Explicit(wire)
+		if !is {
+			if allows {
+				t.Fatal("not explicit, and an OK")
+			}
+			return
+		}
+		m := &authv3.CheckResponse{}
+		if err := proto.Unmarshal(wire, m); err != nil {
+			t.Fatalf("explicit, and nobody can decode it: %v", err)
+		}
+		if !explicit(m) || isOK(m) != allows || allows != (m.GetStatus().GetCode() == 0) {
+			t.Fatalf("allows %v: %v", allows, m)
+		}
+	})
+}
+
+func TestExplicitRefusesRepetitions(t *testing.T) {
+	t.Parallel()
+	ok, denied := Allow(Grant{}).Wire(), Deny(Denial{Status: 403}).Wire()
+	status := protowire.AppendBytes(protowire.AppendTag(nil, fieldStatus, protowire.BytesType), nil)
+	for name, wire := range map[string][]byte{
+		"empty":              {},
+		"two OKs":            slices.Concat(ok, ok),
+		"a denial and an OK": slices.Concat(denied, ok),
+		"an OK and a denial": slices.Concat(ok, denied),
+		"a second status":    slices.Concat(denied, status),
+		"an unknown field":   append(slices.Clone(ok), 0x7a, 0),
+		"an error response":  append(slices.Clone(denied), 0x2a, 0),
+		"a fixed32":          append(slices.Clone(ok), 0x0d, 0, 0, 0, 0),
+		"half an answer":     ok[:len(ok)-1],
+	} {
+		if allows, is := Explicit(wire); is || allows {
+			t.Errorf("%s is explicit", name)
+		}
+	}
+}
+
+// What is sent costs Envoy per byte.
+func TestAnswersAreSmall(t *testing.T) {
+	t.Parallel()
+	allowed := Allow(Grant{
+		DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f",
+		Caller:     Describe(Agent{ID: "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Organization: "org_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Issuer: "https://issuer.example", ClientID: "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Name: "Reader", Origin: "local", Scopes: []string{"orders.read"}}),
+	}).Wire()
+	if len(allowed) > 550 {
+		t.Errorf("an OK of %d bytes", len(allowed))
+	}
+	denied := Deny(Denial{DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f", Status: 401, Code: "token_expired", Detail: "token has expired", Challenge: &Challenge{Error: "invalid_token"}}).Wire()
+	if len(denied) > 450 {
+		t.Errorf("a denial of %d bytes", len(denied))
+	}
+	t.Logf("OK %d bytes, denial %d bytes", len(allowed), len(denied))
+}

@@ -1,0 +1,218 @@
+package possession
+
+import (
+	"encoding/base64"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+)
+
+var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func TestSameURI(t *testing.T) {
+	t.Parallel()
+	r := &checkreq.Request{Scheme: "https", Host: "Shop.example", Path: "/orders/%C3%A9", Query: "x=1"}
+	for htu, want := range map[string]bool{
+		"https://shop.example/orders/%C3%A9":         true,
+		"HTTPS://SHOP.EXAMPLE/orders/%C3%A9":         true,
+		"https://shop.example:443/orders/%C3%A9":     true,
+		"http://shop.example/orders/%C3%A9":          false,
+		"https://shop.example:80/orders/%C3%A9":      false,
+		"https://shop.example:8443/orders/%C3%A9":    false,
+		"https://shop.example:/orders/%C3%A9":        false,
+		"https://shop.example/orders/%c3%a9":         false, // the path is compared as it is
+		"https://shop.example/Orders/%C3%A9":         false,
+		"https://shop.example/orders/%C3%A9/":        false,
+		"https://shop.example//orders/%C3%A9":        false,
+		"https://shop.example/./orders/%C3%A9":       false,
+		"https://shop.example/orders/%C3%A9?x=1":     false,
+		"https://shop.example/orders/%C3%A9?":        false,
+		"https://shop.example/orders/%C3%A9#x":       false,
+		"https://evil.example/orders/%C3%A9":         false,
+		"https://shop.example.evil/orders/%C3%A9":    false,
+		"https://a@shop.example/orders/%C3%A9":       false,
+		"https://shop.example./orders/%C3%A9":        false,
+		"https://shop.example":                       false,
+		"//shop.example/orders/%C3%A9":               false,
+		"/orders/%C3%A9":                             false,
+		"https:shop.example/orders/%C3%A9":           false,
+		"https:///orders/%C3%A9":                     false,
+		"https://shop.example:443:443/orders/%C3%A9": false,
+		"": false,
+	} {
+		if got := sameURI(htu, r); got != want {
+			t.Errorf("%q: %v, want %v", htu, got, want)
+		}
+	}
+	for _, c := range []struct {
+		scheme, host, htu string
+		want              bool
+	}{
+		{"http", "a:80", "http://a/", true},
+		{"http", "a", "http://a:80/", true},
+		{"http", "a:443", "http://a/", false},
+		{"https", "[::1]:443", "https://[::1]/", true},
+		{"https", "[2001:DB8::1]", "https://[2001:db8::1]/", true},
+		{"https", "a:443", "https://a:443/", true},
+		{"", "a", "https://a/", false},
+		{"https", "", "https:///", false},
+	} {
+		if got := sameURI(c.htu, &checkreq.Request{Scheme: c.scheme, Host: c.host, Path: "/"}); got != c.want {
+			t.Errorf("%s://%s/ and %q: %v, want %v", c.scheme, c.host, c.htu, got, c.want)
+		}
+	}
+}
+
+func TestNonces(t *testing.T) {
+	t.Parallel()
+	ours, theirs := &nonces{[]byte("ours")}, &nonces{[]byte("theirs")}
+	n := ours.mint(noon)
+	for after, want := range map[time.Duration]bool{
+		0: true, time.Minute: true, nonceLife: true, nonceLife + time.Second: false, -time.Second: false,
+	} {
+		if got := ours.valid(n, noon.Add(after)); got != want {
+			t.Errorf("after %s: %v, want %v", after, got, want)
+		}
+	}
+	if theirs.valid(n, noon) {
+		t.Error("another server's nonce was taken")
+	}
+	later := ours.mint(noon.Add(time.Second))
+	for name, bad := range map[string]string{
+		"empty": "", "shorter": n[:len(n)-4], "longer": n + "AAAA", "padded": n + "=", "not base64": strings.Repeat("!", len(n)),
+		"time of another": later[:11] + n[11:], "mac of another": n[:12] + later[12:],
+	} {
+		if bad == n || ours.valid(bad, noon.Add(time.Second)) {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+func TestCertificateThumbprint(t *testing.T) {
+	t.Parallel()
+	const body = "YWJj" // the DER of the RFC's examples is longer; any bytes have a hash
+	one := "-----BEGIN CERTIFICATE-----\n" + body + "\n-----END CERTIFICATE-----\n"
+	escape := strings.NewReplacer(" ", "%20", "\n", "%0A", "+", "%2B").Replace
+	want := base64.RawURLEncoding.EncodeToString([]byte("\xbax\x16\xbf\x8f\x01\xcf\xeaAA@\xde]\xae\"#\xb0\x03a\xa3\x96\x17z\x9c\xb4\x10\xffa\xf2\x00\x15\xad")) // SHA-256 of "abc"
+	if got := certificateSHA256(escape(one)); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for name, bad := range map[string]string{
+		"none": "", "two": escape(one + one), "a key": escape(strings.ReplaceAll(one, "CERTIFICATE", "PRIVATE KEY")), "bad escape": "%zz" + escape(one),
+		"not PEM": "abc", "text behind": escape(one) + "x",
+	} {
+		if got := certificateSHA256(bad); got != "" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestReplayStoreRemembersForALife(t *testing.T) {
+	t.Parallel()
+	const life = time.Minute
+	for offset := time.Duration(0); offset < 2*life; offset += 7 * time.Second {
+		s := newReplayStore(0, life)
+		s.use("k", "first", noon) // begins a generation
+		at := noon.Add(offset)
+		if s.use("k", "id", at) != firstUse || s.use("k", "id", at.Add(life)) != seenBefore {
+			t.Errorf("used %s into a generation: forgotten within its life", offset)
+		}
+		if s.use("k", "id", at.Add(4*life)) != firstUse {
+			t.Errorf("used %s into a generation: never forgotten", offset)
+		}
+	}
+	s := newReplayStore(0, life)
+	s.use("k", "id", noon)
+	if s.use("k", "id", noon.Add(-time.Hour)) != seenBefore {
+		t.Error("forgotten when the clock went back")
+	}
+}
+
+func TestReplayStoreKeepsKeysApart(t *testing.T) {
+	t.Parallel()
+	s := newReplayStore(0, time.Minute)
+	for _, pair := range [][2]string{{"k", "id"}, {"l", "id"}, {"ki", "d"}, {"", "kid"}} {
+		if s.use(pair[0], pair[1], noon) != firstUse {
+			t.Errorf("%q: taken for another", pair)
+		}
+	}
+}
+
+func TestReplayStoreFull(t *testing.T) {
+	t.Parallel()
+	const life = time.Minute
+	s := newReplayStore(replayEntryBytes*replayShards*2*3, life) // three a generation and shard
+	for n := range 3 {
+		if s.use("k", fmt.Sprint(n), noon) != firstUse {
+			t.Fatal("full too early")
+		}
+	}
+	if s.use("k", "3", noon) != noRoom || s.use("k", "3", noon.Add(life/2)) != noRoom {
+		t.Error("more was accepted than is remembered")
+	}
+	if s.use("k", "1", noon) != seenBefore {
+		t.Error("a replay while full is not seen")
+	}
+	if s.use("another", "3", noon) != firstUse {
+		t.Error("one key shuts out all others")
+	}
+	if s.use("k", "3", noon.Add(life)) != firstUse {
+		t.Error("still full after a life")
+	}
+}
+
+func TestReplayStoreAcceptsOneOfMany(t *testing.T) {
+	t.Parallel()
+	s := newReplayStore(0, time.Minute)
+	var accepted atomic.Int32
+	var wait sync.WaitGroup
+	for range 100 {
+		wait.Go(func() {
+			if s.use("k", "id", noon) == firstUse {
+				accepted.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	if got := accepted.Load(); got != 1 {
+		t.Errorf("%d accepted, want one", got)
+	}
+}
+
+// What the store really costs when full is not above what it was given. Not parallel: it measures the heap.
+func TestReplayStoreStaysWithinItsBytes(t *testing.T) {
+	const bytesMax = 8 << 20
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	s := newReplayStore(bytesMax, time.Minute)
+	most := int64(0)
+	for generation := range 2 {
+		for shard := range replayShards {
+			for n := range s.entriesMax {
+				key := replayKey(fmt.Appendf(nil, "%016d", n))
+				if s.shards[shard].current == nil || generation == 1 && n == 0 {
+					s.shards[shard].before, s.shards[shard].current = s.shards[shard].current, make(map[replayKey]struct{})
+				}
+				s.shards[shard].current[key] = struct{}{}
+			}
+		}
+		most = max(most, heap()-before)
+	}
+	t.Logf("%d entries: %d bytes of %d", 2*replayShards*s.entriesMax, most, bytesMax)
+	if most > bytesMax {
+		t.Errorf("%d bytes, at most %d were given", most, bytesMax)
+	}
+	runtime.KeepAlive(s)
+}
