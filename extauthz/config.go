@@ -23,6 +23,8 @@ type Config struct {
 	// Public routes are asked of the policy without an identity.
 	Public  []PublicRoute `yaml:"public"`
 	Metrics *Metrics      `yaml:"metrics"`
+	// DPoP says how proofs of possession are judged.
+	DPoP DPoP `yaml:"dpop"`
 	// DecisionLog, when there is one, gets a line for each decision.
 	DecisionLog *DecisionLog `yaml:"decisionLog"`
 	Log         Log          `yaml:"log"`
@@ -38,6 +40,7 @@ type Issuer struct {
 	MaxTokenLifetime config.Duration  `yaml:"maxTokenLifetime"` // of exp - iat
 	Types            []string         `yaml:"types"`            // accepted typ
 	Algorithms       []jose.Algorithm `yaml:"algorithms"`       // accepted alg
+	RequireBound     bool             `yaml:"requireBound"`     // only tokens that are bound to a key, certificate or workload
 	Revocations      *Revocations     `yaml:"revocations"`
 }
 

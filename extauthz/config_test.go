@@ -86,6 +86,7 @@ func TestConfigDefaults(t *testing.T) {
 		}},
 		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}},
 		Identity: IdentityRequired,
+		DPoP:     DPoP{MaxAge: config.Duration{Duration: time.Minute}, Nonce: NonceOff, ReplayBytes: 64 << 20},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -107,6 +108,7 @@ issuers:
     maxTokenLifetime: 15m
     types: [at+jwt, jwt]
     algorithms: [PS256]
+    requireBound: true
     revocations: {url: "https://issuer.example/revoked", ca: ca.pem, interval: 2s, maxStale: 1m}
   - issuer: dev
     jwks: {url: "http://127.0.0.1:8080/keys"}
@@ -116,6 +118,7 @@ policy: {dir: policies, path: agentidp/authz/allow, timeout: 10ms}
 identity: optional
 public: [{method: GET, pathPrefix: /healthz}]
 metrics: {listen: "127.0.0.1:9103", pprof: true}
+dpop: {maxAge: 30s, nonce: required, replayBytes: 8MiB}
 log: {level: debug}
 `)
 	if err != nil {
@@ -130,6 +133,9 @@ log: {level: debug}
 	}
 	if diff := cmp.Diff(want, got.Issuers[0].rules()); diff != "" {
 		t.Error(diff)
+	}
+	if p := got.DPoP.possession(); p.MaxAge != 30*time.Second || !p.NonceRequired || p.ReplayBytes != 8<<20 || !got.Issuers[0].RequireBound {
+		t.Errorf("proofs: %+v", p)
 	}
 	if got.SocketMode != 0o600 || got.Log.Level != slog.LevelDebug || !got.Metrics.Pprof || got.StateDir != config.Path(filepath.Join(dir, "state")) {
 		t.Errorf("got %+v", got)
@@ -153,6 +159,9 @@ func TestConfigMistakes(t *testing.T) {
 		"unknown key":      {minimal + "identiti: required\n", []string{`7: identiti: unknown key; did you mean "identity"?`}},
 		"wrong type":       {minimal + "metrics: {listen: 9103}\n", []string{"7: metrics.listen: want a string, got the number 9103 (put it in quotes)"}},
 		"identity":         {minimal + "identity: maybe\n", []string{"7: identity: want required, optional or policy"}},
+		"dpop": {minimal + "dpop: {maxAge: 6m, nonce: maybe, replayBytes: 1KiB}\n", []string{
+			"7: dpop.maxAge: want between 1s and 5m0s", "7: dpop.nonce: want off or required", "7: dpop.replayBytes: want at least 1MiB: about 26,000 proofs",
+		}},
 		"socket mode":      {minimal + "socketMode: \"9\"\n", []string{`7: socketMode: want permission bits in quotes, such as "0660"`}},
 		"socket mode bits": {minimal + "socketMode: \"4660\"\n", []string{`7: socketMode: want permission bits in quotes, such as "0660"`}},
 		"listen": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", `["unix://rel.sock", "http://x:1", "tcp://:80", "tcp://a:99999", "unix:///a", "unix:///a", "unix:///a/../b", "unix:///`+strings.Repeat("x", 107)+`"]`, 1), []string{

@@ -24,7 +24,7 @@ func newStore(cfg *Config) *state.Store {
 	issuers := make(map[string]*state.Issuer, len(cfg.Issuers))
 	for i := range cfg.Issuers {
 		c := &cfg.Issuers[i]
-		issuers[c.Issuer] = &state.Issuer{Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil}
+		issuers[c.Issuer] = &state.Issuer{Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound}
 	}
 	return state.NewStore(&state.Snapshot{Issuers: issuers})
 }
