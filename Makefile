@@ -102,17 +102,21 @@ BENCH_OUT     ?= bench.json
 OPA_ENVOY     ?=
 BENCH_FLAGS   = -extauthz bin/extauthz -seconds $(BENCH_SECONDS) -out $(BENCH_OUT) -opa-envoy '$(OPA_ENVOY)'
 
-.PHONY: bench bench-envoy
+.PHONY: bench bench-envoy bench-profile
 bench: build ## Performance of extauthz beside a no-op server and, with OPA_ENVOY, its peer (BENCH_SECONDS, BENCH_OUT)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS)
 
 bench-envoy: deps build ## The same through the real Envoy, beside Envoy's own jwt_authn and RBAC (ENVOY)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -envoy -envoy-program '$(ENVOY)'
 
+bench-profile: build ## Where extauthz spends its CPU when every token is remembered (pprof's top, and cpu.pprof)
+	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -profile cpu.pprof
+	@$(GO) tool pprof -top cpu.pprof 2>/dev/null | head -40
+
 ##@ Other
 .PHONY: clean help
 clean: ## Remove what was built (not the state of `make run`)
-	@rm -rf bin .cover bench.json
+	@rm -rf bin .cover bench.json cpu.pprof
 
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -155,6 +155,19 @@ func TestWholeBenchThroughEnvoy(t *testing.T) {
 	}
 }
 
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "cpu.pprof")
+	args := []string{"-extauthz", extauthz(t), "-profile", file, "-seconds", "0.05", "-repeats", "1", "-tokens", "10"}
+	if err := run(t.Context(), args, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "tool", "pprof", "-top", file).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "flat%") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 func TestCannotMeasure(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{

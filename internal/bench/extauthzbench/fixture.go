@@ -130,7 +130,7 @@ func (f *fixture) writePolicy() error {
 
 // writeConfig writes the configuration of one extauthz and returns the file. State is kept below the name, so that two
 // with one name find each other's.
-func (f *fixture) writeConfig(name, socket string) (string, error) {
+func (f *fixture) writeConfig(name, socket, more string) (string, error) {
 	text := fmt.Sprintf(`listen: unix://%s
 stateDir: state-%s
 policy: {dir: policies, path: agentidp/authz/decision}
@@ -139,7 +139,7 @@ issuers:
     audiences: [%q]
     jwks: {url: "http://%s/keys"}
     revocations: {url: "http://%s/revoked"}
-`, socket, name, issuerName, audience, f.address, f.address)
+%s`, socket, name, issuerName, audience, f.address, f.address, more)
 	file := filepath.Join(f.dir, name+".yaml")
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }

@@ -41,6 +41,7 @@ type options struct {
 	envoy      string // $ENVOY; "" looks for it
 	throughIt  bool   // through Envoy
 	out        string
+	profileTo  string        // "" measures
 	span       time.Duration // of a point
 	repeats    int
 	tokens     int // that are remembered
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&o.envoy, "envoy-program", "", "Envoy's `program`; else it is looked for")
 	flags.BoolVar(&o.throughIt, "envoy", false, "measure through Envoy")
 	flags.StringVar(&o.out, "out", "bench.json", "`file` for the rows as JSON")
+	flags.StringVar(&o.profileTo, "profile", "", "measure nothing, and write a CPU profile of the warm load to this `file`")
 	seconds := flags.Float64("seconds", 2, "`seconds` a point takes")
 	flags.IntVar(&o.repeats, "repeats", 5, "how often each point is measured")
 	flags.IntVar(&o.tokens, "tokens", o.tokens, "how many tokens are remembered")
@@ -81,6 +83,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	fmt.Fprintf(stdout, "machine: %s\n", measure.Machine())
+	if o.profileTo != "" {
+		return o.within(func(b *bench) error { return b.profile(ctx, o.profileTo) })
+	}
 	rows, b, err := o.measure(ctx)
 	if err != nil {
 		return err
@@ -96,34 +101,49 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return writeJSON(o.out, rows)
 }
 
-func (o options) measure(ctx context.Context) (rows []report.Row, b *bench, err error) {
+// within makes a bench in a folder of its own and takes both away again.
+func (o options) within(work func(*bench) error) error {
 	dir, err := os.MkdirTemp("", "agentidp-bench-")
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer os.RemoveAll(dir)
-	b, err = newBench(o, dir)
+	b, err := newBench(o, dir)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer b.close()
+	return work(b)
+}
+
+func (o options) measure(ctx context.Context) (rows []report.Row, measured *bench, err error) {
+	err = o.within(func(b *bench) error {
+		measured = b
+		rows, err = b.parts(ctx)
+		return err
+	})
+	return rows, measured, err
+}
+
+// parts measures what was asked for, one part after the other.
+func (b *bench) parts(ctx context.Context) (rows []report.Row, err error) {
 	parts := []func(context.Context) ([]report.Row, error){
 		b.direct,
 		func(context.Context) ([]report.Row, error) { return b.coldInProcess() },
 		b.sidecar,
 	}
-	if o.throughIt {
+	if b.options.throughIt {
 		parts = []func(context.Context) ([]report.Row, error){b.throughEnvoy}
 	}
 	for _, part := range parts {
 		more, err := part(ctx)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		rows = append(rows, more...)
 		runtime.GC() // what one part left is not collected while the next one is measured
 	}
-	return rows, b, nil
+	return rows, nil
 }
 
 func (b *bench) progress(format string, args ...any) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/localsvc"
@@ -108,10 +109,10 @@ func (b *bench) startFloor(ctx context.Context) (*server, error) {
 	return b.start(ctx, launch{name: "floor", program: self, args: []string{floorCommand, socket}, socket: socket, first: b.first[rawHeaders], want: allowed})
 }
 
-// startOurs starts bin/extauthz; two under one name share what they keep on disk.
-func (b *bench) startOurs(ctx context.Context, name string) (*server, error) {
+// startOurs starts bin/extauthz, with more lines of configuration; two under one name share what they keep on disk.
+func (b *bench) startOurs(ctx context.Context, name string, more ...string) (*server, error) {
 	socket := filepath.Join(b.dir, name+".sock")
-	config, err := b.fixture.writeConfig(name, socket)
+	config, err := b.fixture.writeConfig(name, socket, strings.Join(more, ""))
 	if err != nil {
 		return nil, err
 	}
