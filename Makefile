@@ -111,7 +111,7 @@ bench-envoy: deps build ## The same through the real Envoy, beside Envoy's own j
 
 bench-profile: build ## Where extauthz spends its CPU when every token is remembered (pprof's top, and cpu.pprof)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -profile cpu.pprof
-	@$(GO) tool pprof -top cpu.pprof 2>/dev/null | head -40
+	@$(GO) tool pprof -top -nodecount 40 cpu.pprof
 
 ##@ Other
 .PHONY: clean help
@@ -119,4 +119,4 @@ clean: ## Remove what was built (not the state of `make run`)
 	@rm -rf bin .cover bench.json cpu.pprof
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

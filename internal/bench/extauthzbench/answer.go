@@ -29,16 +29,32 @@ const (
 
 // check looks at what decides, in every answer; it reads a few bytes, so that the client stays cheap.
 func (o outcome) check(answer []byte) error {
-	code, denied, ok, err := scan(answer)
-	switch {
-	case err != nil:
+	code, isDenied, isOK, err := scan(answer)
+	if err != nil {
 		return err
-	case o == deniedScope && (code == 0 || !denied || ok):
-		return fmt.Errorf("want a denial, got %s", show(answer))
-	case o != deniedScope && (code != 0 || denied || len(answer) == 0) || o == allowedAs && !ok:
-		return fmt.Errorf("want an allow, got %s", show(answer))
+	}
+	good := false
+	switch o {
+	case allowed:
+		good = code == 0 && !isDenied && len(answer) > 0
+	case allowedAs:
+		good = code == 0 && !isDenied && isOK
+	case denied:
+		good = code != 0 && !isOK
+	case deniedScope:
+		good = code != 0 && !isOK && isDenied
+	}
+	if !good {
+		return fmt.Errorf("want %s, got %s", o, show(answer))
 	}
 	return nil
+}
+
+func (o outcome) String() string {
+	if o == allowed || o == allowedAs {
+		return "an allow"
+	}
+	return "a denial"
 }
 
 // checkWhole decodes the answer and looks at what it says besides.
@@ -74,7 +90,7 @@ func show(answer []byte) string {
 var errWire = errors.New("the answer is no protobuf message")
 
 // scan finds the status code and whether the two kinds of answer are there.
-func scan(answer []byte) (code uint64, denied, ok bool, err error) {
+func scan(answer []byte) (code uint64, isDenied, isOK bool, err error) {
 	err = fields(answer, func(number protowire.Number, value []byte, _ uint64) error {
 		switch number {
 		case fieldStatus:
@@ -85,13 +101,13 @@ func scan(answer []byte) (code uint64, denied, ok bool, err error) {
 				return nil
 			})
 		case fieldDenied:
-			denied = true
+			isDenied = true
 		case fieldOK:
-			ok = true
+			isOK = true
 		}
 		return nil
 	})
-	return code, denied, ok, err
+	return code, isDenied, isOK, err
 }
 
 // fields calls each for the fields of a message: with their bytes, or their number.

@@ -194,7 +194,7 @@ func TestUnexpectedAnswerFailsTheMeasurement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	denied, err := b.messages(1, scopeOther)
+	unscoped, err := b.messages(1, scopeOther)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,9 +206,9 @@ func TestUnexpectedAnswerFailsTheMeasurement(t *testing.T) {
 		err      string
 	}{
 		{"allow", good, allowedAs, ""},
-		{"denial", denied, deniedScope, ""},
+		{"denial", unscoped, deniedScope, ""},
 		{"allow where a denial is due", good, deniedScope, "want a denial"},
-		{"denial where an allow is due", denied, allowedAs, "want an allow"},
+		{"denial where an allow is due", unscoped, allowedAs, "want an allow"},
 	} {
 		l := load{socket: s.socket, pids: []int{s.PID()}, messages: c.messages, want: c.want, callers: 4, conns: 2}
 		_, err := l.run(t.Context(), 0, time.Millisecond)

@@ -97,7 +97,7 @@ func (d *direct) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	denied, err := d.messages(1, scopeOther)
+	unscoped, err := d.messages(1, scopeOther)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (d *direct) prepare(ctx context.Context) (err error) {
 		d.add(fmt.Sprintf("floor %d", c.callers), d.floor, one, allowed, c.callers, c.conns)
 		d.add(fmt.Sprintf("ours %d", c.callers), d.ours, one, allowedAs, c.callers, c.conns)
 	}
-	d.add("ours denial", d.ours, denied, deniedScope, 16, 2)
+	d.add("ours denial", d.ours, unscoped, deniedScope, 16, 2)
 	d.add("ours many", d.ours, many, allowedAs, 16, 2)
 	d.scenarios = append(d.scenarios, &scenario{name: "ours cold", loader: &coldLoad{d.bench, d.coldServer}})
 	if d.options.peer == "" {

@@ -48,7 +48,7 @@ func (b *bench) throughEnvoy(ctx context.Context) ([]report.Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	denied, err := b.requests(1, scopeOther)
+	unscoped, err := b.requests(1, scopeOther)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (b *bench) throughEnvoy(ctx context.Context) ([]report.Row, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := deniesAsItShould(ctx, address, denied[0], v.decides); err != nil {
+		if err := deniesAsItShould(ctx, address, unscoped[0], v.decides); err != nil {
 			return nil, fmt.Errorf("%s: a token without the scope: %w", v.name, err)
 		}
 		pids := []int{envoy.PID()}

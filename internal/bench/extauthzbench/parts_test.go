@@ -86,7 +86,7 @@ func TestOutcomes(t *testing.T) {
 		return b
 	}
 	ok := &authv3.CheckResponse{Status: &status.Status{}, HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{}}}
-	denied := &authv3.CheckResponse{Status: &status.Status{Code: 7}, HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{}}}
+	no := &authv3.CheckResponse{Status: &status.Status{Code: 7}, HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{}}}
 	mixed := &authv3.CheckResponse{Status: &status.Status{Code: 7}, HttpResponse: ok.GetHttpResponse()}
 	for name, c := range map[string]struct {
 		answer []byte
@@ -97,9 +97,13 @@ func TestOutcomes(t *testing.T) {
 		"allow with identity": {marshal(ok), allowedAs, true},
 		"status alone":        {marshal(&authv3.CheckResponse{Status: &status.Status{}}), allowed, true},
 		"status alone, of us": {marshal(&authv3.CheckResponse{Status: &status.Status{}}), allowedAs, false},
+		"no, status alone":    {marshal(&authv3.CheckResponse{Status: &status.Status{Code: 7}}), denied, true},
+		"no, of us":           {marshal(&authv3.CheckResponse{Status: &status.Status{Code: 7}}), deniedScope, false},
+		"no, alone, denied":   {marshal(&authv3.CheckResponse{Status: &status.Status{}}), denied, false},
+		"nothing, for a no":   {nil, denied, false},
 		"nothing":             {nil, allowed, false},
-		"denial":              {marshal(denied), deniedScope, true},
-		"denial for allow":    {marshal(denied), allowed, false},
+		"denial":              {marshal(no), deniedScope, true},
+		"denial for allow":    {marshal(no), allowed, false},
 		"allow for denial":    {marshal(ok), deniedScope, false},
 		"neither":             {marshal(mixed), allowed, false},
 		"neither, denied":     {marshal(mixed), deniedScope, false},
@@ -113,7 +117,7 @@ func TestOutcomes(t *testing.T) {
 	if allowedAs.checkWhole(marshal(ok)) == nil {
 		t.Error("an allow without the agent's name was taken for ours")
 	}
-	if deniedScope.checkWhole(marshal(denied)) == nil {
+	if deniedScope.checkWhole(marshal(no)) == nil {
 		t.Error("a denial without status 403 was taken for ours")
 	}
 }

@@ -72,12 +72,14 @@ func (b *bench) startPeer(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	denied, err := newMessage(tokens[0], mappedHeaders)
+	other, err := newMessage(tokens[0], mappedHeaders)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyMax)
 	defer cancel()
-	// What allows everything would be cheap.
-	return s, awaitOutcome(ctx, socket, denied, deniedScope)
+	if err := awaitOutcome(ctx, socket, other, denied); err != nil { // what allows everything would be cheap
+		return nil, fmt.Errorf("opa-envoy-plugin and a token without the scope: %w", err)
+	}
+	return s, nil
 }
