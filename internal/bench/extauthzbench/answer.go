@@ -24,7 +24,8 @@ type outcome int
 const (
 	allowed     outcome = iota
 	allowedAs           // allowed, with the agent's name for the service
-	deniedScope         // 403
+	denied              // with a status and nothing else, likewise
+	deniedScope         // denied by 403
 )
 
 // check looks at what decides, in every answer; it reads a few bytes, so that the client stays cheap.
