@@ -161,16 +161,25 @@ func isFieldName(s string) bool {
 // isFieldValue accepts RFC 9110 field content that is UTF-8: no control character but tab.
 func isFieldValue(s string) bool {
 	ascii := true
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < 0x20 && c != '\t' || c == 0x7f:
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; fieldCharacters[c] {
+			continue
+		} else if c < 0x80 {
 			return false
-		case c >= 0x80:
-			ascii = false
 		}
+		ascii = false
 	}
 	return ascii || utf8.ValidString(s)
 }
+
+// fieldCharacters are the ASCII characters of field content.
+var fieldCharacters = func() (set [256]bool) {
+	set['\t'] = true
+	for c := ' '; c < 0x7f; c++ {
+		set[c] = true
+	}
+	return set
+}()
 
 // isToken is RFC 9110 s5.6.2.
 func isToken(s string) bool {

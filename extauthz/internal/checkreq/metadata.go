@@ -16,7 +16,7 @@ func (in *received) metadata(m message, to *map[string]any) bool {
 	for m.next() {
 		switch m.number {
 		case 1:
-			m.require(in.member(m.anyPart(), tree, metadataDepthMax, (*received).object))
+			m.require(in.member(m.anyPart(), tree, metadataDepthMax, true))
 		case 2: // map<string, Any>: never shown to anybody
 			entry := m.anyPart()
 			for entry.next() {
@@ -42,8 +42,14 @@ func (in *received) metadata(m message, to *map[string]any) bool {
 	return !m.bad
 }
 
-// member reads one entry of a map<string, …> into an object, its value by read.
-func (in *received) member(m message, object map[string]any, depth int, read func(*received, message, int) (any, bool)) bool {
+// member reads one entry of a map<string, Struct> or a map<string, Value> into an object.
+func (in *received) member(m message, object map[string]any, depth int, structs bool) bool {
+	read := func(m message) (any, bool) {
+		if structs {
+			return in.object(m, depth)
+		}
+		return in.value(m, depth)
+	}
 	var name string
 	var value any
 	valued := false
@@ -53,13 +59,13 @@ func (in *received) member(m message, object map[string]any, depth int, read fun
 			name = m.oneText()
 		case 2:
 			var ok bool
-			value, ok = read(in, m.onePart(), depth)
+			value, ok = read(m.onePart())
 			m.require(ok)
 			valued = true
 		}
 	}
 	if !valued && !m.bad { // the default: an empty message
-		value, _ = read(in, message{}, depth)
+		value, _ = read(message{})
 	}
 	_, twice := object[name]
 	object[name] = value
@@ -74,7 +80,7 @@ func (in *received) object(m message, depth int) (any, bool) {
 	tree := make(map[string]any)
 	for m.next() {
 		if m.number == 1 {
-			m.require(in.member(m.anyPart(), tree, depth-1, (*received).value))
+			m.require(in.member(m.anyPart(), tree, depth-1, false))
 		}
 	}
 	return tree, !m.bad

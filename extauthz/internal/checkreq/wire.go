@@ -19,50 +19,46 @@ type message struct {
 	seen uint32 // bit n: singular field n came
 	bad  bool
 
-	// The field next found. Only one of the last two is set, by kind.
+	at   int // where the field after the one next found begins
+	from int // where the value of a BytesType field begins; it ends at at
+
 	number protowire.Number
 	kind   protowire.Type
-	length int    // of a BytesType value: it ends where wire now starts
 	varint uint64 // value of a VarintType or Fixed64Type field
-
-	before []byte // wire before the value, for BytesType
-	prior  string // text before the value
 }
 
 // next goes to the next field. It returns false at the end, and when the message is bad.
 func (m *message) next() bool {
-	if m.bad || len(m.wire) == 0 {
+	if m.bad || m.at == len(m.wire) {
 		return false
 	}
-	number, kind, n := protowire.ConsumeTag(m.wire)
+	number, kind, n := protowire.ConsumeTag(m.wire[m.at:])
 	if n < 0 || number > protowire.MaxValidNumber {
 		return m.fail()
 	}
-	m.skip(n)
+	m.at += n
 	m.number, m.kind = number, kind
+	rest := m.wire[m.at:]
 	switch kind {
 	case protowire.VarintType:
-		m.varint, n = protowire.ConsumeVarint(m.wire)
+		m.varint, n = protowire.ConsumeVarint(rest)
 	case protowire.Fixed64Type:
-		m.varint, n = protowire.ConsumeFixed64(m.wire)
+		m.varint, n = protowire.ConsumeFixed64(rest)
 	case protowire.BytesType:
-		length, prefix := protowire.ConsumeVarint(m.wire)
-		if prefix < 0 || length > uint64(len(m.wire)-prefix) {
+		length, prefix := protowire.ConsumeVarint(rest)
+		if prefix < 0 || length > uint64(len(rest)-prefix) {
 			return m.fail()
 		}
-		m.skip(prefix)
-		m.before, m.prior, m.length, n = m.wire, m.text, int(length), int(length)
+		m.from, n = m.at+prefix, prefix+int(length)
 	default: // fixed32, groups: nothing here has them
-		n = protowire.ConsumeFieldValue(number, kind, m.wire)
+		n = protowire.ConsumeFieldValue(number, kind, rest)
 	}
 	if n < 0 {
 		return m.fail()
 	}
-	m.skip(n)
+	m.at += n
 	return true
 }
-
-func (m *message) skip(n int) { m.wire, m.text = m.wire[n:], m.text[n:] }
 
 func (m *message) fail() bool {
 	m.bad = true
@@ -84,7 +80,7 @@ func (m *message) anyText() string {
 		m.bad = true
 		return ""
 	}
-	text := m.prior[:m.length]
+	text := m.text[m.from:m.at]
 	m.require(utf8.ValidString(text)) // as every proto3 decoder does
 	return text
 }
@@ -102,7 +98,7 @@ func (m *message) oneBytes() string {
 		m.bad = true
 		return ""
 	}
-	return m.prior[:m.length]
+	return m.text[m.from:m.at]
 }
 
 // anyPart is the message that is the value of the field next found.
@@ -111,7 +107,7 @@ func (m *message) anyPart() message {
 		m.bad = true
 		return message{bad: true}
 	}
-	return message{wire: m.before[:m.length], text: m.prior[:m.length]}
+	return message{wire: m.wire[m.from:m.at], text: m.text[m.from:m.at]}
 }
 
 // onePart is anyPart of a singular field.

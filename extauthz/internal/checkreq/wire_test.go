@@ -17,51 +17,69 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Pools from which checks are put together: mostly what Envoy sends, and something of each kind that is refused.
-var (
-	texts    = rapid.SampledFrom([]string{"", "a", "b c", "Zoë", "line\nbreak", strings.Repeat("p", 2049)})
-	names    = rapid.SampledFrom([]string{"accept", "Accept", "cookie", "x-a", "x-b", "authorization", "x-agent-id", "x_agent_id", ":path", ":method", "host", "content-length", "connection", "", "a b", "x-envoy-auth-partial-body"})
-	contents = rapid.SampledFrom([]string{"", "1", "GET", "/orders?x=1", "shop.example", "Bearer a.b.c", "close, x-agent-id", "Zoë", "cr\rlf", "true"})
-	targets  = rapid.SampledFrom([]string{"/", "/orders", "/orders?x=1", "/a/b/c/d/e/f/g/h/i/j?a=1&b=%20", "/a%20b", "//", "/..", "/a;b", "", "*", "/x?%zz", "/x?a;b"})
-	hosts    = rapid.SampledFrom([]string{"", "shop.example", "shop.example", "[::1]:80", "a@b"})
-	methods  = rapid.SampledFrom([]string{"GET", "GET", "POST", "", "G T"})
-	schemes  = rapid.SampledFrom([]string{"", "https", "http", "ftp"})
-)
-
-func drawMap(t *rapid.T, label string, key *rapid.Generator[string]) map[string]string {
-	return rapid.MapOfN(key, texts, 0, 3).Draw(t, label)
+// pool is what checks are put together from.
+type pool struct {
+	texts, names, contents, targets, hosts, methods, schemes, certificates *rapid.Generator[string]
+	numbers                                                                *rapid.Generator[float64]
+	oddities                                                               int
 }
 
-func drawValue(t *rapid.T, depth int) *structpb.Value {
+// tame makes checks that are accepted, wild adds something of each kind that is refused.
+func tame() *pool {
+	of := rapid.SampledFrom[[]string]
+	return &pool{
+		of([]string{"", "a", "b c", "Zoë"}), of([]string{"accept", "cookie", "x-a", "X-B", "x-agent-id", "x_agent_id", "x-agent-role"}), of([]string{"", "1", "Zoë", "a, b"}),
+		of([]string{"/", "/orders", "/orders?x=1", "/a/b/c/d/e/f/g/h/i/j?a=1&b=%20", "/a%20b?"}), of([]string{"", "shop.example", "[::1]:80"}), of([]string{"GET", "POST"}),
+		of([]string{"", "https", "http"}), of([]string{"", "-----BEGIN%20"}), rapid.SampledFrom([]float64{0, 1.5, -1e300}), 1,
+	}
+}
+
+func wild() *pool {
+	of, t := rapid.SampledFrom[[]string], tame()
+	return &pool{
+		rapid.OneOf(t.texts, t.texts, of([]string{"line\nbreak", strings.Repeat("p", 2049)})),
+		rapid.OneOf(t.names, of([]string{"Accept", "authorization", ":path", ":method", "host", "content-length", "connection", "", "a b", "x-envoy-auth-partial-body"})),
+		rapid.OneOf(t.contents, of([]string{"GET", "/orders?x=1", "shop.example", "Bearer a.b.c", "close, x-agent-id", "cr\rlf", "true"})),
+		rapid.OneOf(t.targets, t.targets, of([]string{"//", "/..", "/a;b", "", "*", "/x?%zz", "/x?a;b"})), rapid.OneOf(t.hosts, of([]string{"a@b"})),
+		rapid.OneOf(t.methods, t.methods, of([]string{"", "G T"})), rapid.OneOf(t.schemes, of([]string{"ftp"})),
+		rapid.OneOf(t.certificates, of([]string{"with space", strings.Repeat("c", 65<<10)})), rapid.OneOf(t.numbers, rapid.SampledFrom([]float64{math.Inf(1), math.NaN()})), 9,
+	}
+}
+
+func (p *pool) drawMap(t *rapid.T, label string, key *rapid.Generator[string]) map[string]string {
+	return rapid.MapOfN(key, p.texts, 0, 3).Draw(t, label)
+}
+
+func (p *pool) drawValue(t *rapid.T, depth int) *structpb.Value {
 	switch kind := rapid.IntRange(0, 6).Draw(t, "kind"); {
 	case kind == 0:
 		return &structpb.Value{}
 	case kind == 1:
 		return structpb.NewNullValue()
 	case kind == 2:
-		return structpb.NewNumberValue(rapid.SampledFrom([]float64{0, 1.5, -1e300, math.Inf(1), math.NaN()}).Draw(t, "number"))
+		return structpb.NewNumberValue(p.numbers.Draw(t, "number"))
 	case kind == 3 || depth == 0:
-		return structpb.NewStringValue(texts.Draw(t, "string"))
+		return structpb.NewStringValue(p.texts.Draw(t, "string"))
 	case kind == 4:
 		return structpb.NewBoolValue(rapid.Bool().Draw(t, "bool"))
 	case kind == 5:
-		return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{texts.Draw(t, "member"): drawValue(t, depth-1), "m": drawValue(t, depth-1)}})
+		return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{p.texts.Draw(t, "member"): p.drawValue(t, depth-1), "m": p.drawValue(t, depth-1)}})
 	default:
-		return structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{drawValue(t, depth-1), drawValue(t, depth-1)}})
+		return structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{p.drawValue(t, depth-1), p.drawValue(t, depth-1)}})
 	}
 }
 
-func drawMetadata(t *rapid.T) *corev3.Metadata {
+func (p *pool) drawMetadata(t *rapid.T) *corev3.Metadata {
 	if rapid.IntRange(0, 3).Draw(t, "metadata") > 0 {
 		return nil
 	}
 	m := &corev3.Metadata{}
-	for _, filter := range rapid.SliceOfNDistinct(names, 0, 2, rapid.ID).Draw(t, "filters") {
+	for _, filter := range rapid.SliceOfNDistinct(p.names, 0, 2, rapid.ID).Draw(t, "filters") {
 		if m.FilterMetadata == nil {
 			m.FilterMetadata = map[string]*structpb.Struct{}
 		}
-		value := drawValue(t, 3)
-		for range rapid.SampledFrom([]int{0, 0, 0, 6, 20}).Draw(t, "nesting") {
+		value := p.drawValue(t, 3)
+		for range rapid.IntRange(0, 2*p.oddities).Draw(t, "nesting") {
 			value = structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{value}})
 		}
 		m.FilterMetadata[filter] = &structpb.Struct{Fields: map[string]*structpb.Value{"v": value}}
@@ -69,51 +87,55 @@ func drawMetadata(t *rapid.T) *corev3.Metadata {
 	return m
 }
 
-func drawPeer(t *rapid.T) *authv3.AttributeContext_Peer {
+func (p *pool) drawPeer(t *rapid.T) *authv3.AttributeContext_Peer {
 	if rapid.Bool().Draw(t, "no peer") {
 		return nil
 	}
-	p := &authv3.AttributeContext_Peer{
-		Service: texts.Draw(t, "service"), Labels: drawMap(t, "labels", names), Principal: texts.Draw(t, "principal"),
-		Certificate: rapid.SampledFrom([]string{"", "-----BEGIN%20", "with space", strings.Repeat("c", 65<<10)}).Draw(t, "certificate"),
+	peer := &authv3.AttributeContext_Peer{
+		Service: p.texts.Draw(t, "service"), Labels: p.drawMap(t, "labels", p.names), Principal: p.texts.Draw(t, "principal"),
+		Certificate: p.certificates.Draw(t, "certificate"),
 	}
 	switch rapid.IntRange(0, 4).Draw(t, "address") {
 	case 1:
-		p.Address = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: texts.Draw(t, "pipe"), Mode: 7}}}
+		peer.Address = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: p.texts.Draw(t, "pipe"), Mode: 7}}}
 	case 2:
-		p.Address = &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
+		peer.Address = &corev3.Address{Address: &corev3.Address_EnvoyInternalAddress{EnvoyInternalAddress: &corev3.EnvoyInternalAddress{
 			AddressNameSpecifier: &corev3.EnvoyInternalAddress_ServerListenerName{ServerListenerName: "l"}, EndpointId: "e",
 		}}}
 	case 3:
-		p.Address = &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-			Protocol: corev3.SocketAddress_UDP, Address: texts.Draw(t, "ip"), ResolverName: "r", Ipv4Compat: true,
+		peer.Address = &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+			Protocol: corev3.SocketAddress_UDP, Address: p.texts.Draw(t, "ip"), ResolverName: "r", Ipv4Compat: true,
 			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: rapid.Uint32().Draw(t, "port")},
 		}}}
 	case 4:
-		p.Address = &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		peer.Address = &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 			PortSpecifier: &corev3.SocketAddress_NamedPort{NamedPort: "http"},
 		}}}
 	}
-	return p
+	return peer
 }
 
 func drawCheck(t *rapid.T) *authv3.CheckRequest {
+	p := tame()
+	if rapid.Bool().Draw(t, "wild") {
+		p = wild()
+	}
 	http := &authv3.AttributeContext_HttpRequest{
-		Id: texts.Draw(t, "id"), Method: methods.Draw(t, "method"), Path: targets.Draw(t, "target"), Host: hosts.Draw(t, "host"),
-		Scheme: schemes.Draw(t, "scheme"), Protocol: "HTTP/2", Size: rapid.Int64().Draw(t, "size"),
-		Headers: rapid.MapOfN(names, contents, 0, 6).Draw(t, "headers"),
+		Id: p.texts.Draw(t, "id"), Method: p.methods.Draw(t, "method"), Path: p.targets.Draw(t, "target"), Host: p.hosts.Draw(t, "host"),
+		Scheme: p.schemes.Draw(t, "scheme"), Protocol: "HTTP/2", Size: rapid.Int64().Draw(t, "size"),
+		Headers: rapid.MapOfN(p.names, p.contents, 0, 6).Draw(t, "headers"),
 	}
 	if rapid.Bool().Draw(t, "raw form") {
 		http.HeaderMap = &corev3.HeaderMap{}
 		for range rapid.IntRange(0, 40).Draw(t, "raw headers") {
-			field := &corev3.HeaderValue{Key: names.Draw(t, "name"), RawValue: []byte(contents.Draw(t, "value"))}
-			if rapid.IntRange(0, 30).Draw(t, "both") == 0 {
-				field.Value = contents.Draw(t, "other value")
+			field := &corev3.HeaderValue{Key: p.names.Draw(t, "name"), RawValue: []byte(p.contents.Draw(t, "value"))}
+			if rapid.IntRange(0, 30).Draw(t, "both") > 31-p.oddities {
+				field.Value = p.contents.Draw(t, "other value")
 			}
 			http.HeaderMap.Headers = append(http.HeaderMap.Headers, field)
 		}
 	}
-	switch rapid.IntRange(0, 9).Draw(t, "odd") {
+	switch rapid.IntRange(0, p.oddities).Draw(t, "odd") {
 	case 0:
 		http.Body = "text"
 	case 1:
@@ -126,15 +148,15 @@ func drawCheck(t *rapid.T) *authv3.CheckRequest {
 		http.Fragment = "f"
 	}
 	a := &authv3.AttributeContext{
-		Source: drawPeer(t), Destination: drawPeer(t), ContextExtensions: drawMap(t, "extensions", names),
-		MetadataContext: drawMetadata(t), RouteMetadataContext: drawMetadata(t),
+		Source: p.drawPeer(t), Destination: p.drawPeer(t), ContextExtensions: p.drawMap(t, "extensions", p.names),
+		MetadataContext: p.drawMetadata(t), RouteMetadataContext: p.drawMetadata(t),
 		Request: &authv3.AttributeContext_Request{Http: http},
 	}
 	if rapid.Bool().Draw(t, "time") {
 		a.Request.Time = &timestamppb.Timestamp{Seconds: rapid.Int64().Draw(t, "seconds"), Nanos: rapid.Int32().Draw(t, "nanos")}
 	}
 	if rapid.Bool().Draw(t, "tls") {
-		a.TlsSession = &authv3.AttributeContext_TLSSession{Sni: texts.Draw(t, "sni")}
+		a.TlsSession = &authv3.AttributeContext_TLSSession{Sni: p.texts.Draw(t, "sni")}
 	}
 	return &authv3.CheckRequest{Attributes: a}
 }
