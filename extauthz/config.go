@@ -23,6 +23,8 @@ type Config struct {
 	// Public routes are asked of the policy without an identity.
 	Public  []PublicRoute `yaml:"public"`
 	Metrics *Metrics      `yaml:"metrics"`
+	// DecisionCache remembers decisions of policies that allow it.
+	DecisionCache DecisionCache `yaml:"decisionCache"`
 	// DPoP says how proofs of possession are judged.
 	DPoP DPoP `yaml:"dpop"`
 	// DecisionLog, when there is one, gets a line for each decision.

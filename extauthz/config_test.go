@@ -86,7 +86,9 @@ func TestConfigDefaults(t *testing.T) {
 		}},
 		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}},
 		Identity: IdentityRequired,
-		DPoP:     DPoP{MaxAge: config.Duration{Duration: time.Minute}, Nonce: NonceOff, ReplayBytes: 64 << 20},
+
+		DecisionCache: DecisionCache{Bytes: 32 << 20, MaxAge: config.Duration{Duration: time.Minute}},
+		DPoP:          DPoP{MaxAge: config.Duration{Duration: time.Minute}, Nonce: NonceOff, ReplayBytes: 64 << 20},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -156,9 +158,9 @@ func TestConfigMistakes(t *testing.T) {
 			"1: issuers: at least one is required, except with identity: policy",
 			"1: policy.dir: is required",
 		}},
-		"unknown key":      {minimal + "identiti: required\n", []string{`7: identiti: unknown key; did you mean "identity"?`}},
-		"wrong type":       {minimal + "metrics: {listen: 9103}\n", []string{"7: metrics.listen: want a string, got the number 9103 (put it in quotes)"}},
-		"identity":         {minimal + "identity: maybe\n", []string{"7: identity: want required, optional or policy"}},
+		"unknown key": {minimal + "identiti: required\n", []string{`7: identiti: unknown key; did you mean "identity"?`}},
+		"wrong type":  {minimal + "metrics: {listen: 9103}\n", []string{"7: metrics.listen: want a string, got the number 9103 (put it in quotes)"}},
+		"identity":    {minimal + "identity: maybe\n", []string{"7: identity: want required, optional or policy"}},
 		"dpop": {minimal + "dpop: {maxAge: 6m, nonce: maybe, replayBytes: 1KiB}\n", []string{
 			"7: dpop.maxAge: want between 1s and 5m0s", "7: dpop.nonce: want off or required", "7: dpop.replayBytes: want at least 1MiB: about 26,000 proofs",
 		}},

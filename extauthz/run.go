@@ -39,7 +39,8 @@ type Process struct {
 // opened: a process that cannot decide anything does not accept questions. cfg must be valid.
 func Run(ctx context.Context, cfg *Config, p Process) error {
 	store := newStore(cfg)
-	src, err := newSources(cfg, &feed.Env{Store: store, Log: p.Log, Now: p.Now, Metrics: feed.NewMetrics(p.Registry)})
+	env := &feed.Env{Store: store, Log: p.Log, Now: p.Now, Metrics: feed.NewMetrics(p.Registry)}
+	src, err := newSources(cfg, env)
 	if err != nil {
 		return err
 	}
@@ -66,11 +67,13 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	server, err := New(Options{
 		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Possession: cfg.DPoP.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
+		DecisionCache: cfg.DecisionCache,
 	})
 	if err != nil {
 		return err
 	}
 	defer server.Close()
+	env.UsePolicy = server.UsePolicy // from here on: New saw the one that is loaded
 	listeners, err := openListeners(cfg)
 	if err != nil {
 		return err

@@ -20,30 +20,32 @@ import (
 
 // Options are what a Server needs. Only Store is required.
 type Options struct {
-	Store        *state.Store
-	Identity     IdentityMode  // "" is IdentityRequired
-	Public       []PublicRoute // asked of the policy without an identity
-	Hints        identity.Hints
-	Possession   possession.Config     // how proofs of possession are judged; Started is set by New
-	CacheBytes   int64                 // of verified tokens; 0 is identity.CacheBytesDefault
-	Now          func() time.Time      // nil is time.Now
-	Log          *slog.Logger          // nil discards
-	Registerer   prometheus.Registerer // nil keeps the metrics private
-	DecisionLog  *decisionlog.Log      // nil logs no decisions; the Server does not close it
-	DecisionPath string                // shown in decision logs: agentidp/authz/allow
-	View         View                  // what of a request the policy is shown
-	DryRun       bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
+	Store         *state.Store
+	Identity      IdentityMode  // "" is IdentityRequired
+	Public        []PublicRoute // asked of the policy without an identity
+	Hints         identity.Hints
+	Possession    possession.Config     // how proofs of possession are judged; Started is set by New
+	CacheBytes    int64                 // of verified tokens; 0 is identity.CacheBytesDefault
+	DecisionCache DecisionCache         // zero remembers no decisions
+	Now           func() time.Time      // nil is time.Now
+	Log           *slog.Logger          // nil discards
+	Registerer    prometheus.Registerer // nil keeps the metrics private
+	DecisionLog   *decisionlog.Log      // nil logs no decisions; the Server does not close it
+	DecisionPath  string                // shown in decision logs: agentidp/authz/allow
+	View          View                  // what of a request the policy is shown
+	DryRun        bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 }
 
 // Server answers Envoy. Every answer is an explicit OK or an explicit denial, whatever happens: see Check and Guard.
 type Server struct {
-	options  Options
-	verifier *identity.Verifier
-	proofs   *possession.Checker
-	metrics  *metrics
-	faults   sampler
-	dryRun   *dryRun // nil: decisions are enforced
-	stages   stages
+	options   Options
+	verifier  *identity.Verifier
+	decisions *decide.Cache // nil: none are remembered
+	proofs    *possession.Checker
+	metrics   *metrics
+	faults    sampler
+	dryRun    *dryRun // nil: decisions are enforced
+	stages    stages
 }
 
 // stages are the steps of Check. They are replaced by tests that inject faults, and by nobody else.
@@ -91,14 +93,24 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
+	s := &Server{
 		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal,
 		stages: stages{checkreq.Parse, credential.Find, verifier.Identify, decide.Decide},
-	}, nil
+	}
+	if err := s.remember(); err != nil {
+		verifier.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
-// Close releases the token cache. No call may be running or follow.
-func (s *Server) Close() { s.verifier.Close() }
+// Close releases the caches. No call may be running or follow.
+func (s *Server) Close() {
+	s.verifier.Close()
+	if s.decisions != nil {
+		s.decisions.Close()
+	}
+}
 
 // Check decides about one request, given the bytes of a CheckRequest, which it does not keep. It is the whole pipeline;
 // each step either goes on or concludes the call with a denial. There is no error to return: an error would leave the
@@ -138,7 +150,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 	if c.snapshot.Policy == nil {
 		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
 	}
-	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, s.subject(request, c.identity))
+	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, s.subject(c))
 	switch {
 	case fault != nil:
 		c.giveUp(string(fault.Reason), fault.Err)

@@ -22,6 +22,7 @@ func (c *Config) Validate(r *config.Report) {
 	c.validateIssuers(r)
 	c.validatePolicy(r)
 	c.validatePublic(r)
+	c.DecisionCache.validate(r)
 	c.DPoP.validate(r)
 	switch c.Identity {
 	case IdentityRequired, IdentityOptional, IdentityPolicy:

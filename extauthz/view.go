@@ -6,9 +6,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
-	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/policy"
 )
@@ -21,11 +19,16 @@ type View struct {
 }
 
 // subject is what the policy is asked about.
-func (s *Server) subject(r *checkreq.Request, who *identity.Identity) decide.Subject {
+func (s *Server) subject(c *call) decide.Subject {
 	v := s.options.View
-	return decide.Subject{
-		Request: r, Identity: who, ShowAuth: v.ShowToken || s.options.Identity == IdentityPolicy, SkipBody: v.SkipBody, Descriptors: v.Descriptors,
+	subject := decide.Subject{
+		Request: c.request, Identity: c.identity, Now: c.now,
+		ShowAuth: v.ShowToken || s.options.Identity == IdentityPolicy, SkipBody: v.SkipBody, Descriptors: v.Descriptors,
 	}
+	if c.identity != nil {
+		subject.Issuer = c.snapshot.Issuers[c.identity.Issuer]
+	}
+	return subject
 }
 
 // decisionPath is the rule that decides, whichever way the file names it. A query that Validate refuses has none.

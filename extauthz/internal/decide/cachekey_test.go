@@ -117,7 +117,7 @@ var fields = map[string]func(chooser, *checkreq.Request){
 	"Scheme":   func(c chooser, r *checkreq.Request) { r.Scheme = pick(c, texts) },
 	"Host":     func(c chooser, r *checkreq.Request) { r.Host = pick(c, texts) },
 	"Protocol": func(c chooser, r *checkreq.Request) { r.Protocol = pick(c, texts) },
-	"Target":   func(c chooser, r *checkreq.Request) { r.Target = pick(c, texts) },
+	"Target":   func(c chooser, r *checkreq.Request) { target(r, pick(c, texts), r.Query) },
 	"Segments": func(c chooser, r *checkreq.Request) {
 		r.Segments = pick(c, [][]string{{""}, {"a"}, {"a", ""}, {"a", "b"}, {"ab"}, {"a,b"}, nil})
 	},
@@ -131,13 +131,20 @@ var fields = map[string]func(chooser, *checkreq.Request){
 	"RouteMetadata": func(c chooser, r *checkreq.Request) { r.RouteMetadata = someMetadata(c) },
 	"SNI":           func(c chooser, r *checkreq.Request) { r.SNI = pick(c, texts) },
 	"Query": func(c chooser, r *checkreq.Request) {
-		r.Query = pick(c, []string{"", "a=b", "a=", "a=a&a=b", "a=ab", "b=a", "a=b&b=a", "b=a&a=b"})
+		target(r, r.Path, pick(c, []string{"", "a=b", "a=", "a=a&a=b", "a=ab", "b=a", "a=b&b=a", "b=a&a=b"}))
 	},
 	"Body": func(c chooser, r *checkreq.Request) { r.Body = []byte(pick(c, texts)) },
 }
 
+func target(r *checkreq.Request, path, query string) {
+	r.Path, r.Query, r.Target = path, query, path
+	if query != "" {
+		r.Target += "?" + query
+	}
+}
+
 // notKeyed are fields that no input is made of, or only what is never part of a key, or that are made of others.
-var notKeyed = []string{"Path", "Parameters", "Strip", "Raw", "Partial"}
+var notKeyed = []string{"Path", "Strip", "Raw", "Partial"}
 
 // A field that somebody adds to a request may show in the input: then it must be a part of keys, or an obstacle.
 func TestEveryFieldOfARequestIsKnown(t *testing.T) {
@@ -336,7 +343,7 @@ func TestEveryMemberOfTheInputIsJudged(t *testing.T) {
 		}
 	}
 	r := &checkreq.Request{
-		ID: "a", Method: "a", Scheme: "a", Host: "a", Protocol: "a", Target: "a", Segments: []string{"a"}, Query: "a=b",
+		ID: "a", Method: "a", Scheme: "a", Host: "a", Protocol: "a", Path: "a", Target: "a?a=b", Segments: []string{"a"}, Query: "a=b",
 		Headers: checkreq.Headers{{Name: "x-a", Value: "a"}}, Size: 1, Body: []byte("a"), Time: noon, SNI: "a", Extensions: map[string]string{"a": "b"},
 		Metadata: map[string]any{"f": "a"}, RouteMetadata: map[string]any{"f": "a"},
 		Source:      checkreq.Peer{Principal: "a", Certificate: "a", Service: "a", Labels: map[string]string{"a": "b"}, IP: "a", Port: 1},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/fetch"
+	"github.com/agentidp/agentidp/internal/policy"
 )
 
 // Feed keeps one part of the snapshot current.
@@ -39,6 +40,8 @@ type Env struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Metrics *Metrics
+	// UsePolicy, when set, is told of each policy right before it comes into force. It is set before any feed runs.
+	UsePolicy func(*policy.Policy)
 }
 
 // Metrics tell how the sources are. One value serves all feeds.

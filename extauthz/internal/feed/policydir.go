@@ -114,6 +114,9 @@ func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []
 		return
 	}
 	f.problem = nil
+	if f.env.UsePolicy != nil {
+		f.env.UsePolicy(compiled)
+	}
 	old := f.env.Store.Load().Policy
 	f.env.Store.Update(func(s *state.Snapshot) { s.Policy = compiled })
 	if old != nil {
