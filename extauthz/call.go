@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/credential"
@@ -58,12 +56,9 @@ type call struct {
 
 // open takes one decision id, one snapshot and one time for the whole call.
 func (s *Server) open() *call {
-	id := "unknown"
-	if u, err := uuid.NewV7(); err == nil {
-		id = u.String()
-	}
+	started := time.Now()
 	return &call{
-		id: id, started: time.Now(), now: s.options.Now(), snapshot: s.options.Store.Load(),
+		id: newDecisionID(started), started: started, now: s.options.Now(), snapshot: s.options.Store.Load(),
 		result: resultUndecided, reason: reasonPanic, status: http.StatusServiceUnavailable, rehearsed: s.dryRun != nil,
 	}
 }

@@ -2,6 +2,8 @@ package extauthz
 
 import (
 	"fmt"
+	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +17,7 @@ import (
 type metrics struct {
 	decisions *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
+	outcomes  atomic.Pointer[map[outcome]*counted] // those that came so far; never written to
 	hits      prometheus.Counter
 	misses    prometheus.Counter
 	panics    prometheus.Counter
@@ -40,6 +43,7 @@ func newMetrics(r prometheus.Registerer, store *state.Store, log *decisionlog.Lo
 		panics:   counter("panics_total", "Panics that became denials."),
 		replaced: counter("answers_replaced_total", "Answers that were neither an explicit OK nor an explicit denial and became denials."),
 	}
+	m.outcomes.Store(&map[outcome]*counted{})
 	if r == nil {
 		return m, nil
 	}
@@ -59,9 +63,36 @@ func newMetrics(r prometheus.Registerer, store *state.Store, log *decisionlog.Lo
 	return m, nil
 }
 
+// outcome is what a call came to: a pair of labels.
+type outcome struct{ result, reason string }
+
+// counted is where an outcome is counted: what the labels lead to, looked up once.
+type counted struct {
+	decisions prometheus.Counter
+	duration  prometheus.Observer
+}
+
 func (m *metrics) decision(result, reason string, elapsed time.Duration) {
-	m.decisions.WithLabelValues(result, reason).Inc()
-	m.duration.WithLabelValues(result).Observe(elapsed.Seconds())
+	o := outcome{result, reason}
+	c := (*m.outcomes.Load())[o]
+	if c == nil {
+		c = m.first(o)
+	}
+	c.decisions.Inc()
+	c.duration.Observe(elapsed.Seconds())
+}
+
+// first remembers where an outcome is counted. Outcomes are a closed set, so this ends.
+func (m *metrics) first(o outcome) *counted {
+	c := &counted{m.decisions.WithLabelValues(o.result, o.reason), m.duration.WithLabelValues(o.result)}
+	for {
+		old := m.outcomes.Load()
+		next := maps.Clone(*old)
+		next[o] = c
+		if m.outcomes.CompareAndSwap(old, &next) {
+			return c
+		}
+	}
 }
 
 func (m *metrics) token(r identity.Result) {
