@@ -173,15 +173,15 @@ func TestAdvisoriesOfCrashes(t *testing.T) {
 	e := newEdge(t, denyingNothing, func(o *Options) { o.Registerer = registry })
 	bearer := "Bearer " + e.signer(t)(nil)
 	for id, got := range map[string]answer{
-		"CVE-2026-73547 Envoy, CONNECT without a path":  e.ask(t, request("CONNECT", "", "authorization", bearer)),
-		"CVE-2026-33186 grpc-go, no slash":              e.ask(t, request("GET", "orders", "authorization", bearer)),
-		"CVE-2025-46821 Envoy, a template":              e.ask(t, request("GET", "/{a=*}\x00", "authorization", bearer)),
-		"CVE-2024-45809 Envoy, odd token":               e.ask(t, request("GET", "/orders", "authorization", "Bearer ....")),
-		"CVE-2025-64527 Envoy, empty parts":             e.ask(t, request("GET", "/orders", "authorization", "Bearer ..")),
-		"CVE-2019-12995 Envoy, no token":                e.ask(t, request("GET", "/orders", "authorization", "Bearer ")),
-		"CVE-2025-30204 golang-jwt, many parts":         e.ask(t, request("GET", "/orders", "authorization", "Bearer "+strings.Repeat(".", 8000))),
-		"a path with a bad escape (authorino's parser)": e.ask(t, request("GET", "/orders/%zz", "authorization", bearer)),
-		"nothing at all":                                e.ask(t, nil),
+		"CVE-2026-73547 Envoy, CONNECT without a path": e.ask(t, request("CONNECT", "", "authorization", bearer)),
+		"CVE-2026-33186 grpc-go, no slash":             e.ask(t, request("GET", "orders", "authorization", bearer)),
+		"CVE-2025-46821 Envoy, a template":             e.ask(t, request("GET", "/{a=*}\x00", "authorization", bearer)),
+		"CVE-2024-45809 Envoy, odd token":              e.ask(t, request("GET", "/orders", "authorization", "Bearer ....")),
+		"CVE-2025-64527 Envoy, empty parts":            e.ask(t, request("GET", "/orders", "authorization", "Bearer ..")),
+		"CVE-2019-12995 Envoy, no token":               e.ask(t, request("GET", "/orders", "authorization", "Bearer ")),
+		"CVE-2025-30204 golang-jwt, many parts":        e.ask(t, request("GET", "/orders", "authorization", "Bearer "+strings.Repeat(".", 8000))),
+		"a path with a bad escape":                     e.ask(t, request("GET", "/orders/%zz", "authorization", bearer)),
+		"nothing at all":                               e.ask(t, nil),
 	} {
 		if got.status != 400 && got.status != 401 {
 			t.Errorf("%s: %+v", id, got)

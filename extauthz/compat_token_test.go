@@ -87,8 +87,7 @@ func TestCompatTokensInThePolicy(t *testing.T) {
 	}
 }
 
-// A correctly signed token whose iss is a number, or a list, ended the process of a peer. Here it is a denial, and the next
-// request is decided.
+// A correctly signed token whose iss is a number, or a list, is a denial, and the next request is decided.
 func TestTokenWithNumericIssuerIsDenied(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
