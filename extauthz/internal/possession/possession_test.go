@@ -216,3 +216,28 @@ func TestReplayStoreStaysWithinItsBytes(t *testing.T) {
 	}
 	runtime.KeepAlive(s)
 }
+
+func BenchmarkReplayStore(b *testing.B) {
+	s := newReplayStore(0, time.Minute)
+	ids := make([]string, 1000)
+	for n := range ids {
+		ids[n] = fmt.Sprint("jti-", n)
+	}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		s.use(ids[n%64], ids[n%1000], noon)
+		n++
+	}
+}
+
+func BenchmarkCertificate(b *testing.B) {
+	const line = "MIIBszCCAVmgAwIBAgIUQ2xpZW50Q2VydGlmaWNhdGVPZlNpeEh1bmRyZWRCeXRl\n"
+	text := strings.NewReplacer(" ", "%20", "\n", "%0A", "+", "%2B").Replace("-----BEGIN CERTIFICATE-----\n" + strings.Repeat(line, 12) + "-----END CERTIFICATE-----\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		if certificateSHA256(text) == "" {
+			b.Fatal("not read")
+		}
+	}
+}
