@@ -93,6 +93,9 @@ func smoke(t *testing.T, args ...string) (rows map[string]report.Row, stdout str
 
 func TestWholeBench(t *testing.T) {
 	rows, table := smoke(t)
+	if r := rows["DPoP, 1 token, a new proof each, 16 callers: server CPU, us"]; r.Ours == nil {
+		t.Errorf("no DPoP: %+v", r)
+	}
 	if !strings.HasPrefix(table, "machine: ") {
 		t.Errorf("the table begins with %.60q, want the machine", table)
 	}
@@ -102,6 +105,7 @@ func TestWholeBench(t *testing.T) {
 		"warm check, 50 tokens, 16 callers: server CPU, us":                                                       "<= 0.9",
 		"denial (scope missing) against an allow, 16 callers: server CPU, us":                                     "<= 1.06",
 		"cold token against the bare signature check, in process, ES256: us":                                      "<= 1.35",
+		"allocations of a warm check":                                                                             "<= 12",
 		"idle, ready and one check answered: RSS, MB":                                                             "<= 40",
 		"50 tokens remembered, 16 callers: RSS, MB":                                                               "<= 90",
 		"bin/extauthz as make build ships it: MB":                                                                 "<= 31",

@@ -108,6 +108,16 @@ func (d *direct) prepare(ctx context.Context) (err error) {
 	d.add("ours denial", d.ours, unscoped, deniedScope, 16, 2)
 	d.add("ours many", d.ours, many, allowedAs, 16, 2)
 	d.scenarios = append(d.scenarios, &scenario{name: "ours cold", loader: &coldLoad{d.bench, d.coldServer}})
+	prover, err := newProver(d.fixture)
+	if err != nil {
+		return err
+	}
+	proofs := &dpopLoad{d.bench, d.coldServer, prover}
+	d.progress("wait until a DPoP proof is taken")
+	if err := proofs.await(ctx); err != nil {
+		return err
+	}
+	d.scenarios = append(d.scenarios, &scenario{name: "ours dpop", loader: proofs})
 	if d.options.peer == "" {
 		return nil
 	}
@@ -191,6 +201,8 @@ func (d *direct) rows() []report.Row {
 		compared("denial (scope missing) against an allow, 16 callers: server CPU, us", d.scenario("ours denial"), ours, cpu, denialMax))
 	o, t, ratio := compare(cold, d.scenario("floor 16"), cpu)
 	rows = append(rows, report.Shown("cold token, 16 callers: server CPU, us", o, t, ratio))
+	o, t, ratio = compare(d.scenario("ours dpop"), d.scenario("floor 16"), cpu)
+	rows = append(rows, report.Shown("DPoP, 1 token, a new proof each, 16 callers: server CPU, us", o, t, ratio))
 	o, t, ratio = compare(ours, d.scenario("floor 16"), perSec)
 	rows = append(rows, report.Shown("warm check, 1 token, 16 callers: requests/s", o, t, ratio))
 	if d.peer == nil {

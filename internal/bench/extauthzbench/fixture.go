@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -128,12 +129,13 @@ func (f *fixture) writePolicy() error {
 	return os.WriteFile(filepath.Join(dir, "data.yaml"), []byte(meshData), 0o600)
 }
 
-// writeConfig writes the configuration of one extauthz and returns the file. State is kept below the name, so that two
+// writeConfig writes the configuration of one extauthz and returns the file. It is the usual one, but that the policy gets
+// more time: on a busy machine some evaluation would be interrupted, and a run with a 503 in it is no measurement. State is kept below the name, so that two
 // with one name find each other's.
 func (f *fixture) writeConfig(name, socket, more string) (string, error) {
 	text := fmt.Sprintf(`listen: unix://%s
 stateDir: state-%s
-policy: {dir: policies, path: agentidp/authz/decision}
+policy: {dir: policies, path: agentidp/authz/decision, timeout: 200ms}
 issuers:
   - issuer: %s
     audiences: [%q]
@@ -146,14 +148,13 @@ issuers:
 
 // tokens signs n tokens that differ in agent and id, about 800 bytes each, and that no call before returned.
 func (f *fixture) tokens(n int, scope string) ([]string, error) {
-	first := f.issued
-	f.issued += n
+	first := f.next(n)
 	tokens, errs := make([]string, n), make([]error, runtime.NumCPU())
 	var done sync.WaitGroup
 	for w := range errs {
 		done.Go(func() {
 			for i := w; i < n && errs[w] == nil; i += len(errs) {
-				tokens[i], errs[w] = f.token(first+i, scope)
+				tokens[i], errs[w] = f.token(first+i, scope, nil)
 			}
 		})
 	}
@@ -166,16 +167,25 @@ func (f *fixture) tokens(n int, scope string) ([]string, error) {
 	return tokens, nil
 }
 
-func (f *fixture) token(serial int, scope string) (string, error) {
+// next is the first of n serial numbers that nobody has.
+func (f *fixture) next(n int) int {
+	first := f.issued
+	f.issued += n
+	return first
+}
+
+func (f *fixture) token(serial int, scope string, more map[string]any) (string, error) {
 	now := time.Now()
 	agent := fmt.Sprintf("agt_0199c2f04b1c7e09b2d4%08d", serial)
-	claims, err := json.Marshal(map[string]any{
+	all := map[string]any{
 		"iss": issuerName, "sub": agent, "aud": []string{audience}, "client_id": agent, "scope": scope, "org_id": "org_a",
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(tokenLife).Unix(), "jti": fmt.Sprintf("tok_0199c2f04b1c7e09b2d4%08d", serial),
 		"agent": map[string]any{
 			"name": "Order reader", "did": "did:web:issuer.example:agents:" + agent, "type": "service", "capabilities": []string{"orders", "items"},
 		},
-	})
+	}
+	maps.Copy(all, more)
+	claims, err := json.Marshal(all)
 	if err != nil {
 		return "", err
 	}

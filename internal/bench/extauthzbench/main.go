@@ -130,6 +130,7 @@ func (b *bench) parts(ctx context.Context) (rows []report.Row, err error) {
 	parts := []func(context.Context) ([]report.Row, error){
 		b.direct,
 		func(context.Context) ([]report.Row, error) { return b.coldInProcess() },
+		b.allocations,
 		b.sidecar,
 	}
 	if b.options.throughIt {

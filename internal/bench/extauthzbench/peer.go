@@ -72,7 +72,7 @@ func (b *bench) startPeer(ctx context.Context) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	other, err := newMessage(tokens[0], mappedHeaders)
+	other, err := newMessage("Bearer "+tokens[0], mappedHeaders)
 	if err != nil {
 		return nil, err
 	}

@@ -32,21 +32,21 @@ type message struct {
 
 // newMessage is the CheckRequest of GET /orders/42?x=1 with twelve headers, about 1,500 bytes, as Envoy sends it inside a
 // mesh: with the principals of both sides.
-func newMessage(token string, form headerForm) (message, error) {
-	headers := [][2]string{
+func newMessage(authorization string, form headerForm, more ...[2]string) (message, error) {
+	headers := append([][2]string{
 		{":authority", "orders.shop.example"},
 		{":method", "GET"},
 		{":path", "/orders/42?x=1"},
 		{":scheme", "https"},
 		{"accept", "application/json"},
 		{"accept-encoding", "gzip, br"},
-		{"authorization", "Bearer " + token},
+		{"authorization", authorization},
 		{"user-agent", "order-reader/2.3 (linux; x86_64)"},
 		{"x-forwarded-for", "10.4.17.33"},
 		{"x-forwarded-proto", "https"},
 		{"x-request-id", requestID},
 		{"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
-	}
+	}, more...)
 	request := &authv3.AttributeContext_HttpRequest{
 		Id: "7241698340143236441", Method: "GET", Host: "orders.shop.example", Path: "/orders/42?x=1", Scheme: "https", Protocol: "HTTP/2",
 	}
@@ -97,7 +97,7 @@ func newMessages(tokens []string, form headerForm) ([]message, error) {
 	messages := make([]message, len(tokens))
 	for i, token := range tokens {
 		var err error
-		if messages[i], err = newMessage(token, form); err != nil {
+		if messages[i], err = newMessage("Bearer "+token, form); err != nil {
 			return nil, fmt.Errorf("message %d: %w", i, err)
 		}
 	}

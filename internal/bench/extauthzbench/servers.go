@@ -77,7 +77,7 @@ func newBench(o options, dir string) (*bench, error) {
 		return nil, err
 	}
 	for _, form := range []headerForm{rawHeaders, mappedHeaders} {
-		if b.first[form], err = newMessage(tokens[0], form); err != nil {
+		if b.first[form], err = newMessage("Bearer "+tokens[0], form); err != nil {
 			return nil, err
 		}
 	}

@@ -56,7 +56,7 @@ func (b *bench) memory(ctx context.Context) (idle, loaded float64, err error) {
 	}
 	l := load{socket: s.socket, pids: []int{s.PID()}, messages: many, want: allowedAs, callers: 16, conns: 2}
 	if _, err = l.run(ctx, b.options.span, b.options.span); err != nil {
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("%w; the log of %s ends:\n%s", err, s.Name(), s.Tail())
 	}
 	if loaded, err = megabytes(s.PID()); err != nil {
 		return 0, 0, err
