@@ -178,8 +178,11 @@ allow if {
 			"clerk reads": request("GET", "/x", "x-user", "ann"), "clerk deletes": request("DELETE", "/x", "x-user", "ann"),
 			"owner deletes": request("DELETE", "/x", "x-user", "ben"), "stranger": request("GET", "/x", "x-user", "cleo"),
 		}},
-		"version 0 beside rego.v1": {"envoy/authz/allow", "package envoy.authz\nimport rego.v1\ndefault allow := false\nallow if input.parsed_path == [\"x\"]\n", true,
-			map[string]int{"x": 200, "y": 403}, map[string]*authv3.CheckRequest{"x": request("GET", "/x"), "y": request("GET", "/y")}},
+		"version 0 beside rego.v1": {
+			"envoy/authz/allow", "package envoy.authz\nimport rego.v1\ndefault allow := false\nallow if input.parsed_path == [\"x\"]\n", true,
+			map[string]int{"x": 200, "y": 403},
+			map[string]*authv3.CheckRequest{"x": request("GET", "/x"), "y": request("GET", "/y")},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

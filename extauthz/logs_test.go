@@ -33,9 +33,11 @@ func TestConfigOfLogs(t *testing.T) {
 		"decisionLog: {stdout: true, sampleAllowed: 1.5}":                       {"decisionLog.sampleAllowed: want a number from 0 (no allowed decision is logged) to 1 (all are)"},
 		"decisionLog: {stdout: true, sampleAllowed: .nan}":                      {"decisionLog.sampleAllowed: want a number from 0 (no allowed decision is logged) to 1 (all are)"},
 		"decisionLog: {stdout: true, mask: [/input/a, /labels, a]}": {
-			"decisionLog.mask[1]: want a JSON pointer that begins with /input or /result", "decisionLog.mask[2]: want a JSON pointer that begins with /input or /result"},
+			"decisionLog.mask[1]: want a JSON pointer that begins with /input or /result", "decisionLog.mask[2]: want a JSON pointer that begins with /input or /result",
+		},
 		"decisionLog: {http: {wait: 2m, token: {env: BAD_TOKEN}}}": {
-			"decisionLog.http.url: is required", "decisionLog.http.wait: want more than 0 and at most 1m0s", "decisionLog.http.token: want visible ASCII without spaces"},
+			"decisionLog.http.url: is required", "decisionLog.http.wait: want more than 0 and at most 1m0s", "decisionLog.http.token: want visible ASCII without spaces",
+		},
 		"decisionLog: {http: {url: \"http://logs.example/logs\"}}": {"decisionLog.http.url: fetch: http:// is accepted for loopback hosts only"},
 	} {
 		wantMistakes(t, dir, text, want)

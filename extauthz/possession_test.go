@@ -301,8 +301,10 @@ func TestPossessionOfACertificate(t *testing.T) {
 		"another workload":               {certified(workload, mine, "spiffe://example/caller2"), "principal_mismatch"},
 		"workload in upper case":         {certified(workload, mine, "spiffe://example/Caller"), "principal_mismatch"},
 		"no workload":                    {certified(workload, nil, ""), "principal_mismatch"},
-		"not a SPIFFE ID": {certified(request("GET", orderPath, "authorization", "Bearer "+sign(boundTo("spiffe_id", "example"))), nil, "example"),
-			"token_constrained"},
+		"not a SPIFFE ID": {
+			certified(request("GET", orderPath, "authorization", "Bearer "+sign(boundTo("spiffe_id", "example"))), nil, "example"),
+			"token_constrained",
+		},
 		"thumbprint in another base64": {certified(request("GET", orderPath, "authorization", "Bearer "+sign(boundTo("x5t#S256", thumbprint+"="))), mine, ""), "token_constrained"},
 	} {
 		got := e.ask(t, c.in)

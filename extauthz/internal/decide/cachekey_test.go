@@ -84,9 +84,19 @@ func someMap(c chooser) map[string]string {
 
 func someMetadata(c chooser) map[string]any {
 	return pick(c, []map[string]any{
-		nil, {}, {"f": map[string]any{}}, {"f": map[string]any{"k": "a"}}, {"f": map[string]any{"k": nil}}, {"f": map[string]any{"k": map[string]any{}}},
-		{"f": map[string]any{"k": map[string]any{"l": json.Number("1")}}}, {"f": map[string]any{"k": map[string]any{"l": "1"}}}, {"f": "a"},
-		{"f": map[string]any{"k": []any{"a", "b"}}}, {"f": map[string]any{"k": []any{"ab"}}}, {"g": map[string]any{"k": true}}, {"f": map[string]any{"k": false, "a": "b"}},
+		nil,
+		{},
+		{"f": map[string]any{}},
+		{"f": map[string]any{"k": "a"}},
+		{"f": map[string]any{"k": nil}},
+		{"f": map[string]any{"k": map[string]any{}}},
+		{"f": map[string]any{"k": map[string]any{"l": json.Number("1")}}},
+		{"f": map[string]any{"k": map[string]any{"l": "1"}}},
+		{"f": "a"},
+		{"f": map[string]any{"k": []any{"a", "b"}}},
+		{"f": map[string]any{"k": []any{"ab"}}},
+		{"g": map[string]any{"k": true}},
+		{"f": map[string]any{"k": false, "a": "b"}},
 	})
 }
 
@@ -202,12 +212,37 @@ var identities = sync.OnceValue(func() []*identity.Identity {
 	}}}}
 	all := []*identity.Identity{nil}
 	for i, changes := range []map[string]any{
-		{}, {"jti": "t2"}, {"sub": "agt_2"}, {"org_id": "org_b"}, {"scope": "a b"}, {"scope": "a"}, {"scope": "ab"}, {"client_id": "a"},
-		{"agent": map[string]any{"name": "a"}}, {"agent": map[string]any{"name": ""}}, {"agent": map[string]any{"type": "a"}}, {"agent": map[string]any{}},
-		{"act": map[string]any{"sub": "agt_3"}}, {"act": map[string]any{"sub": "agt_3", "act": map[string]any{"sub": "agt_4"}}},
-		{"plan": "a"}, {"plan": ""}, {"plan": nil}, {"plan": 1}, {"plan": "1"}, {"plan": true}, {"plan": false}, {"plan": map[string]any{}}, {"plan": []any{}}, {"plan": []any{"a", "b"}},
-		{"plan": []any{"ab"}}, {"plan": map[string]any{"a": "b"}}, {"plan": map[string]any{"a": map[string]any{"b": 1}}}, {"plan": map[string]any{"a": map[string]any{}}},
-		{"plan": map[string]any{"a": nil, "b": 1}}, {"exp": noon.Unix() + 400}, {"iat": noon.Unix() - 10},
+		{},
+		{"jti": "t2"},
+		{"sub": "agt_2"},
+		{"org_id": "org_b"},
+		{"scope": "a b"},
+		{"scope": "a"},
+		{"scope": "ab"},
+		{"client_id": "a"},
+		{"agent": map[string]any{"name": "a"}},
+		{"agent": map[string]any{"name": ""}},
+		{"agent": map[string]any{"type": "a"}},
+		{"agent": map[string]any{}},
+		{"act": map[string]any{"sub": "agt_3"}},
+		{"act": map[string]any{"sub": "agt_3", "act": map[string]any{"sub": "agt_4"}}},
+		{"plan": "a"},
+		{"plan": ""},
+		{"plan": nil},
+		{"plan": 1},
+		{"plan": "1"},
+		{"plan": true},
+		{"plan": false},
+		{"plan": map[string]any{}},
+		{"plan": []any{}},
+		{"plan": []any{"a", "b"}},
+		{"plan": []any{"ab"}},
+		{"plan": map[string]any{"a": "b"}},
+		{"plan": map[string]any{"a": map[string]any{"b": 1}}},
+		{"plan": map[string]any{"a": map[string]any{}}},
+		{"plan": map[string]any{"a": nil, "b": 1}},
+		{"exp": noon.Unix() + 400},
+		{"iat": noon.Unix() - 10},
 	} {
 		claims := map[string]any{
 			"iss": "https://issuer.example", "sub": "agt_1", "aud": "svc", "org_id": "org_a", "iat": noon.Unix(), "exp": noon.Unix() + 300, "jti": "t1",
