@@ -1,7 +1,5 @@
 package checkresp
 
-import "strings"
-
 // Scheme is the authentication scheme a client is told to use.
 type Scheme int
 
@@ -23,37 +21,54 @@ type Challenge struct {
 	Nonce  string   // for the DPoP-Nonce header (RFC 9449 s8.1)
 }
 
-// value renders the challenge, or both in one field (RFC 9110 s11.6.1). Quoted strings hold nothing that would need a
+// The challenges without an error, which most clients see.
+const (
+	bearerChallenge = `Bearer realm="` + realm + `"`
+	dpopChallenge   = `DPoP realm="` + realm + `"`
+	dpopAlgorithms  = `, algs="` + proofAlgorithms + `"`
+)
+
+// challengeBytes is a usual challenge with an error.
+const challengeBytes = 256
+
+// appendTo renders the challenge, or both in one field (RFC 9110 s11.6.1). Quoted strings hold nothing that would need a
 // backslash.
-func (c *Challenge) value(description string) string {
-	var b strings.Builder
+func (c *Challenge) appendTo(b []byte, description string) []byte {
 	if c.Scheme != SchemeDPoP {
-		b.WriteString(`Bearer realm="` + realm + `"`)
-		c.writeError(&b, description)
+		b = append(b, `Bearer realm="`+realm+`"`...)
+		b = c.appendError(b, description)
 	}
 	if c.Scheme == SchemeEither {
-		b.WriteString(", ")
+		b = append(b, ", "...)
 	}
 	if c.Scheme != SchemeBearer {
-		b.WriteString(`DPoP realm="` + realm + `"`)
-		c.writeError(&b, description)
-		b.WriteString(`, algs="` + proofAlgorithms + `"`)
+		b = append(b, `DPoP realm="`+realm+`"`...)
+		b = c.appendError(b, description)
+		b = append(b, `, algs="`+proofAlgorithms+`"`...)
 	}
-	return b.String()
+	return b
 }
 
-func (c *Challenge) writeError(b *strings.Builder, description string) {
+func (c *Challenge) appendError(b []byte, description string) []byte {
 	if c.Error == "" {
-		return // RFC 6750 s3.1: no error information without a credential
+		return b // RFC 6750 s3.1: no error information without a credential
 	}
-	b.WriteString(`, error="` + quotable(c.Error, codeBytesMax) + `", error_description="` + quotable(description, detailBytesMax) + `"`)
-	scopes := ""
+	b = append(append(b, `, error="`...), quotable(c.Error, codeBytesMax)...)
+	b = append(append(b, `", error_description="`...), quotable(description, detailBytesMax)...)
+	b = append(b, '"')
+	bytes, parameter := 0, `, scope="`
 	for _, s := range c.Scopes {
-		if IsScopeToken(s) && len(scopes)+1+len(s) <= challengeScopeMax {
-			scopes = strings.TrimPrefix(scopes+" "+s, " ")
+		if !IsScopeToken(s) || bytes+1+len(s) > challengeScopeMax {
+			continue
 		}
+		b = append(append(b, parameter...), s...)
+		if bytes += len(s); parameter == " " {
+			bytes++
+		}
+		parameter = " "
 	}
-	if scopes != "" {
-		b.WriteString(`, scope="` + scopes + `"`)
+	if bytes > 0 {
+		b = append(b, '"')
 	}
+	return b
 }
