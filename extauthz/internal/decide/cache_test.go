@@ -172,11 +172,13 @@ func TestCachedAndUncachedNeverDiffer(t *testing.T) {
 // The test above finds each part that is missing in keys, and a difference of circumstances that is.
 func TestAMissingPartIsFound(t *testing.T) {
 	t.Parallel()
+	seen := map[partKind]int{}
 	for _, path := range append([]string{"parsed_query"}, exactPaths...) {
 		dropped, _ := partOf(split(path))
-		if dropped.kind == 0 {
-			continue // always the same
+		if dropped.kind == 0 || seen[dropped.kind] > 2 { // always the same; or enough of a kind
+			continue
 		}
+		seen[dropped.kind]++
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			cache := newTestCache(t)
