@@ -27,20 +27,55 @@ func encoded(t testing.TB, in *authv3.CheckRequest) []byte {
 	return wire
 }
 
-// warm asks until the token was remembered: the cache stores in the background.
+// withDecisionCache switches the decision cache on, as the configuration file does.
+func withDecisionCache(o *Options) { o.DecisionCache.SetDefaults() }
+
+// warm asks until token and decision are remembered: the caches store in the background.
 func (e *edge) warm(t testing.TB, check []byte) {
 	t.Helper()
-	before := testutil.ToFloat64(e.metrics.hits)
-	for until := time.Now().Add(10 * time.Second); testutil.ToFloat64(e.metrics.hits) < before+2; {
+	before, _ := e.decisions.Counts()
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
 		e.Server.Check(context.Background(), check)
-		if time.Now().After(until) {
-			t.Fatal("the token is not remembered")
+		if now, _ := e.decisions.Counts(); now >= before+2 && testutil.ToFloat64(e.metrics.hits) >= 2 {
+			return
+		}
+	}
+	t.Fatal("the check is not remembered")
+}
+
+const warmAllocationsMax = 12
+
+// What a warm check allocates is what its CPU time and the garbage collector's are made of.
+func TestWarmCheckAllocations(t *testing.T) { // not parallel: AllocsPerRun counts what everybody allocates
+	e := newEdge(t, ordersPolicy, withDecisionCache)
+	sign := e.signer(t)
+	for name, c := range map[string]struct {
+		check   []byte
+		allowed bool
+	}{
+		"allowed":          {usual(t, sign(nil)), true},
+		"denied by policy": {usual(t, sign(map[string]any{"scope": "other"})), false},
+		"no token":         {encoded(t, request("GET", "/orders/42")), false},
+	} {
+		if name != "no token" {
+			e.warm(t, c.check)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour) // as gRPC's has a deadline
+		allocations := testing.AllocsPerRun(200, func() {
+			if wire := e.Server.Check(ctx, c.check).Wire(); (wire[1] == 0) != c.allowed { // the status is first; OK's is empty
+				t.Fatal("not as expected")
+			}
+		})
+		cancel()
+		t.Logf("%s: %v allocations", name, allocations)
+		if allocations > warmAllocationsMax {
+			t.Errorf("%s: %v allocations, want at most %d", name, allocations, warmAllocationsMax)
 		}
 	}
 }
 
 func BenchmarkCheck(b *testing.B) {
-	e := newEdge(b, ordersPolicy, nil)
+	e := newEdge(b, ordersPolicy, withDecisionCache)
 	sign := e.signer(b)
 	pad := strings.Repeat("p", 150)
 	run := func(b *testing.B, check []byte, allowed bool) {

@@ -20,7 +20,7 @@ func TestChallenges(t *testing.T) {
 		`Bearer realm="agentidp", error="e", error_description="x", DPoP realm="agentidp", error="e", ` +
 			`error_description="x", algs="ES256 EdDSA RS256"`: {Scheme: SchemeEither, Error: "e"},
 	} {
-		if got := c.value("x"); got != want {
+		if got := string(c.appendTo(nil, "x")); got != want {
 			t.Errorf("%+v:\ngot  %s\nwant %s", c, got, want)
 		}
 	}

@@ -49,20 +49,21 @@ func Deny(d Denial) Answer {
 	if !isDenialStatus(d.Status) {
 		d.Status = http.StatusServiceUnavailable
 	}
-	var deniedRoom, metadataRoom [1 << 10]byte // usual sizes: 400 and 60 bytes
-	denied := appendCode(deniedRoom[:0], fieldHTTPStatus, d.Status)
-	var body string
+	var deniedRoom, metadataRoom, bodyRoom, challengeRoom [1 << 10]byte // usual sizes: 400, 60, 200 and 100 bytes
+	denied, body := appendCode(deniedRoom[:0], fieldHTTPStatus, d.Status), bodyRoom[:0]
 	switch {
 	case d.Body != nil:
-		body = *d.Body
+		body = append(body, *d.Body...)
 	case d.GRPC: // a content-type of ours would replace application/grpc and break the client
-		body = clip(d.Code, codeBytesMax) + ": " + clip(d.Detail, detailBytesMax) + " (decision " + clip(d.DecisionID, codeBytesMax) + ")"
+		body = append(append(body, clip(d.Code, codeBytesMax)...), ": "...)
+		body = append(append(body, clip(d.Detail, detailBytesMax)...), " (decision "...)
+		body = append(append(body, clip(d.DecisionID, codeBytesMax)...), ')')
 	default:
-		body = problemDocument(d)
+		body = appendProblem(body, &d)
 		denied = appendHeader(denied, fieldDeniedHeaders, "content-type", "application/problem+json", actionOverwrite)
 	}
 	if d.Challenge != nil {
-		denied = appendHeader(denied, fieldDeniedHeaders, "www-authenticate", d.Challenge.value(d.Detail), actionOverwrite)
+		denied = appendHeader(denied, fieldDeniedHeaders, "www-authenticate", d.Challenge.appendTo(challengeRoom[:0], d.Detail), actionOverwrite)
 		if d.Challenge.Nonce != "" { // RFC 9449 s8.1
 			denied = appendHeader(denied, fieldDeniedHeaders, "dpop-nonce", d.Challenge.Nonce, actionOverwrite)
 		}
@@ -104,19 +105,29 @@ func appendPolicyHeaders(denied []byte, policy []setting, grpc bool) []byte {
 	return denied
 }
 
-func problemDocument(d Denial) string {
-	doc, err := json.Marshal(struct {
-		Type       string `json:"type"`
-		Title      string `json:"title"`
-		Status     int    `json:"status"`
-		Detail     string `json:"detail,omitempty"`
-		Code       string `json:"code"`
-		DecisionID string `json:"decisionId"`
-	}{"about:blank", http.StatusText(d.Status), d.Status, clip(d.Detail, detailBytesMax), clip(d.Code, codeBytesMax), clip(d.DecisionID, codeBytesMax)})
-	if err != nil {
-		return "" // cannot happen with strings and a number; the status says enough
+// appendProblem appends a problem document (RFC 9457).
+func appendProblem(b []byte, d *Denial) []byte {
+	b = append(b, `{"type":"about:blank","title":`...)
+	b = appendJSON(b, http.StatusText(d.Status))
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(d.Status), 10)
+	if detail := clip(d.Detail, detailBytesMax); detail != "" {
+		b = appendJSON(append(b, `,"detail":`...), detail)
 	}
-	return string(doc)
+	b = appendJSON(append(b, `,"code":`...), clip(d.Code, codeBytesMax))
+	b = appendJSON(append(b, `,"decisionId":`...), clip(d.DecisionID, codeBytesMax))
+	return append(b, '}')
+}
+
+// appendJSON appends a string as encoding/json does.
+func appendJSON(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || strings.IndexByte(`"\<>&`, c) >= 0 {
+			quoted, _ := json.Marshal(s) // a string cannot fail
+			return append(b, quoted...)
+		}
+	}
+	b = append(append(b, '"'), s...)
+	return append(b, '"')
 }
 
 // quotable keeps what RFC 6750 s3 allows in error_description: %x20-21, %x23-5B, %x5D-7E.

@@ -109,7 +109,10 @@ func oracleDeny(d Denial, policy *structpb.Struct) *authv3.CheckResponse {
 		denied.Headers = append(denied.Headers, overwrite("content-type", "application/problem+json"))
 	}
 	if d.Challenge != nil {
-		denied.Headers = append(denied.Headers, overwrite("www-authenticate", d.Challenge.value(d.Detail)))
+		denied.Headers = append(denied.Headers, overwrite("www-authenticate", oracleChallenge(d.Challenge, d.Detail)))
+	}
+	if d.Challenge != nil && d.Challenge.Nonce != "" {
+		denied.Headers = append(denied.Headers, overwrite("dpop-nonce", d.Challenge.Nonce))
 	}
 	if d.Status == 503 && d.Body == nil {
 		denied.Headers = append(denied.Headers, overwrite("retry-after", strconv.Itoa(retryAfterSeconds)))
@@ -165,4 +168,22 @@ func isDenial(m *authv3.CheckResponse) bool {
 	denied, is := m.GetHttpResponse().(*authv3.CheckResponse_DeniedResponse)
 	return m.GetStatus().GetCode() != int32(codes.OK) && is && denied != nil && denied.DeniedResponse != nil &&
 		isDenialStatus(int(denied.DeniedResponse.GetStatus().GetCode()))
+}
+
+func oracleChallenge(c *Challenge, description string) string {
+	errors := ""
+	if c.Error != "" {
+		errors = `, error="` + quotable(c.Error, codeBytesMax) + `", error_description="` + quotable(description, detailBytesMax) + `"`
+		scopes := ""
+		for _, s := range c.Scopes {
+			if IsScopeToken(s) && len(scopes)+1+len(s) <= challengeScopeMax {
+				scopes = strings.TrimPrefix(scopes+" "+s, " ")
+			}
+		}
+		if scopes != "" {
+			errors += `, scope="` + scopes + `"`
+		}
+	}
+	bearer, dpop := `Bearer realm="agentidp"`+errors, `DPoP realm="agentidp"`+errors+`, algs="`+proofAlgorithms+`"`
+	return map[Scheme]string{SchemeBearer: bearer, SchemeDPoP: dpop, SchemeEither: bearer + ", " + dpop}[c.Scheme]
 }

@@ -49,14 +49,17 @@ func appendLength(b []byte, field protowire.Number, length int) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(length))
 }
 
+// characters are text: built here, or a string.
+type characters interface{ ~string | ~[]byte }
+
 // appendElement appends an element of a repeated string field, or a member of a oneof: also when it is empty.
-func appendElement(b []byte, field protowire.Number, s string) []byte {
+func appendElement[S characters](b []byte, field protowire.Number, s S) []byte {
 	return append(appendLength(b, field, len(s)), s...)
 }
 
 // appendText appends a singular string field: the empty string is its default and not sent.
-func appendText(b []byte, field protowire.Number, s string) []byte {
-	if s == "" {
+func appendText[S characters](b []byte, field protowire.Number, s S) []byte {
+	if len(s) == 0 {
 		return b
 	}
 	return appendElement(b, field, s)
@@ -66,15 +69,15 @@ func appendVarint(b []byte, field protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
 }
 
-func textSize(s string) int {
-	if s == "" {
+func textSize[S characters](s S) int {
+	if len(s) == 0 {
 		return 0
 	}
 	return 1 + protowire.SizeBytes(len(s)) // fields up to 15 have a tag of one byte
 }
 
 // appendHeader appends a HeaderValueOption.
-func appendHeader(b []byte, field protowire.Number, name, value string, action uint64) []byte {
+func appendHeader[S characters](b []byte, field protowire.Number, name string, value S, action uint64) []byte {
 	header := textSize(name) + textSize(value)
 	option := 1 + protowire.SizeBytes(header)
 	if action != actionAdd {
@@ -88,7 +91,7 @@ func appendHeader(b []byte, field protowire.Number, name, value string, action u
 	return b
 }
 
-func appendPair(b []byte, name, value string) []byte {
+func appendPair[S characters](b []byte, name string, value S) []byte {
 	return appendText(appendText(b, fieldKey, name), fieldValue, value)
 }
 

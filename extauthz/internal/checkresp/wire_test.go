@@ -3,6 +3,7 @@ package checkresp
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -93,7 +94,11 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 			Detail: text.Draw(t, "detail"), GRPC: rapid.Bool().Draw(t, "grpc"), Changes: changes,
 		}
 		if rapid.Bool().Draw(t, "challenge") {
-			denial.Challenge = &Challenge{Error: text.Draw(t, "error"), Scopes: rapid.SliceOf(text).Draw(t, "scopes")}
+			denial.Challenge = &Challenge{
+				Scheme: rapid.SampledFrom([]Scheme{SchemeBearer, SchemeDPoP, SchemeEither}).Draw(t, "scheme"), Error: text.Draw(t, "error"),
+				Scopes: rapid.SliceOf(rapid.OneOf(text, rapid.SampledFrom([]string{"orders.read", strings.Repeat("s", 120)}))).Draw(t, "scopes"),
+				Nonce:  rapid.SampledFrom([]string{"", "nonce"}).Draw(t, "nonce"),
+			}
 		}
 		if rapid.Bool().Draw(t, "own body") {
 			body := rapid.SampledFrom([]string{"", "text"}).Draw(t, "body")
