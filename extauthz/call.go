@@ -80,9 +80,7 @@ func (s *Server) close(ctx context.Context, c *call, panicked any) checkresp.Ans
 	if c.result == resultUndecided && s.faults.take(c.now) {
 		s.options.Log.Warn("cannot decide", "decision_id", c.id, "reason", c.reason, "err", c.err, "epoch", c.snapshot.Epoch)
 	}
-	if s.options.DecisionLog != nil {
-		s.options.DecisionLog.Add(c.record(s.options.DecisionPath, elapsed))
-	}
+	s.observe(c, elapsed)
 	return c.answer
 }
 

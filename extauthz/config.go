@@ -29,7 +29,11 @@ type Config struct {
 	DPoP DPoP `yaml:"dpop"`
 	// DecisionLog, when there is one, gets a line for each decision.
 	DecisionLog *DecisionLog `yaml:"decisionLog"`
-	Log         Log          `yaml:"log"`
+	// Explain, when there is one, keeps the last decisions so that an operator can ask why.
+	Explain *Explain `yaml:"explain"`
+	// Shadow, when there is one, is a candidate policy that is asked too and never obeyed.
+	Shadow *Shadow `yaml:"shadow"`
+	Log    Log     `yaml:"log"`
 }
 
 // Issuer is one issuer whose tokens are accepted.

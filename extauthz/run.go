@@ -60,6 +60,11 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		return fmt.Errorf("decisionLog: %w", err)
 	}
 	defer closeDecisions()
+	watch, err := openObservers(ctx, cfg, env, decisions, p.Registry)
+	if err != nil {
+		return err
+	}
+	defer watch.close()
 	view, err := cfg.Policy.view()
 	if err != nil {
 		return err
@@ -68,6 +73,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Possession: cfg.DPoP.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
 		DecisionCache: cfg.DecisionCache,
+		Explain:       watch.explain, Shadow: watch.shadow,
 	})
 	if err != nil {
 		return err
@@ -87,11 +93,11 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 
 	// Stopped from the last to the first: no new checks, then the rest of what they use.
 	var services []lifecycle.Service
-	for _, f := range src.feeds {
+	for _, f := range append(src.feeds, watch.feeds...) {
 		services = append(services, lifecycle.Service{Name: f.Name(), Run: f.Run})
 	}
 	if cfg.Metrics != nil {
-		debug := &obs.Debug{Listen: cfg.Metrics.Listen, Registry: p.Registry, Ready: store.Ready, Pprof: cfg.Metrics.Pprof, Log: p.Log}
+		debug := &obs.Debug{Listen: cfg.Metrics.Listen, Registry: p.Registry, Ready: store.Ready, Pprof: cfg.Metrics.Pprof, Log: p.Log, More: watch.routes()}
 		debug.Listening = func(a net.Addr) { p.listening("metrics", a) }
 		services = append(services, lifecycle.Service{Name: "metrics", Run: debug.Run})
 	}

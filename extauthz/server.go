@@ -13,8 +13,10 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/credential"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/explain"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
+	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 )
 
@@ -32,6 +34,8 @@ type Options struct {
 	Registerer    prometheus.Registerer // nil keeps the metrics private
 	DecisionLog   *decisionlog.Log      // nil logs no decisions; the Server does not close it
 	DecisionPath  string                // shown in decision logs: agentidp/authz/allow
+	Explain       *explain.Recorder     // nil keeps no decisions; the Server does not close it
+	Shadow        *shadow.Shadow        // nil compares no decisions; the Server does not close it
 	View          View                  // what of a request the policy is shown
 	DryRun        bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 }

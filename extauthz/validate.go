@@ -37,6 +37,7 @@ func (c *Config) Validate(r *config.Report) {
 	if c.DecisionLog != nil {
 		c.DecisionLog.validate(r, "decisionLog")
 	}
+	c.validateObservers(r)
 }
 
 func (c *Config) validateListen(r *config.Report) {

@@ -77,6 +77,7 @@ type Debug struct {
 	Ready    func() error // nil means ready
 	Pprof    bool
 	Log      *slog.Logger
+	More     map[string]http.Handler // further routes by their pattern, such as "GET /debug/decision/{id}"
 	// Listening, when set, is called once with the address in use.
 	Listening func(net.Addr)
 }
@@ -127,6 +128,9 @@ func (d *Debug) Handler() http.Handler {
 		}
 		plain(w, http.StatusOK, "ready")
 	})
+	for pattern, handler := range d.More {
+		mux.Handle(pattern, handler)
+	}
 	if d.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

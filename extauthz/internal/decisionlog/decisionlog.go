@@ -61,7 +61,7 @@ func (l *Log) Add(r Record) {
 		l.counts.sampledOut.Add(1)
 		return
 	}
-	size := r.bytes()
+	size := r.Size()
 	l.closing.RLock()
 	defer l.closing.RUnlock()
 	if l.closed {
@@ -154,7 +154,7 @@ func (l *Log) collect(b *batch, limits Batch) {
 
 // render adds the line of a record. A record that cannot be rendered costs itself only.
 func (l *Log) render(b *batch, r Record) {
-	l.pending.Add(-r.bytes())
+	l.pending.Add(-r.Size())
 	line, err := l.line(r)
 	if err != nil {
 		l.counts.drop(CauseEncode, 1)

@@ -298,8 +298,8 @@ func maskResult(v any, depth int) any {
 	}
 }
 
-// bytes is about what a queued record keeps in memory.
-func (r Record) bytes() int64 {
+// Size is about how many bytes a queued record keeps in memory.
+func (r Record) Size() int64 {
 	if r.Request == nil {
 		return 256
 	}

@@ -32,7 +32,10 @@ type PolicyDir struct {
 	env    *Env
 	dir    string
 	cfg    policy.Config
+	slot   Slot
 	health *health
+	// optional says that there may be no policy: a candidate nobody is decided by.
+	optional bool
 
 	// Owned by the goroutine of Run (and by Load, before it).
 	judged  [sha256.Size]byte // contents judged last, good or not
@@ -40,21 +43,49 @@ type PolicyDir struct {
 	problem error             // why the judged contents are not in force; nil when they are
 }
 
-// NewPolicyDir makes the feed.
+// Slot is where a policy is put. An *atomic.Pointer[policy.Policy] is one.
+type Slot interface {
+	Load() *policy.Policy // nil when there is none
+	Store(*policy.Policy)
+}
+
+// inForce is the slot of the policy that decides.
+type inForce struct{ env *Env }
+
+// Load implements Slot.
+func (s inForce) Load() *policy.Policy { return s.env.Store.Load().Policy }
+
+// Store implements Slot.
+func (s inForce) Store(p *policy.Policy) {
+	if s.env.UsePolicy != nil {
+		s.env.UsePolicy(p)
+	}
+	s.env.Store.Update(func(s *state.Snapshot) { s.Policy = p })
+}
+
+// NewPolicyDir makes the feed of the policy that decides.
 func NewPolicyDir(env *Env, dir string, cfg policy.Config) *PolicyDir {
-	return &PolicyDir{env: env, dir: dir, cfg: cfg, health: newHealth(env, "policy", "")}
+	return &PolicyDir{env: env, dir: dir, cfg: cfg, slot: inForce{env}, health: newHealth(env, "policy", "")}
+}
+
+// NewCandidateDir makes the feed of a policy that is only compared. It never keeps the process from starting.
+func NewCandidateDir(env *Env, dir string, cfg policy.Config, slot Slot) *PolicyDir {
+	return &PolicyDir{env: env, dir: dir, cfg: cfg, slot: slot, health: newHealth(env, "shadow", ""), optional: true}
 }
 
 // Name implements Feed.
-func (f *PolicyDir) Name() string { return "policy" }
+func (f *PolicyDir) Name() string { return f.health.feed }
 
 // Load implements Feed; it fails when the directory holds no policy that compiles.
 func (f *PolicyDir) Load(ctx context.Context) error {
 	sources, err := policy.ReadDir(f.dir)
-	if err != nil {
+	if err != nil && !f.optional {
 		return err
 	}
-	f.judge(ctx, digest(sources, nil), sources, nil)
+	f.judge(ctx, digest(sources, err), sources, err)
+	if f.optional {
+		return nil
+	}
 	return f.problem
 }
 
@@ -65,7 +96,7 @@ func (f *PolicyDir) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			if inForce := f.env.Store.Load().Policy; inForce != nil {
+			if inForce := f.slot.Load(); inForce != nil {
 				inForce.Close()
 			}
 			return nil
@@ -114,11 +145,8 @@ func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []
 		return
 	}
 	f.problem = nil
-	if f.env.UsePolicy != nil {
-		f.env.UsePolicy(compiled)
-	}
-	old := f.env.Store.Load().Policy
-	f.env.Store.Update(func(s *state.Snapshot) { s.Policy = compiled })
+	old := f.slot.Load()
+	f.slot.Store(compiled)
 	if old != nil {
 		old.Close() // requests that began with it end with it
 	}

@@ -1,0 +1,213 @@
+// Package explain answers, on the operator's own listener, why a decision of the last minutes is what it is: which rules held,
+// which data were read, by which snapshot. It keeps inputs, never credentials or bodies, in a ring bounded by bytes, and
+// evaluates them again when asked. Requests only hand over what they decided; they never wait, and an evaluation for an
+// operator never takes a place of theirs.
+package explain
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/internal/policy"
+)
+
+// Limits of what waits to be kept.
+const (
+	queueMax      = 256     // decisions
+	queueBytesMax = 4 << 20 // of requests they hold on to
+	entryFixed    = 512     // bytes of an entry beside its documents
+)
+
+// Decided is one decision.
+type Decided struct {
+	Record  decisionlog.Record
+	Subject decide.Subject // its Request is nil when the policy was not asked
+	Policy  *policy.Policy // which was in force; may be nil
+}
+
+// entry is what is kept of a decision. It is never changed.
+type entry struct {
+	kept     Kept
+	revision string
+	input    json.RawMessage // masked; nil when the policy was not asked
+	size     int64
+}
+
+// Kept is what is known of a decision without evaluating anything again.
+type Kept struct {
+	DecisionID string          `json:"decision_id"`
+	Time       time.Time       `json:"timestamp"`
+	Path       string          `json:"path"`
+	Result     string          `json:"result"`
+	Reason     string          `json:"reason,omitempty"`
+	Code       string          `json:"reason_code,omitempty"`
+	Status     int             `json:"http_status,omitempty"`
+	Error      string          `json:"error,omitempty"`
+	Epoch      uint64          `json:"snapshot_epoch"`
+	Masked     []string        `json:"masked,omitempty"`
+	Erased     []string        `json:"erased,omitempty"`
+	Decision   json.RawMessage `json:"decision,omitempty"`
+}
+
+// Recorder keeps the last decisions. It is safe for concurrent use.
+type Recorder struct {
+	bytesMax int64
+	masker   decisionlog.Masker
+	queue    chan Decided
+	pending  atomic.Int64
+	missed   atomic.Uint64
+
+	mu       sync.Mutex
+	entries  map[string]*entry
+	order    []string // decision ids, oldest first, from head on
+	head     int
+	bytes    int64
+	active   *policy.Policy // the policy of the newest decision
+	previous *policy.Policy // the one before it
+
+	ctx  context.Context // ends with Close
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+// New starts a recorder that keeps about bytesMax bytes. mask names members of inputs and results that are left out besides
+// credentials, bodies and certificates. Close it.
+func New(bytesMax int64, mask []string) *Recorder {
+	r := &Recorder{
+		bytesMax: bytesMax, masker: decisionlog.NewMasker(mask), queue: make(chan Decided, queueMax), entries: map[string]*entry{}, done: make(chan struct{}),
+	}
+	r.ctx, r.end = context.WithCancel(context.Background())
+	go r.work()
+	return r
+}
+
+// Add hands a decision over. It never blocks; one that does not fit is not kept.
+func (r *Recorder) Add(d Decided) {
+	size := d.Record.Size()
+	if r.pending.Add(size) > queueBytesMax {
+		r.pending.Add(-size)
+		r.missed.Add(1)
+		return
+	}
+	select {
+	case r.queue <- d:
+	default:
+		r.pending.Add(-size)
+		r.missed.Add(1)
+	}
+}
+
+// Close ends the recorder. Add does no harm after it.
+func (r *Recorder) Close() {
+	r.end()
+	<-r.done
+}
+
+func (r *Recorder) work() {
+	defer close(r.done)
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case d := <-r.queue:
+			r.pending.Add(-d.Record.Size())
+			if e := r.entryOf(d); e != nil {
+				r.keep(e, d.Policy)
+			} else {
+				r.missed.Add(1)
+			}
+		}
+	}
+}
+
+// entryOf renders what is kept; nil when that cannot be.
+func (r *Recorder) entryOf(d Decided) (e *entry) {
+	defer func() {
+		if recover() != nil {
+			e = nil // a decision that cannot be rendered costs itself only
+		}
+	}()
+	from := d.Record
+	e = &entry{kept: Kept{
+		DecisionID: from.DecisionID, Time: from.Time.UTC(), Path: from.Path, Result: from.Result, Reason: from.Reason, Code: from.Code,
+		Status: from.Status, Error: from.Err, Epoch: from.Epoch,
+	}, revision: from.Revision}
+	var err error
+	if from.Decision != nil {
+		if e.kept.Decision, err = json.Marshal(r.masker.Result(from.Decision)); err != nil {
+			return nil
+		}
+	}
+	if d.Subject.Request != nil {
+		if e.input, e.kept.Masked, e.kept.Erased, err = r.inputOf(d.Subject); err != nil {
+			return nil
+		}
+	}
+	e.size = int64(entryFixed + len(e.input) + len(e.kept.Decision) + len(e.kept.Error))
+	return e
+}
+
+func (r *Recorder) inputOf(s decide.Subject) (_ json.RawMessage, masked, erased []string, _ error) {
+	input, refusal, err := decide.Input(s)
+	if refusal != nil {
+		return nil, nil, nil, nil // the body is not what it says it is: the policy was not asked
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	tree, err := policy.ToAny(input)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	object, _ := tree.(map[string]any)
+	masked, erased = r.masker.Input(object)
+	text, err := json.Marshal(object)
+	return text, masked, erased, err
+}
+
+// keep puts an entry into the ring, and lets the oldest go for it.
+func (r *Recorder) keep(e *entry, decidedBy *policy.Policy) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if decidedBy != nil && decidedBy != r.active && decidedBy != r.previous {
+		r.active, r.previous = decidedBy, r.active
+	}
+	if _, twice := r.entries[e.kept.DecisionID]; twice || e.size > r.bytesMax {
+		r.missed.Add(1)
+		return
+	}
+	for r.bytes+e.size > r.bytesMax {
+		oldest := r.order[r.head]
+		r.bytes -= r.entries[oldest].size
+		delete(r.entries, oldest)
+		r.order[r.head] = ""
+		r.head++
+	}
+	if r.head > len(r.order)/2 {
+		r.order, r.head = append(r.order[:0:0], r.order[r.head:]...), 0
+	}
+	r.entries[e.kept.DecisionID] = e
+	r.order = append(r.order, e.kept.DecisionID)
+	r.bytes += e.size
+}
+
+// find returns an entry and the policy that decided it; either may be nil.
+func (r *Recorder) find(decisionID string) (*entry, *policy.Policy) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[decisionID]
+	if e == nil {
+		return nil, nil
+	}
+	for _, p := range []*policy.Policy{r.active, r.previous} {
+		if p != nil && p.Revision() == e.revision {
+			return e, p
+		}
+	}
+	return e, nil
+}

@@ -1,0 +1,228 @@
+// Package shadow asks a candidate policy what it would have decided, beside the policy that decides. Nothing it finds out
+// changes an answer, and nothing it does delays one: a decision is offered after it was made, into a bounded queue; one
+// worker asks the candidate; what does not fit is skipped and counted. Disagreements go to the decision log.
+package shadow
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/internal/policy"
+)
+
+// Limits of what the candidate may cost.
+const (
+	queueMax      = 256     // decisions
+	queueBytesMax = 4 << 20 // of requests they hold on to
+
+	// restAfterTimeout is how long a candidate that ran out of time is left alone: one that always does costs a fortieth of a
+	// processor with the usual deadline of 25 ms, and never more than a fifth.
+	restAfterTimeout = time.Second
+
+	// explainEvery bounds how often a disagreement is explained by its rules, which costs far more than to find it.
+	explainEvery = 50 * time.Millisecond
+
+	codeFault = "fault" // reason of a candidate whose evaluation broke in a way of its own
+)
+
+// Config says which decisions the candidate is asked about.
+type Config struct {
+	Path          string   // of the candidate's decision, for the log
+	Percent       float64  // of all decisions, by decision id
+	Organizations []string // of the callers; empty is everybody
+	Log           *decisionlog.Log
+	Registerer    prometheus.Registerer
+}
+
+// Decided is one decision, offered to be compared.
+type Decided struct {
+	Record  decisionlog.Record
+	Subject decide.Subject
+	Policy  *policy.Policy // which decided
+}
+
+// Shadow compares. It is safe for concurrent use.
+type Shadow struct {
+	cfg       Config
+	share     decisionlog.Share
+	candidate atomic.Pointer[policy.Policy]
+	queue     chan Decided
+	pending   atomic.Int64 // bytes
+	restUntil atomic.Int64 // unix nanoseconds
+	explained time.Time    // the last disagreement that was; only the worker uses it
+	ask       func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault)
+
+	decisions *prometheus.CounterVec
+	skipped   *prometheus.CounterVec
+
+	ctx  context.Context // ends with Close
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+// New starts the worker. Close it.
+func New(cfg Config) (*Shadow, error) {
+	s := &Shadow{
+		cfg: cfg, share: decisionlog.NewShare("shadow", cfg.Percent/100), queue: make(chan Decided, queueMax), ask: decide.Decide, done: make(chan struct{}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentidp_extauthz_shadow_decisions_total",
+			Help: "Decisions a candidate policy was asked about: what was decided (from) and what it would have (to): allowed, denied, undecided.",
+		}, []string{"from", "to"}),
+		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentidp_extauthz_shadow_skipped_total",
+			Help: "Decisions the candidate policy should have been asked about and was not: missing (none compiles), resting (it ran out of time), busy.",
+		}, []string{"cause"}),
+	}
+	if cfg.Registerer != nil {
+		for _, c := range []prometheus.Collector{s.decisions, s.skipped} {
+			if err := cfg.Registerer.Register(c); err != nil {
+				return nil, fmt.Errorf("metrics: %w", err)
+			}
+		}
+	}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	go s.work()
+	return s, nil
+}
+
+// Candidate is where the policy to be asked is put; nil asks none.
+func (s *Shadow) Candidate() *atomic.Pointer[policy.Policy] { return &s.candidate }
+
+// Offer hands a decision over. It never blocks.
+func (s *Shadow) Offer(d Decided) {
+	if !s.share.Has(d.Record.DecisionID) || !s.concerns(d.Subject) {
+		return
+	}
+	size := d.Record.Size()
+	switch {
+	case s.candidate.Load() == nil:
+		s.skipped.WithLabelValues("missing").Inc()
+	case time.Now().UnixNano() < s.restUntil.Load():
+		s.skipped.WithLabelValues("resting").Inc()
+	case s.pending.Add(size) > queueBytesMax:
+		s.pending.Add(-size)
+		s.skipped.WithLabelValues("busy").Inc()
+	default:
+		select {
+		case s.queue <- d:
+		default:
+			s.pending.Add(-size)
+			s.skipped.WithLabelValues("busy").Inc()
+		}
+	}
+}
+
+func (s *Shadow) concerns(subject decide.Subject) bool {
+	if len(s.cfg.Organizations) == 0 {
+		return true
+	}
+	return subject.Identity != nil && slices.Contains(s.cfg.Organizations, subject.Identity.OrganizationID)
+}
+
+// Close ends the worker, at the latest when the candidate's deadline ends what it is at. What waits is let go. Offer does no
+// harm after it.
+func (s *Shadow) Close() {
+	s.end()
+	<-s.done
+}
+
+func (s *Shadow) work() {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case d := <-s.queue:
+			s.pending.Add(-d.Record.Size())
+			s.compare(d)
+		}
+	}
+}
+
+// opinion is what the candidate makes of a request.
+type opinion struct {
+	result, reason, code string
+	decision             any
+	err                  string
+}
+
+func (s *Shadow) compare(d Decided) {
+	candidate := s.candidate.Load()
+	if candidate == nil || s.ctx.Err() != nil || time.Now().UnixNano() < s.restUntil.Load() {
+		return
+	}
+	would := s.opinionOf(candidate, d.Subject)
+	if s.ctx.Err() != nil {
+		return // it was interrupted: that says nothing about it
+	}
+	defer s.decisions.WithLabelValues(d.Record.Result, would.result).Inc()
+	if would.result == d.Record.Result || s.cfg.Log == nil {
+		return
+	}
+	r := d.Record
+	r.Shadow = &decisionlog.Shadow{
+		Revision: candidate.Revision(), Path: s.cfg.Path, Result: would.result, Reason: would.reason, Code: would.code,
+		Decision: would.decision, Err: would.err,
+	}
+	if now := time.Now(); now.Sub(s.explained) >= explainEvery {
+		s.explained = now
+		s.explain(r.Shadow, d, candidate)
+	}
+	s.cfg.Log.Add(r)
+}
+
+// opinionOf asks the candidate. Whatever goes wrong is its opinion: undecided.
+func (s *Shadow) opinionOf(candidate *policy.Policy, subject decide.Subject) (would opinion) {
+	defer func() {
+		if p := recover(); p != nil {
+			would = opinion{result: decisionlog.ResultUndecided, reason: codeFault, err: fmt.Sprintf("panic: %.200v", p)}
+		}
+	}()
+	decision, refusal, fault := s.ask(s.ctx, candidate, subject)
+	switch {
+	case fault != nil:
+		if fault.Reason == decide.ReasonTimeout || fault.Reason == decide.ReasonOverloaded {
+			s.restUntil.Store(time.Now().Add(restAfterTimeout).UnixNano())
+		}
+		return opinion{result: decisionlog.ResultUndecided, reason: string(fault.Reason), err: fault.Err.Error()}
+	case refusal != nil: // it reads the body, and the body is not what it says it is
+		return opinion{result: decisionlog.ResultDenied, reason: string(refusal.Reason)}
+	case decision.Allowed:
+		return opinion{result: decisionlog.ResultAllowed, reason: "allowed", decision: decision.Result}
+	default:
+		return opinion{result: decisionlog.ResultDenied, reason: "policy_denied", code: decision.Reason.Code, decision: decision.Result}
+	}
+}
+
+// explain adds the rules on both sides, as far as they can be had in time.
+func (s *Shadow) explain(line *decisionlog.Shadow, d Decided, candidate *policy.Policy) {
+	input, refusal, err := decide.Input(d.Subject)
+	if refusal != nil || err != nil {
+		return
+	}
+	line.Rules, line.Labels = s.held(candidate, input)
+	if d.Policy != nil {
+		line.ActiveRules, line.ActiveLabels = s.held(d.Policy, input)
+	}
+}
+
+func (s *Shadow) held(p *policy.Policy, input policy.Value) (rules []string, labels []map[string]any) {
+	e, err := p.Explain(s.ctx, input)
+	if err != nil {
+		return nil, nil
+	}
+	for _, r := range e.Rules {
+		if r.Held {
+			rules = append(rules, r.String())
+		}
+	}
+	return rules, e.Labels
+}
