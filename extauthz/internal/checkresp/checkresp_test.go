@@ -369,10 +369,21 @@ func BenchmarkAllow(b *testing.B) {
 		DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f",
 		Caller:     Describe(Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", ClientID: "c", Name: "n", Origin: "local", Scopes: []string{"a", "b"}}),
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if !Allow(g).Allowed() {
-			b.Fatal("denied")
+	b.Run("wire", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !Allow(g).Allowed() {
+				b.Fatal("denied")
+			}
 		}
-	}
+	})
+	b.Run("message types", func(b *testing.B) {
+		agent := &Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", ClientID: "c", Name: "n", Origin: "local", Scopes: []string{"a", "b"}}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := proto.Marshal(oracleAllow(g, agent, nil)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

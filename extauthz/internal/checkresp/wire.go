@@ -157,17 +157,29 @@ func (s *shape) fits(message []byte) bool {
 		}
 		seen |= 1 << field
 		message = message[n:]
-		size := protowire.ConsumeFieldValue(field, kind, message)
-		if size < 0 {
-			return false
-		}
-		if kind == protowire.BytesType {
-			content, _ := protowire.ConsumeBytes(message)
-			if in.utf8 && !utf8.Valid(content) || !in.utf8 && !in.fits(content) {
+		size := 0
+		switch kind {
+		case protowire.VarintType:
+			_, size = protowire.ConsumeVarint(message)
+		case protowire.Fixed64Type:
+			_, size = protowire.ConsumeFixed64(message)
+		default: // no shape has another kind
+			var content []byte
+			if content, size = protowire.ConsumeBytes(message); size >= 0 && !in.holds(content) {
 				return false
 			}
+		}
+		if size < 0 {
+			return false
 		}
 		message = message[size:]
 	}
 	return true
+}
+
+func (s *shape) holds(content []byte) bool {
+	if s.utf8 {
+		return utf8.Valid(content)
+	}
+	return s.fits(content)
 }

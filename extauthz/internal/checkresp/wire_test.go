@@ -185,3 +185,13 @@ func TestAnswersAreSmall(t *testing.T) {
 	}
 	t.Logf("OK %d bytes, denial %d bytes", len(allowed), len(denied))
 }
+
+func BenchmarkExplicit(b *testing.B) {
+	wire := Allow(Grant{DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f", Caller: Describe(Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", Origin: "local"})}).Wire()
+	b.ReportAllocs()
+	for b.Loop() {
+		if allows, explicit := Explicit(wire); !allows || !explicit {
+			b.Fatal("not an OK")
+		}
+	}
+}
