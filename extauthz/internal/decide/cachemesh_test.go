@@ -118,7 +118,7 @@ func BenchmarkDecide(b *testing.B) {
 			}
 		}
 	}
-	cache := newTestCache(b)
+	cache, epoch := newTestCache(b), uint64(0)
 	for _, s := range []Subject{s, denied} {
 		cache.Decide(context.Background(), p, s)
 	}
@@ -146,7 +146,8 @@ func BenchmarkDecide(b *testing.B) {
 		b.ReportAllocs()
 		s := s
 		for b.Loop() {
-			s.Issuer = &state.Issuer{Epoch: s.Issuer.Epoch + 1}
+			epoch++
+			s.Issuer = &state.Issuer{Epoch: epoch}
 			cache.Decide(context.Background(), p, s)
 		}
 	})
