@@ -26,6 +26,10 @@ var hostile = []struct {
 	{"globs", `some i in numbers.range(1, 1000000); glob.match(sprintf("{a,b,*}*%d", [i]), [], "aaaaaaaaaaaaaaaaaaaa")`, false},
 	{"walk", `n := numbers.range(1, 300); x := [[[a, b] | some a in n] | some b in n]; count([p | walk(x, [p, _]); walk(x, [p, _])]) == -1`, false},
 	{"huge products", huge(15), false},
+	{"doubled text", doubled(`concat("", [x%d, x%d])`, `"0123456789"`, 23), false}, // 84 MB if nobody stops it
+	{"doubled list", doubled(`array.concat(x%d, x%d)`, `[1, 2, 3, 4]`, 22), false},
+	{"doubled escapes", doubled(`sprintf("%%v%%v", [x%d, x%d])`, `"01234567"`, 23), false},
+	{"wide number", `count(sprintf("%999999999d", [1])) == -1`, false},
 	{"bits.lsh", `bits.lsh(1, 2000000000) == 0`, true},
 	{"graph.reachable", `graph.reachable({}, []) == set()`, true},
 	{"graph.reachable_paths", `graph.reachable_paths({}, []) == set()`, true},
@@ -57,6 +61,17 @@ func huge(times int) string {
 		fmt.Fprintf(&b, "; x%d := x%d * x%d", i+1, i, i)
 	}
 	fmt.Fprintf(&b, "; x%d == 0", times)
+	return b.String()
+}
+
+// doubled makes a value twice as large again and again.
+func doubled(step, first string, times int) string {
+	var b strings.Builder
+	b.WriteString("x0 := " + first)
+	for i := range times {
+		fmt.Fprintf(&b, "; x%d := "+step, i+1, i, i)
+	}
+	fmt.Fprintf(&b, "; count(x%d) == -1", times)
 	return b.String()
 }
 

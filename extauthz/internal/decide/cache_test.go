@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -194,6 +195,36 @@ func TestAMissingPartIsFound(t *testing.T) {
 			t.Error("nobody noticed")
 		})
 	}
+}
+
+// Many callers, policies that follow one another, a cache too small for all of it: each answer is that of the policy asked.
+func TestManyCallersAndPolicies(t *testing.T) {
+	t.Parallel()
+	cache, err := NewCache(64<<10, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	const ask = "package t\nd := {\"allowed\": %v, \"headers\": {\"x-a\": input.attributes.request.http.host}} if input.attributes.request.http.method != \"\"\n"
+	both := [2]*policy.Policy{compiled(t, "t/d", fmt.Sprintf(ask, false)), compiled(t, "t/d", fmt.Sprintf(ask, true))}
+	var callers sync.WaitGroup
+	for caller := range 8 {
+		callers.Go(func() {
+			for i := range 500 {
+				which := (caller + i/50) % 2
+				host := fmt.Sprint("host", i%40)
+				d, _, fault := cache.Decide(context.Background(), both[which], Subject{Request: &checkreq.Request{Method: "GET", Host: host}, Now: noon})
+				switch {
+				case fault != nil && fault.Reason == ReasonOverloaded: // of the one worker, on a busy machine
+				case fault != nil:
+					t.Error(fault)
+				case d.Allowed != (which == 1) || d.Result.(map[string]any)["headers"].(map[string]any)["x-a"] != host:
+					t.Errorf("policy %d, %s: %+v", which, host, d)
+				}
+			}
+		})
+	}
+	callers.Wait()
 }
 
 func TestCacheRemembers(t *testing.T) {
