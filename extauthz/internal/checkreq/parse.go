@@ -7,7 +7,7 @@ import (
 
 // Sizes of what a Request brings along: more is allocated apart.
 const (
-	headersUsual  = 32
+	headersUsual  = 20
 	segmentsUsual = 8
 )
 
