@@ -115,12 +115,12 @@ func (r *Recorder) work() {
 		case <-r.ctx.Done():
 			return
 		case d := <-r.queue:
-			r.pending.Add(-d.Record.Size())
 			if e := r.entryOf(d); e != nil {
 				r.keep(e, d.Policy)
 			} else {
 				r.missed.Add(1)
 			}
+			r.pending.Add(-d.Record.Size())
 		}
 	}
 }
