@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,12 +93,16 @@ func splitSigned(jwks []byte, tokens []string) (*bareSignatures, error) {
 	if err := json.Unmarshal(jwks, &set); err != nil {
 		return nil, err
 	}
-	x, errX := decodeInt(set.Keys[0].X)
-	y, errY := decodeInt(set.Keys[0].Y)
+	x, errX := base64.RawURLEncoding.DecodeString(set.Keys[0].X)
+	y, errY := base64.RawURLEncoding.DecodeString(set.Keys[0].Y)
 	if err := errors.Join(errX, errY); err != nil {
 		return nil, err
 	}
-	b := &bareSignatures{key: &ecdsa.PublicKey{Curve: elliptic.P256(), X: x, Y: y}}
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y)) // SEC 1 s2.3.3
+	if err != nil {
+		return nil, err
+	}
+	b := &bareSignatures{key: key}
 	for _, token := range tokens {
 		end := strings.LastIndexByte(token, '.')
 		signature, err := base64.RawURLEncoding.DecodeString(token[end+1:])
@@ -109,11 +114,6 @@ func splitSigned(jwks []byte, tokens []string) (*bareSignatures, error) {
 		b.s = append(b.s, new(big.Int).SetBytes(signature[32:]))
 	}
 	return b, nil
-}
-
-func decodeInt(text string) (*big.Int, error) {
-	b, err := base64.RawURLEncoding.DecodeString(text)
-	return new(big.Int).SetBytes(b), err
 }
 
 func (b *bareSignatures) verify(i int) error {

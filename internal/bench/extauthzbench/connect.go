@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	callTimeout = 5 * time.Second
+	callTimeout = 10 * time.Second
 	tryTimeout  = time.Second          // of one of them
 	retryEvery  = 2 * time.Millisecond // while a server starts
 )

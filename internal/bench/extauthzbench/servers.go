@@ -12,7 +12,7 @@ import (
 	"github.com/agentidp/agentidp/internal/localsvc"
 )
 
-const readyMax = 20 * time.Second
+const readyMax = time.Minute // of a server that starts; a machine may be very busy
 
 // server is a running ext_authz server that answered a first request as it should.
 type server struct {
