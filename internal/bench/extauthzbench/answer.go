@@ -46,9 +46,21 @@ func (o outcome) check(answer []byte) error {
 		good = code != 0 && !isOK && isDenied
 	}
 	if !good {
-		return fmt.Errorf("want %s, got %s", o, show(answer))
+		return unexpected(o, answer)
 	}
 	return nil
+}
+
+// errUndecided is an answer that is no decision: on a machine that is busy enough a policy runs out of its time.
+var errUndecided = errors.New("503")
+
+func unexpected(o outcome, answer []byte) error {
+	err := fmt.Errorf("want %s, got %s", o, show(answer))
+	var r authv3.CheckResponse
+	if proto.Unmarshal(answer, &r) == nil && r.GetDeniedResponse().GetStatus().GetCode() == 503 {
+		return fmt.Errorf("%w: %w", errUndecided, err)
+	}
+	return err
 }
 
 func (o outcome) String() string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -221,6 +222,35 @@ func TestUnexpectedAnswerFailsTheMeasurement(t *testing.T) {
 		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.err)
 		}
+	}
+}
+
+// stumbling answers 503 a number of times.
+type stumbling struct {
+	times int
+	err   error
+}
+
+func (s *stumbling) run(context.Context, time.Duration, time.Duration) (point, error) {
+	if s.times--; s.times >= 0 {
+		return point{}, s.err
+	}
+	return point{requests: 1}, nil
+}
+
+func TestAPointWithoutDecisionIsMeasuredAgain(t *testing.T) {
+	t.Parallel()
+	b := &bench{options: options{stderr: io.Discard}}
+	undecided := fmt.Errorf("request 7: %w", errUndecided)
+	if p, err := b.point(t.Context(), &stumbling{2, undecided}); err != nil || p.requests != 1 || b.again != 2 {
+		t.Errorf("twice: %+v, %v, again %d", p, err, b.again)
+	}
+	if _, err := b.point(t.Context(), &stumbling{100, undecided}); !errors.Is(err, errUndecided) {
+		t.Errorf("always: %v", err)
+	}
+	wrong := errors.New("want an allow")
+	if _, err := b.point(t.Context(), &stumbling{1, wrong}); !errors.Is(err, wrong) {
+		t.Errorf("a wrong decision was tried again: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ const (
 	peerCPUMax  = 1.0 / 15
 	manyTokens  = 10_000
 	warmupShare = 0.2 // of a point, before it
+	triesMax    = 4   // of a point
 )
 
 // loader is a load that can be put on servers again and again.
@@ -164,7 +166,7 @@ func (b *bench) interleave(ctx context.Context, scenarios []*scenario) error {
 	for repeat := range b.options.repeats {
 		for i, s := range scenarios {
 			b.progress("repeat %d of %d, point %d of %d: %s", repeat+1, b.options.repeats, i+1, len(scenarios), s.name)
-			p, err := s.loader.run(ctx, time.Duration(warmupShare*float64(b.options.span)), b.options.span)
+			p, err := b.point(ctx, s.loader)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -173,6 +175,19 @@ func (b *bench) interleave(ctx context.Context, scenarios []*scenario) error {
 		}
 	}
 	return nil
+}
+
+// point measures, and measures again when an answer was no decision. A wrong decision ends the run at once.
+func (b *bench) point(ctx context.Context, l loader) (p point, err error) {
+	for range triesMax {
+		p, err = l.run(ctx, time.Duration(warmupShare*float64(b.options.span)), b.options.span)
+		if !errors.Is(err, errUndecided) {
+			return p, err
+		}
+		b.again++
+		b.progress("again, after a 503")
+	}
+	return p, err
 }
 
 func (d *direct) scenario(name string) *scenario {

@@ -90,8 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "points: %d repeats of %v, interleaved; medians, ratios within a repeat; others used %.0f %% of the machine (at worst %.0f %%), load average at the end %s\n\n",
-		o.repeats, o.span, 100*measure.Median(b.shares), 100*slices.Max(b.shares), measure.LoadAverage())
+	fmt.Fprintf(stdout, "points: %d repeats of %v, interleaved; medians, ratios within a repeat; others used %.0f %% of the machine (at worst %.0f %%), %d points again after a 503, load average at the end %s\n\n",
+		o.repeats, o.span, 100*measure.Median(b.shares), 100*slices.Max(b.shares), b.again, measure.LoadAverage())
 	if err := report.Print(stdout, rows); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (b *bench) parts(ctx context.Context) (rows []report.Row, err error) {
 	for _, part := range parts {
 		more, err := part(ctx)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w%s", err, b.logs())
 		}
 		rows = append(rows, more...)
 		runtime.GC() // what one part left is not collected while the next one is measured

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -113,6 +115,15 @@ func TestOutcomes(t *testing.T) {
 		if err := c.want.check(c.answer); (err == nil) != c.good {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	undecided := marshal(&authv3.CheckResponse{Status: &status.Status{Code: 14}, HttpResponse: &authv3.CheckResponse_DeniedResponse{
+		DeniedResponse: &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: typev3.StatusCode_ServiceUnavailable}},
+	}})
+	if err := allowedAs.check(undecided); !errors.Is(err, errUndecided) {
+		t.Errorf("a 503: %v", err)
+	}
+	if err := allowedAs.check(marshal(no)); err == nil || errors.Is(err, errUndecided) {
+		t.Errorf("a denial: %v", err)
 	}
 	if allowedAs.checkWhole(marshal(ok)) == nil {
 		t.Error("an allow without the agent's name was taken for ours")

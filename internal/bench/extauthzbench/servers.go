@@ -63,6 +63,7 @@ type bench struct {
 	running []*server
 	first   map[headerForm]message // an allowed request, to find out whether a server is ready
 	details string                 // more than the rows have room for
+	again   int                    // points measured again
 	shares  []float64              // of the machine, used by others while a point was measured
 }
 
@@ -90,6 +91,17 @@ func (b *bench) close() {
 		_ = s.Stop()
 	}
 	b.fixture.close()
+}
+
+// logs are the ends of what the running servers wrote, for an error message.
+func (b *bench) logs() string {
+	var all strings.Builder
+	for _, s := range b.running {
+		if tail := s.Tail(); tail != "" {
+			fmt.Fprintf(&all, "\nthe log of %s ends:\n%s", s.Name(), tail)
+		}
+	}
+	return all.String()
 }
 
 func (b *bench) start(ctx context.Context, l launch) (*server, error) {

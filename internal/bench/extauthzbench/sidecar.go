@@ -55,8 +55,8 @@ func (b *bench) memory(ctx context.Context) (idle, loaded float64, err error) {
 		return 0, 0, err
 	}
 	l := load{socket: s.socket, pids: []int{s.PID()}, messages: many, want: allowedAs, callers: 16, conns: 2}
-	if _, err = l.run(ctx, b.options.span, b.options.span); err != nil {
-		return 0, 0, fmt.Errorf("%w; the log of %s ends:\n%s", err, s.Name(), s.Tail())
+	if _, err = b.point(ctx, &l); err != nil {
+		return 0, 0, err
 	}
 	if loaded, err = megabytes(s.PID()); err != nil {
 		return 0, 0, err
