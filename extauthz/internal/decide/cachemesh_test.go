@@ -67,10 +67,14 @@ func TestPoliciesThatShipAreRemembered(t *testing.T) {
 			"input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_path"},
 		"custom rule": {meshPolicy(t, "acme/authz/decision", example(t, "custom-rule/authz.rego")), lookup +
 			"input.identity.confirmation input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_path"},
-		"opa-envoy, boolean": {alone("opa-envoy/boolean/policy.rego", "envoy/authz/allow"),
-			"input.attributes.request.http.method input.attributes.source.principal input.identity.scopes input.parsed_path"},
-		"opa-envoy, object": {alone("opa-envoy/object/policy.rego", "envoy/shop/decision"),
-			"input.attributes.request.http.method input.identity.claims.plan"},
+		"opa-envoy, boolean": {
+			alone("opa-envoy/boolean/policy.rego", "envoy/authz/allow"),
+			"input.attributes.request.http.method input.attributes.source.principal input.identity.scopes input.parsed_path",
+		},
+		"opa-envoy, object": {
+			alone("opa-envoy/object/policy.rego", "envoy/shop/decision"),
+			"input.attributes.request.http.method input.identity.claims.plan",
+		},
 	} {
 		report := newTestCache(t).Use(tt.policy)
 		if !report.On || report.ReadSet != tt.reads {
