@@ -33,7 +33,7 @@ const (
 )
 
 // service is served without Envoy's message types: linking them would cost a sidecar several megabytes, and building them
-// half of its processor time (docs/adr/0018).
+// a third of the processor time of a check (docs/adr/0018).
 var service = grpc.ServiceDesc{
 	ServiceName: serviceName,
 	HandlerType: (*interface {
