@@ -172,6 +172,40 @@ func TestProofIsGoodOnce(t *testing.T) {
 	}
 }
 
+// A proof is remembered until it is too old, also one from a clock that is ahead, used just before others push it out.
+func TestProofIsRememberedAsLongAsItIsGood(t *testing.T) {
+	t.Parallel()
+	var clock atomic.Int64
+	e := newEdge(t, ordersPolicy, func(o *Options) {
+		longStarted(o)
+		o.Now = func() time.Time { return josetest.Now().Add(time.Duration(clock.Load()) * time.Second) }
+	})
+	holder := josetest.NewHolder()
+	token := e.signer(t)(boundTo("jkt", holder.Thumbprint()))
+	ask := func(second int64, proof string) answer {
+		clock.Store(second)
+		return e.ask(t, withProof(token, proof))
+	}
+	fresh := func(second int64) string {
+		return holder.Prove("GET", orderURI, token, josetest.Now().Add(time.Duration(second)*time.Second))
+	}
+	ahead := fresh(64)
+	for _, step := range []struct {
+		second int64
+		proof  string
+	}{{0, fresh(0)}, {59, ahead}, {60, fresh(60)}, {120, fresh(120)}} {
+		if got := ask(step.second, step.proof); got.status != 200 {
+			t.Fatalf("second %d: %+v", step.second, got)
+		}
+	}
+	if got := ask(124, ahead); got.code != "proof_replayed" {
+		t.Errorf("used at 59, again at 124: %+v", got)
+	}
+	if got := ask(125, ahead); got.code != "proof_time" {
+		t.Errorf("used at 59, again at 125: %+v", got)
+	}
+}
+
 // A refused proof is not used up: who sees a proof cannot spoil it by sending it elsewhere first.
 func TestRefusedProofsAreNotUsedUp(t *testing.T) {
 	t.Parallel()
