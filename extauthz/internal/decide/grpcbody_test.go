@@ -127,6 +127,7 @@ func TestParsedBodyGRPC(t *testing.T) {
 		"unknown service":          {"/shop.v1.Other/Place", "application/grpc", frame(0, whole), "null", false},
 		"a message, not a service": {"/shop.v1.Order/id", "application/grpc", frame(0, whole), "null", false},
 		"three segments":           {"/a" + place, "application/grpc", frame(0, whole), "null", false},
+		"a segment more":           {place + "/x", "application/grpc", frame(0, whole), "null", false},
 		"cut inside the message":   {place, "application/grpc", frame(0, whole)[:9], "null", true},
 		"a length of 4 GiB":        {place, "application/grpc", []byte{0, 0xff, 0xff, 0xff, 0xff, 1}, "null", true},
 		"client stream":            {"/shop.v1.Shop/Stream", "application/grpc", frame(0, whole), "null", false},
@@ -134,10 +135,12 @@ func TestParsedBodyGRPC(t *testing.T) {
 		"compressed":               {place, "application/grpc", frame(1, whole), "", false},
 		"unknown flag":             {place, "application/grpc", frame(2, whole), "", false},
 		"two messages":             {place, "application/grpc", append(frame(0, whole), frame(0, nil)...), "", false},
+		"a field after it":         {place, "application/grpc", append(frame(0, whole), 0x50, 1), "", false}, // few: 1
 		"a byte too many":          {place, "application/grpc", append(frame(0, whole), 0), "", false},
 		"not protobuf":             {place, "application/grpc", frame(0, []byte{0xff}), "", false},
 		"another type of field":    {place, "application/grpc", frame(0, []byte{0x12, 1, 0xff}), "", false}, // opaque_name is not UTF-8
 		"JSON subtype":             {place, "application/grpc+json", frame(0, []byte(`{}`)), "", false},
+		"another subtype":          {place, "application/grpc+thrift", frame(0, whole), "", false},
 		"gRPC-Web as text":         {place, "application/grpc-web-text", []byte("AAAAAAA="), "", false},
 		"an Any of unknown type":   {place, "application/grpc", frame(0, []byte{0x32, 5, 0x0a, 3, 'a', '/', 'b'}), "", false},
 		"nested 33 deep":           {place, "application/grpc", frame(0, nested(34)), "", false},
@@ -202,6 +205,17 @@ func TestGRPCBodyAsText(t *testing.T) {
 	}
 	if got, _, refusal := parseBody(parsed(t, in), nil); refusal != nil || got.String() != "null" {
 		t.Errorf("without descriptors: %v, %v", got, refusal)
+	}
+}
+
+// Each Any is unpacked by copying what is in it: without a bound a small body costs the square of its size.
+func TestAnyIsUnpackedABoundedNumberOfTimes(t *testing.T) {
+	t.Parallel()
+	r := &anyResolver{types: shop(t).types}
+	for n := range anyMessagesMax + 1 {
+		if _, err := r.FindMessageByURL("a/shop.v1.Order"); (err != nil) != (n == anyMessagesMax) {
+			t.Fatalf("number %d: %v", n, err)
+		}
 	}
 }
 
