@@ -136,7 +136,7 @@ log: {level: debug}
 	if diff := cmp.Diff(want, got.Issuers[0].rules()); diff != "" {
 		t.Error(diff)
 	}
-	if p := got.DPoP.possession(); p.MaxAge != 30*time.Second || !p.NonceRequired || p.ReplayBytes != 8<<20 || !got.Issuers[0].RequireBound {
+	if p := got.DPoP.possession(); p.MaxAge != 30*time.Second || !p.NonceRequired || p.ReplayBytes != 8<<20 || !newStore(got).Load().Issuers["https://issuer.example/org/a"].RequireBound {
 		t.Errorf("proofs: %+v", p)
 	}
 	if got.SocketMode != 0o600 || got.Log.Level != slog.LevelDebug || !got.Metrics.Pprof || got.StateDir != config.Path(filepath.Join(dir, "state")) {

@@ -124,6 +124,8 @@ func (c *proofs) header() {
 	} {
 		c.reject(name, c.ec(good.set("alg", alg), claims), jose.ReasonProofAlgorithm, "the key says which algorithm, from a short list")
 	}
+	c.reject("alg PS256 of a key for it", c.ec(good.set("alg", `"PS256"`).set("jwk", "{"+jwkMembers(c.keys.pss1.Public())+`,"alg":"PS256"}`), claims),
+		jose.ReasonProofAlgorithm, "the list of a challenge is the list")
 	c.reject("alg missing", c.ec(good.drop("alg"), claims), jose.ReasonProofAlgorithm, "no algorithm")
 	for _, name := range []string{"jku", "x5u", "x5c", "crit", "b64", "zip", "enc", "cty", "JWK", "Typ"} {
 		c.reject("header with "+name, c.ec(good.set(name, `"x"`), claims), jose.ReasonProofHeader, "brings a second key, or changes what is signed")
