@@ -32,10 +32,12 @@ func TestConfigOfObservers(t *testing.T) {
 		"explain: {bytes: 1KiB}": {"explain: needs metrics.listen: that is where it answers", "explain.bytes: want between 64KiB and 256MiB, such as 4MiB"},
 		"shadow: {percent: 0}":   {"shadow.dir: is required", "shadow.percent: want a number above 0, up to 100"},
 		"shadow: {dir: policies}": {
-			"shadow.dir: is the policy in force: there is nothing to compare"},
+			"shadow.dir: is the policy in force: there is nothing to compare",
+		},
 		"shadow: {dir: broken, percent: 101, path: /a, organizations: [\"\", a, a]}": {
 			"shadow.organizations[0]: is required", "shadow.organizations[2]: is listed twice", "shadow.path: want names separated by single slashes, as in agentidp/authz/allow",
-			"shadow.percent: want a number above 0, up to 100"},
+			"shadow.percent: want a number above 0, up to 100",
+		},
 	} {
 		wantMistakes(t, dir, text, want)
 	}

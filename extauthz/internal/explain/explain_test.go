@@ -55,8 +55,10 @@ func decided(t testing.TB, p *policy.Policy, id, method, path string) Decided {
 	r := &checkreq.Request{
 		Method: method, Path: "/" + path, Target: "/" + path + "?access_token=" + canary, Query: "access_token=" + canary, Segments: []string{path},
 		Headers: checkreq.Headers{
-			{Name: ":path", Value: "/" + path + "?access_token=" + canary}, {Name: "authorization", Value: "Bearer " + canary},
-			{Name: "content-type", Value: "application/json"}, {Name: "cookie", Value: "s=" + canary},
+			{Name: ":path", Value: "/" + path + "?access_token=" + canary},
+			{Name: "authorization", Value: "Bearer " + canary},
+			{Name: "content-type", Value: "application/json"},
+			{Name: "cookie", Value: "s=" + canary},
 		},
 		Body: []byte(`{"secret": "` + canary + `"}`), Source: checkreq.Peer{Principal: "spiffe://a/b", Certificate: canary},
 	}
