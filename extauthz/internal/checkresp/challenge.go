@@ -21,16 +21,6 @@ type Challenge struct {
 	Nonce  string   // for the DPoP-Nonce header (RFC 9449 s8.1)
 }
 
-// The challenges without an error, which most clients see.
-const (
-	bearerChallenge = `Bearer realm="` + realm + `"`
-	dpopChallenge   = `DPoP realm="` + realm + `"`
-	dpopAlgorithms  = `, algs="` + proofAlgorithms + `"`
-)
-
-// challengeBytes is a usual challenge with an error.
-const challengeBytes = 256
-
 // appendTo renders the challenge, or both in one field (RFC 9110 s11.6.1). Quoted strings hold nothing that would need a
 // backslash.
 func (c *Challenge) appendTo(b []byte, description string) []byte {
