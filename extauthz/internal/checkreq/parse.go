@@ -96,7 +96,17 @@ func (r *Request) readTarget(in *received) *Refusal {
 
 // checkAgreement refuses a request whose pseudo headers and attributes name different things: one of them is what Envoy
 // routes by, and the policy must not be shown the other.
+//
+// A sender may leave out an attribute that its header has (Envoy does not); then the header is what the policy is shown.
 func (r *Request) checkAgreement() *Refusal {
+	for _, header := range []string{":authority", "host"} {
+		if r.Host == "" {
+			r.Host, _ = r.Headers.Get(header)
+		}
+	}
+	if r.Scheme == "" {
+		r.Scheme, _ = r.Headers.Get(":scheme")
+	}
 	for _, pair := range []struct{ header, attribute string }{
 		{":method", r.Method}, {":path", r.Target}, {":scheme", r.Scheme}, {":authority", r.Host}, {"host", r.Host},
 	} {
