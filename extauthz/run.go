@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -140,7 +141,8 @@ func openListeners(cfg *Config) ([]namedListener, error) {
 	return opened, nil
 }
 
-// serve answers on all listeners until ctx ends, lets the checks in flight finish, and closes what is left after drainMax.
+// serve answers on all listeners until ctx ends, lets the checks in flight finish, and closes what is left after drainMax. A ctx that ends
+// before a listener was served is an orderly end, too: gRPC then says that the server was stopped.
 func serve(ctx context.Context, server *grpc.Server, health *health.Server, listeners []namedListener, p Process) error {
 	ended := make(chan error, len(listeners))
 	for _, l := range listeners {
@@ -153,19 +155,23 @@ func serve(ctx context.Context, server *grpc.Server, health *health.Server, list
 	}
 	running := len(listeners)
 	var failure error
+	note := func(err error) {
+		running--
+		if failure == nil && !(ctx.Err() != nil && errors.Is(err, grpc.ErrServerStopped)) {
+			failure = err
+		}
+	}
 	select {
 	case <-ctx.Done():
-	case failure = <-ended:
-		running--
+	case err := <-ended:
+		note(err)
 	}
 	health.Shutdown() // health checks learn before connections end
 	force := time.AfterFunc(drainMax, server.Stop)
 	server.GracefulStop()
 	force.Stop()
-	for range running {
-		if err := <-ended; err != nil && failure == nil {
-			failure = err
-		}
+	for running > 0 {
+		note(<-ended)
 	}
 	return failure
 }
