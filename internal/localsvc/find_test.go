@@ -1,8 +1,11 @@
 package localsvc_test
 
 import (
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/agentidp/agentidp/internal/localsvc"
@@ -98,5 +101,45 @@ func TestFreePorts(t *testing.T) {
 			t.Errorf("ports %v", ports)
 		}
 		seen[p] = true
+	}
+}
+
+// TestFreePortsWhileChildrenStart wants every port to be free for its caller, whatever is started beside: a child holds the sockets of its parent until
+// it executes its program.
+func TestFreePortsWhileChildrenStart(t *testing.T) {
+	t.Parallel()
+	const ports = 300
+	done := make(chan struct{})
+	children := make(chan error, 1)
+	go func() {
+		defer close(children)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := exec.Command("true").Run(); err != nil {
+				children <- err
+				return
+			}
+		}
+	}()
+	for range ports {
+		free, err := localsvc.FreePorts(1)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(free[0])))
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		l.Close()
+	}
+	close(done)
+	if err := <-children; err != nil {
+		t.Error(err)
 	}
 }
