@@ -155,7 +155,7 @@ func (i *instance) revocations() list {
 // dead reports what a sidecar would make of a token.
 func (l list) dead(agent string, claims map[string]any) bool {
 	iat, _ := claims["iat"].(float64)
-	return trust.Index(l.RevocationList).Check(agent, "", "", "", int64(iat)) != ""
+	return trust.Index(l.RevocationList).Check(&trust.Facts{Agent: agent, IssuedAt: int64(iat)}) != ""
 }
 
 // all reports whether every token of the agent is dead, as it is while the agent is suspended.

@@ -14,7 +14,7 @@ const CacheBytesDefault = 64 << 20
 // A verdict costs its token, the identity and the document made of it. Measured with tokens of 600 to 2,000 bytes
 // (TestCacheStaysWithinItsBytes): never above this estimate.
 const (
-	verdictBytesFixed    = 4 << 10
+	verdictBytesFixed    = 4<<10 + 128
 	verdictBytesPerToken = 2 // times the length of the token
 )
 
@@ -61,6 +61,9 @@ func (c *cache) put(v *verdict, now time.Time) {
 	}
 	c.entries.SetWithTTL(v.token, v, cost(v.token), life)
 }
+
+// drop forgets a verdict. Until that is done behind the request, every use of it is checked as any other.
+func (c *cache) drop(v *verdict) { c.entries.Del(v.token) }
 
 func cost(token string) int64 { return int64(verdictBytesFixed + verdictBytesPerToken*len(token)) }
 

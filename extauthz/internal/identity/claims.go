@@ -23,19 +23,23 @@ const (
 	claimClient       = "client_id" // RFC 8693 s4.3, RFC 9068 s2.2
 	claimScope        = "scope"     // RFC 8693 s4.2
 	claimAgent        = "agent"
-	claimActor        = "act" // RFC 8693 s4.1
-	claimConfirmation = "cnf" // RFC 7800
+	claimActor        = "act"           // RFC 8693 s4.1
+	claimConfirmation = "cnf"           // RFC 7800
+	claimCredential   = "credential_id" // ours (docs/api.md); policies see it among the other claims
 )
 
 var ownClaims = []string{claimOrganization, claimClient, claimScope, claimAgent, claimActor, claimConfirmation}
 
-// fromClaims makes an Identity of verified claims. pinned is the one organization the issuer speaks for, or "".
-func fromClaims(c *jose.Claims, pinned string) (*Identity, *Refusal) {
+// fromClaims makes an Identity of verified claims. pinned is the one organization the issuer speaks for, or ""; partner is whose issuer it is, or "".
+func fromClaims(c *jose.Claims, pinned, partner string) (*Identity, *Refusal) {
 	i := &Identity{
 		Subject: c.Subject, Issuer: c.Issuer, Origin: OriginLocal, Confirmation: ConfirmationNone,
-		TokenID: c.ID, KeyID: c.KeyID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, NotBefore: c.NotBefore,
+		TokenID: c.ID, KeyID: c.KeyID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, NotBefore: c.NotBefore, PartnerID: partner,
 	}
-	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readConfirmation, i.readClient, i.readScope} {
+	if partner != "" {
+		i.Origin = OriginFederated
+	}
+	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readConfirmation, i.readClient, i.readCredential, i.readScope} {
 		if refusal := read(c.Extra); refusal != nil {
 			return nil, refusal
 		}
@@ -69,6 +73,9 @@ func refuseSpellings(claims map[string]any) *Refusal {
 				return refuse(ReasonClaims, "a claim name in the wrong case")
 			}
 		}
+		if name != claimCredential && strings.EqualFold(name, claimCredential) {
+			return refuse(ReasonClaims, "a claim name in the wrong case")
+		}
 	}
 	return nil
 }
@@ -80,6 +87,14 @@ func (i *Identity) readClient(claims map[string]any) *Refusal {
 	}
 	if i.ClientID, ok = v.(string); !ok || !isIdentifier(i.ClientID) {
 		return refuse(ReasonClaims, "client_id is not a visible ASCII string")
+	}
+	return nil
+}
+
+func (i *Identity) readCredential(claims map[string]any) *Refusal {
+	var ok bool
+	if i.CredentialID, ok = optionalIdentifier(claims, claimCredential); !ok {
+		return refuse(ReasonClaims, "credential_id is not a visible ASCII string")
 	}
 	return nil
 }
@@ -164,9 +179,9 @@ func (i *Identity) readActors(claims map[string]any) ([]any, *Refusal) {
 		if !ok || !isIdentifier(subject) {
 			return nil, refuse(ReasonClaims, "an actor without a visible ASCII sub")
 		}
-		issuer, named := link["iss"].(string)
-		if _, present := link["iss"]; present && (!named || !isIdentifier(issuer)) {
-			return nil, refuse(ReasonClaims, "an actor whose iss is not visible ASCII")
+		issuer, refusal := i.readLink(link)
+		if refusal != nil {
+			return nil, refusal
 		}
 		who := [2]string{issuer, subject}
 		if seen[who] {

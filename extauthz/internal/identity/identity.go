@@ -7,8 +7,11 @@ import (
 	"github.com/agentidp/agentidp/internal/policy"
 )
 
-// Where an identity comes from. Federated issuers are told apart once partners exist.
-const OriginLocal = "local"
+// Where an identity comes from.
+const (
+	OriginLocal     = "local"
+	OriginFederated = "federated" // of an issuer that is configured as a partner's
+)
 
 // What a token is bound to. Of a token that is bound to several all must be proved; the first of dpop, mtls, spiffe is shown.
 const (
@@ -42,8 +45,11 @@ type Identity struct {
 	KeyID          string
 	IssuedAt       int64 // seconds
 	ExpiresAt      int64
-	NotBefore      int64 // 0 when absent
+	NotBefore      int64  // 0 when absent
+	CredentialID   string // what the token was got with; empty when the issuer does not say
+	PartnerID      string // whose issuer it is, by configuration; empty when local
 
+	links    []link // what Actors say beside their sub, one each; nil when nothing
 	document policy.Value
 	caller   *checkresp.Caller
 }

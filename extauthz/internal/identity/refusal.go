@@ -24,6 +24,9 @@ const (
 	ReasonRevokedAgent  Reason = "revoked_agent"        // also when the agent is an actor of the token
 	ReasonRevokedOrg    Reason = "revoked_organization" //
 	ReasonRevokedKey    Reason = "revoked_key"          //
+	ReasonRevokedCred   Reason = "revoked_credential"   // what the token was got with
+	ReasonRevokedIssuer Reason = "revoked_issuer"       // the whole issuer, or its tokens from before a time; also an actor's
+	ReasonRevokedPeer   Reason = "revoked_partner"      // whose issuer it is; also an actor's
 	ReasonInternal      Reason = "internal"             // an error that is not a refusal
 
 	ReasonKeysMissing        Reason = "keys_missing" // these four: cannot decide
@@ -63,6 +66,12 @@ func revoked(what string) *Refusal {
 		return refuse(ReasonRevokedAgent, "the agent was suspended or revoked")
 	case trust.RevokedOrganization:
 		return refuse(ReasonRevokedOrg, "the organization was suspended or revoked")
+	case trust.RevokedCredential:
+		return refuse(ReasonRevokedCred, "the credential the token was got with was deleted")
+	case trust.RevokedIssuer:
+		return refuse(ReasonRevokedIssuer, "the issuer was revoked")
+	case trust.RevokedPartner:
+		return refuse(ReasonRevokedPeer, "the partner was revoked")
 	default:
 		return refuse(ReasonRevokedKey, "the signing key was revoked")
 	}

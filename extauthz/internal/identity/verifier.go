@@ -47,27 +47,33 @@ type verdict struct {
 //
 // A remembered token skips only what cannot have changed: it counts when every byte of it, the issuer's key set, rules
 // and organization are the same as when it was verified. Time, revocation and the age of keys and revocations are checked
-// on every call.
+// on every call. A token that is refused for good is not remembered any longer.
 func (v *Verifier) Identify(s *state.Snapshot, token string, now time.Time) (*Identity, Result, *Refusal) {
 	known := v.cache.get(token)
 	if known != nil {
 		if issuer := s.Issuers[known.identity.Issuer]; issuer != nil && known.holdsUnder(issuer) {
-			return checked(known.identity, issuer, now, Result{Remembered: true})
+			refusal := known.identity.check(s, issuer, now)
+			if refusal == nil {
+				return known.identity, Result{Remembered: true}, nil
+			}
+			if !refusal.Undecided {
+				v.cache.drop(known)
+			}
+			return nil, Result{Remembered: true}, refusal
 		}
 	}
 	issuer, fresh, refusal := v.verify(s, token, now)
 	if refusal != nil {
 		return nil, Result{}, refusal
 	}
-	v.cache.put(fresh, now)
-	return checked(fresh.identity, issuer, now, Result{})
-}
-
-func checked(i *Identity, issuer *state.Issuer, now time.Time, result Result) (*Identity, Result, *Refusal) {
-	if refusal := i.check(issuer, now); refusal != nil {
-		return nil, result, refusal
+	refusal = fresh.identity.check(s, issuer, now)
+	if refusal == nil || refusal.Undecided {
+		v.cache.put(fresh, now)
 	}
-	return i, result, nil
+	if refusal != nil {
+		return nil, Result{}, refusal
+	}
+	return fresh.identity, Result{}, nil
 }
 
 func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*state.Issuer, *verdict, *Refusal) {
@@ -95,7 +101,7 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 	if err != nil {
 		return nil, nil, fromJOSE(err)
 	}
-	identity, refusal := fromClaims(claims, issuer.OrganizationID)
+	identity, refusal := fromClaims(claims, issuer.OrganizationID, issuer.PartnerID)
 	if refusal != nil {
 		return nil, nil, refusal
 	}
@@ -108,13 +114,13 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 // are immutable, so the same pointer is the same keys.
 func (d *verdict) holdsUnder(issuer *state.Issuer) bool {
 	a, b := &d.rules, &issuer.Rules
-	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID &&
+	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID && d.identity.PartnerID == issuer.PartnerID &&
 		a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
 		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
 }
 
 // check is what must hold on every request.
-func (i *Identity) check(issuer *state.Issuer, now time.Time) *Refusal {
+func (i *Identity) check(s *state.Snapshot, issuer *state.Issuer, now time.Time) *Refusal {
 	if stale(issuer.KeysUntil, now) {
 		return undecided(ReasonKeysStale, "the issuer's keys are too old to be used")
 	}
@@ -128,26 +134,7 @@ func (i *Identity) check(issuer *state.Issuer, now time.Time) *Refusal {
 	if issuer.RequireBound && i.Confirmation == ConfirmationNone {
 		return refuse(ReasonUnbound, "the token must be bound to a key or certificate, and is not")
 	}
-	if !issuer.HasRevocations && issuer.Revocations == nil {
-		return nil
-	}
-	if issuer.Revocations == nil {
-		return undecided(ReasonRevocationsMissing, "the issuer's revocation list is not loaded yet")
-	}
-	// What is known to be revoked is refused for good, also by an old list.
-	if what := issuer.Revocations.Check(i.Subject, i.OrganizationID, i.KeyID, i.TokenID, i.IssuedAt); what != "" {
-		return revoked(what)
-	}
-	for _, actor := range i.Actors {
-		// A delegated token dies with whoever acts by it, not only with whom it speaks for.
-		if what := issuer.Revocations.Check(actor, i.OrganizationID, i.KeyID, i.TokenID, i.IssuedAt); what != "" {
-			return revoked(what)
-		}
-	}
-	if stale(issuer.RevocationsUntil, now) {
-		return undecided(ReasonRevocationsStale, "the issuer's revocation list is too old to be used")
-	}
-	return nil
+	return i.checkRevoked(s, issuer, now)
 }
 
 func stale(until, now time.Time) bool { return !until.IsZero() && now.After(until) }

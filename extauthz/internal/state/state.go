@@ -26,9 +26,12 @@ type Issuer struct {
 	RevocationsUntil time.Time          // as KeysUntil
 	HasRevocations   bool               // a revocation list is configured: without one loaded nothing is accepted
 	RequireBound     bool               // only tokens that are bound to something (cnf) are accepted
+	TokensNotBefore  int64              // tokens issued before this second are refused, whatever a list says; 0 means none
+	PartnerID        string             // when set, the issuer is this partner's, and its identities are federated
+	PartnerOf        string             // then: the issuer whose revocation list speaks about the partner
 
-	// Epoch is that of the snapshot in which rules, keys or revocations last changed: what was concluded for a caller of
-	// this issuer counts as long as it stays. Update sets it.
+	// Epoch is that of the snapshot in which rules, keys or revocations last changed, its own or those of the issuer it is a
+	// partner of: what was concluded for a caller of this issuer counts as long as it stays. Update sets it.
 	Epoch uint64
 }
 
@@ -36,6 +39,7 @@ type Issuer struct {
 func (i *Issuer) sameMaterial(old *Issuer) bool {
 	a, b := &i.Rules, &old.Rules
 	return i.Keys == old.Keys && i.Revocations == old.Revocations && i.HasRevocations == old.HasRevocations && i.RequireBound == old.RequireBound &&
+		i.TokensNotBefore == old.TokensNotBefore && i.PartnerID == old.PartnerID && i.PartnerOf == old.PartnerOf &&
 		i.OrganizationID == old.OrganizationID && a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
 		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
 }
@@ -90,7 +94,22 @@ func (s *Store) Update(change func(*Snapshot)) {
 		}
 		next.Issuers[name] = &changed
 	}
+	next.followPartners()
 	s.current.Store(next)
+}
+
+// followPartners ends what was concluded for callers of partners when the list that speaks about them changed.
+func (s *Snapshot) followPartners() {
+	for name, issuer := range s.Issuers {
+		if issuer == nil || issuer.PartnerOf == "" {
+			continue
+		}
+		if home := s.Issuers[issuer.PartnerOf]; home != nil && home.Epoch > issuer.Epoch {
+			changed := *issuer
+			changed.Epoch = home.Epoch
+			s.Issuers[name] = &changed
+		}
+	}
 }
 
 // Ready reports nil once policy, every issuer's keys and every configured revocation list were loaded at least once,

@@ -133,6 +133,9 @@ func TestEpochOfAnIssuer(t *testing.T) {
 		{"lifetime", func(i *Issuer) { i.Rules.LifetimeMax = 1 }, 13},
 		{"skew", func(i *Issuer) { i.Rules.Skew = 1 }, 14},
 		{"an epoch of one's own", func(i *Issuer) { i.Epoch = 99 }, 14},
+		{"a watermark", func(i *Issuer) { i.TokensNotBefore = 1 }, 16},
+		{"a partner", func(i *Issuer) { i.PartnerID = "prt_1" }, 17},
+		{"of another", func(i *Issuer) { i.PartnerOf = "c" }, 18},
 	} {
 		s.Update(func(n *Snapshot) {
 			next := *n.Issuers["a"]
@@ -142,6 +145,29 @@ func TestEpochOfAnIssuer(t *testing.T) {
 		got := s.Load()
 		if got.Epoch != uint64(i)+1 || got.Issuers["a"].Epoch != tt.want || got.Issuers["b"].Epoch != 0 {
 			t.Errorf("%s: epoch %d of snapshot %d, want %d; of the other issuer %d", tt.name, got.Issuers["a"].Epoch, got.Epoch, tt.want, got.Issuers["b"].Epoch)
+		}
+	}
+}
+
+// What was concluded for a partner's callers ends with the list that speaks about the partner, and with its own.
+func TestEpochOfAPartner(t *testing.T) {
+	t.Parallel()
+	s := NewStore(&Snapshot{Issuers: map[string]*Issuer{"home": {}, "partner": {PartnerID: "prt_1", PartnerOf: "home"}, "stranger": {PartnerID: "prt_2", PartnerOf: "gone"}}})
+	list := func(name string) {
+		s.Update(func(n *Snapshot) {
+			next := *n.Issuers[name]
+			next.Revocations = &trust.Revocations{}
+			n.Issuers[name] = &next
+		})
+	}
+	for i, tt := range []struct {
+		changed                 string
+		home, partner, stranger uint64
+	}{{"home", 1, 1, 0}, {"partner", 1, 2, 0}, {"stranger", 1, 2, 3}, {"home", 4, 4, 3}} {
+		list(tt.changed)
+		got := s.Load().Issuers
+		if got["home"].Epoch != tt.home || got["partner"].Epoch != tt.partner || got["stranger"].Epoch != tt.stranger {
+			t.Errorf("%d: %d, %d, %d; want %+v", i, got["home"].Epoch, got["partner"].Epoch, got["stranger"].Epoch, tt)
 		}
 	}
 }
