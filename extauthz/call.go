@@ -26,11 +26,12 @@ const (
 	reasonPanic         = "panic"
 )
 
-// The three results a call can have.
+// The results a call can have.
 const (
 	resultAllowed   = "allowed"
 	resultDenied    = "denied"
 	resultUndecided = "undecided"
+	resultPublished = "published" // the resource's metadata: nothing was to be decided
 )
 
 // call is one Check: what it decides by, and what it came to. Its answer is a 503 until a step concludes otherwise.
@@ -39,6 +40,7 @@ type call struct {
 	started  time.Time // monotonic, for durations
 	now      time.Time
 	snapshot *state.Snapshot
+	resource *published
 	request  *checkreq.Request
 	scheme   credential.Scheme // the token was presented by; "" without one
 	identity *identity.Identity
@@ -58,7 +60,7 @@ type call struct {
 func (s *Server) open() *call {
 	started := time.Now()
 	return &call{
-		id: newDecisionID(started), started: started, now: s.options.Now(), snapshot: s.options.Store.Load(),
+		id: newDecisionID(started), started: started, now: s.options.Now(), snapshot: s.options.Store.Load(), resource: s.resource,
 		result: resultUndecided, reason: reasonPanic, status: http.StatusServiceUnavailable, rehearsed: s.dryRun != nil,
 	}
 }
@@ -96,6 +98,7 @@ func late(ctx context.Context, now time.Time) bool {
 func (c *call) deny(result, reason string, d checkresp.Denial) checkresp.Answer {
 	d.DecisionID = c.id
 	d.GRPC = c.request != nil && c.request.IsGRPC()
+	c.resource.challenge(d.Challenge)
 	c.answer, c.result, c.reason, c.status, c.overruled = checkresp.Deny(d), result, reason, d.Status, false
 	return c.answer
 }

@@ -27,6 +27,8 @@ type Config struct {
 	DecisionCache DecisionCache `yaml:"decisionCache"`
 	// DPoP says how proofs of possession are judged.
 	DPoP DPoP `yaml:"dpop"`
+	// Resource, when there is one, is published to clients, and every challenge says where.
+	Resource *Resource `yaml:"resource"`
 	// DecisionLog, when there is one, gets a line for each decision.
 	DecisionLog *DecisionLog `yaml:"decisionLog"`
 	// Explain, when there is one, keeps the last decisions so that an operator can ask why.

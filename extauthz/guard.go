@@ -15,7 +15,7 @@ import (
 )
 
 // Guard is the last fence before the wire, a grpc.UnaryServerInterceptor. What is not an explicit OK in time, or an
-// explicit denial, becomes a 503 denial: nothing (which Envoy reads as OK), a mixture, an error (which failure_mode_allow
+// explicit denial (or the resource's metadata), becomes a 503 denial: nothing (which Envoy reads as OK), a mixture, an error (which failure_mode_allow
 // would turn into OK), a panic (which would end the process). Check never returns any of those; Guard does not rely on it,
 // and reads the very bytes that are sent.
 // Methods of other services are only kept from ending the process.
@@ -39,6 +39,7 @@ func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, 
 	}
 	answer, ok := out.([]byte)
 	allows, explicit := checkresp.Explicit(answer)
+	explicit = explicit || s.resource.answers(answer)
 	if err != nil || !ok || !explicit || allows && late(ctx, time.Now()) {
 		return s.replacement(), nil
 	}

@@ -141,7 +141,7 @@ func (o *observers) routes() map[string]http.Handler {
 // changes the answer, which is made.
 func (s *Server) observe(c *call, elapsed time.Duration) {
 	o := &s.options
-	if o.DecisionLog == nil && o.Explain == nil && o.Shadow == nil {
+	if o.DecisionLog == nil && o.Explain == nil && o.Shadow == nil || c.result == resultPublished {
 		return
 	}
 	defer func() {

@@ -3,6 +3,7 @@ package extauthz
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -37,6 +38,7 @@ type Options struct {
 	Explain       *explain.Recorder     // nil keeps no decisions; the Server does not close it
 	Shadow        *shadow.Shadow        // nil compares no decisions; the Server does not close it
 	View          View                  // what of a request the policy is shown
+	Resource      *Resource             // nil publishes no metadata
 	DryRun        bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 }
 
@@ -48,7 +50,8 @@ type Server struct {
 	proofs    *possession.Checker
 	metrics   *metrics
 	faults    sampler
-	dryRun    *dryRun // nil: decisions are enforced
+	dryRun    *dryRun    // nil: decisions are enforced
+	resource  *published // nil: no metadata
 	stages    stages
 }
 
@@ -78,6 +81,10 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	resource, err := o.Resource.publish()
+	if err != nil {
+		return nil, fmt.Errorf("extauthz: resource: %w", err)
+	}
 	metrics, err := newMetrics(o.Registerer, o.Store, o.DecisionLog)
 	if err != nil {
 		return nil, err
@@ -98,7 +105,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal,
+		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
 		stages: stages{checkreq.Parse, credential.Find, verifier.Identify, decide.Decide},
 	}
 	if err := s.remember(); err != nil {
@@ -131,6 +138,9 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 		return c.refuseRequest(refusal)
 	}
 	c.request = request
+	if s.resource.has(request) {
+		return c.publish()
+	}
 
 	if s.needsIdentity(request) {
 		presented, missing := s.stages.credential(request)

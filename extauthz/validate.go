@@ -24,6 +24,7 @@ func (c *Config) Validate(r *config.Report) {
 	c.validatePublic(r)
 	c.DecisionCache.validate(r)
 	c.DPoP.validate(r)
+	c.validateResource(r)
 	switch c.Identity {
 	case IdentityRequired, IdentityOptional, IdentityPolicy:
 	default:

@@ -1,7 +1,7 @@
 // Package checkresp builds what Envoy is told. Envoy takes a CheckResponse whose status code is 0 for an OK, and 0 is
 // what a field that was never set holds: an empty response allows the request. So responses are built here and nowhere
-// else, by Allow and Deny and nothing else, and the zero Answer is a denial (docs/adr/0018). They are built as the bytes
-// that are sent. The package is pure.
+// else, by Allow and Deny and, for one document, Direct; the zero Answer is a denial (docs/adr/0018). They are built as the
+// bytes that are sent. The package is pure.
 package checkresp
 
 import (
@@ -10,13 +10,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Answer is an explicit OK or an explicit denial. The zero value is a denial with status 503.
+// Answer is an explicit OK, an explicit denial, or a Document. The zero value is a denial with status 503.
 type Answer struct {
 	wire   []byte
 	allows bool
 }
 
-// Wire is what goes to Envoy: the bytes of a CheckResponse. They satisfy Explicit, whatever the Answer.
+// Wire is what goes to Envoy: the bytes of a CheckResponse. They satisfy Explicit, whatever the Answer, or are those of a
+// Document.
 func (a Answer) Wire() []byte {
 	if a.wire == nil {
 		return Deny(Unavailable("")).wire
@@ -74,7 +75,8 @@ func codeOf(status []byte) int {
 	return int(int32(code))
 }
 
-// isDenialStatus accepts redirects and errors. A denial with status 200 would look like the service's own answer.
+// isDenialStatus accepts redirects and errors. A denial with status 200 would look like the service's own answer: see
+// Document for the one there is.
 func isDenialStatus(status int) bool {
 	return status >= http.StatusMultipleChoices && status <= 599 && http.StatusText(status) != ""
 }

@@ -19,6 +19,8 @@ type Challenge struct {
 	Error  string   // invalid_request, invalid_token, insufficient_scope, invalid_dpop_proof, use_dpop_nonce or ""
 	Scopes []string // what would have been enough
 	Nonce  string   // for the DPoP-Nonce header (RFC 9449 s8.1)
+	// ResourceMetadata is where the resource's metadata is (RFC 9728 s5.1): an address without quotation mark and backslash.
+	ResourceMetadata string
 }
 
 // appendTo renders the challenge, or both in one field (RFC 9110 s11.6.1). Quoted strings hold nothing that would need a
@@ -26,7 +28,7 @@ type Challenge struct {
 func (c *Challenge) appendTo(b []byte, description string) []byte {
 	if c.Scheme != SchemeDPoP {
 		b = append(b, `Bearer realm="`+realm+`"`...)
-		b = c.appendError(b, description)
+		b = c.appendMetadata(c.appendError(b, description))
 	}
 	if c.Scheme == SchemeEither {
 		b = append(b, ", "...)
@@ -34,9 +36,16 @@ func (c *Challenge) appendTo(b []byte, description string) []byte {
 	if c.Scheme != SchemeBearer {
 		b = append(b, `DPoP realm="`+realm+`"`...)
 		b = c.appendError(b, description)
-		b = append(b, `, algs="`+proofAlgorithms+`"`...)
+		b = c.appendMetadata(append(b, `, algs="`+proofAlgorithms+`"`...))
 	}
 	return b
+}
+
+func (c *Challenge) appendMetadata(b []byte) []byte {
+	if c.ResourceMetadata == "" {
+		return b
+	}
+	return append(append(append(b, `, resource_metadata="`...), c.ResourceMetadata...), '"')
 }
 
 func (c *Challenge) appendError(b []byte, description string) []byte {

@@ -184,6 +184,10 @@ func oracleChallenge(c *Challenge, description string) string {
 			errors += `, scope="` + scopes + `"`
 		}
 	}
-	bearer, dpop := `Bearer realm="agentidp"`+errors, `DPoP realm="agentidp"`+errors+`, algs="`+proofAlgorithms+`"`
+	metadata := ""
+	if c.ResourceMetadata != "" {
+		metadata = `, resource_metadata="` + c.ResourceMetadata + `"`
+	}
+	bearer, dpop := `Bearer realm="agentidp"`+errors+metadata, `DPoP realm="agentidp"`+errors+`, algs="`+proofAlgorithms+`"`+metadata
 	return map[Scheme]string{SchemeBearer: bearer, SchemeDPoP: dpop, SchemeEither: bearer + ", " + dpop}[c.Scheme]
 }

@@ -98,6 +98,8 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 				Scheme: rapid.SampledFrom([]Scheme{SchemeBearer, SchemeDPoP, SchemeEither}).Draw(t, "scheme"), Error: text.Draw(t, "error"),
 				Scopes: rapid.SliceOf(rapid.OneOf(text, rapid.SampledFrom([]string{"orders.read", strings.Repeat("s", 120)}))).Draw(t, "scopes"),
 				Nonce:  rapid.SampledFrom([]string{"", "nonce"}).Draw(t, "nonce"),
+
+				ResourceMetadata: rapid.SampledFrom([]string{"", "https://a.example/.well-known/oauth-protected-resource"}).Draw(t, "resource"),
 			}
 		}
 		if rapid.Bool().Draw(t, "own body") {
