@@ -66,6 +66,7 @@ type Grant struct {
 	Caller     *Caller  // nil when the request was allowed without an identity
 	Strip      []string // lower-case names of client headers that must not reach the upstream
 	Changes    Changes  // what the policy wants changed
+	Quotas     *Quotas  // for Envoy's rate limiter; nil says none
 }
 
 // Allow answers OK. The upstream sees each identity header once, with the value given here, or not at all.
@@ -98,7 +99,7 @@ func Allow(g Grant) Answer {
 	for _, name := range g.Changes.removeQuery {
 		ok = appendElement(ok, fieldQueryRemove, name)
 	}
-	metadata := appendMetadata(metadataRoom[:0], g.Changes.metadata, g.DecisionID, caller)
+	metadata := appendMetadata(metadataRoom[:0], g.Changes.metadata, g.DecisionID, caller, g.Quotas)
 
 	wire := make([]byte, 0, len(ok)+len(metadata)+answerOverhead)
 	wire = appendBytes(wire, fieldStatus, nil) // code 0, said
@@ -193,13 +194,16 @@ const (
 
 // appendMetadata tells Envoy's access log and rate limiter what was decided about whom. It costs Envoy per byte: keep it
 // small.
-func appendMetadata(b []byte, policy []metadatum, decisionID string, c *Caller) []byte {
+func appendMetadata(b []byte, policy []metadatum, decisionID string, c *Caller, q *Quotas) []byte {
 	for _, m := range policy {
-		ours := m.name == metadataDecision || c.metadata != nil && (m.name == metadataAgent || m.name == metadataOrganization)
+		ours := m.name == metadataDecision || c.metadata != nil && (m.name == metadataAgent || m.name == metadataOrganization) || q.says(m.name)
 		if !ours {
 			b = appendBytes(b, fieldFields, m.entry)
 		}
 	}
 	b = append(b, c.metadata...)
+	if q != nil {
+		b = append(b, q.members...)
+	}
 	return appendMember(b, metadataDecision, exact(decisionID))
 }

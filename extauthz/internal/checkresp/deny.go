@@ -25,6 +25,7 @@ type Denial struct {
 	Code       string     // stable, snake_case; names the problem for programs
 	Detail     string     // a sentence for people; never bytes of the request
 	Challenge  *Challenge // for WWW-Authenticate; nil leaves the header out
+	Limited    *Limited   // when to come again; nil says nothing, except of a 503
 	GRPC       bool       // the client speaks gRPC: Envoy turns status and body into grpc-status and grpc-message
 	Changes    Changes    // headers and metadata from the policy; only those that concern the answer are used
 	Body       *string    // the policy's own body, instead of a problem document
@@ -68,12 +69,16 @@ func Deny(d Denial) Answer {
 			denied = appendHeader(denied, fieldDeniedHeaders, "dpop-nonce", d.Challenge.Nonce, actionOverwrite)
 		}
 	}
-	if d.Status == http.StatusServiceUnavailable && d.Body == nil {
+	switch {
+	case d.Limited != nil:
+		denied = d.Limited.appendTo(denied)
+	case d.Status == http.StatusServiceUnavailable && d.Body == nil:
 		denied = appendHeader(denied, fieldDeniedHeaders, "retry-after", strconv.Itoa(retryAfterSeconds), actionOverwrite)
 	}
+	denied = appendExhausted(denied, &d)
 	denied = appendPolicyHeaders(denied, d.Changes.set, d.GRPC)
 	denied = appendText(denied, fieldBody, body)
-	metadata := appendMetadata(metadataRoom[:0], d.Changes.metadata, d.DecisionID, &nobody)
+	metadata := appendMetadata(metadataRoom[:0], d.Changes.metadata, d.DecisionID, &nobody, nil)
 
 	wire := make([]byte, 0, len(denied)+len(metadata)+answerOverhead)
 	wire = appendCode(wire, fieldStatus, int(rpcCode(d.Status)))

@@ -2,6 +2,7 @@ package checkresp
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -81,6 +82,14 @@ func overwrite(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
+func oracleLimited(l Limited) []*corev3.HeaderValueOption {
+	headers := []*corev3.HeaderValueOption{overwrite("retry-after", strconv.Itoa(l.RetryAfter))}
+	if l.Policy == "" {
+		return headers
+	}
+	return append(headers, overwrite("ratelimit-policy", fmt.Sprintf("%q;q=%d;w=%d", l.Policy, l.Quota, l.Window)), overwrite("ratelimit", fmt.Sprintf("%q;r=0;t=%d", l.Policy, l.RetryAfter)))
+}
+
 func oracleMetadata(policy *structpb.Struct, decisionID string, a *Agent) *structpb.Struct {
 	m := policy
 	if m == nil {
@@ -114,8 +123,14 @@ func oracleDeny(d Denial, policy *structpb.Struct) *authv3.CheckResponse {
 	if d.Challenge != nil && d.Challenge.Nonce != "" {
 		denied.Headers = append(denied.Headers, overwrite("dpop-nonce", d.Challenge.Nonce))
 	}
-	if d.Status == 503 && d.Body == nil {
+	switch {
+	case d.Limited != nil:
+		denied.Headers = append(denied.Headers, oracleLimited(*d.Limited)...)
+	case d.Status == 503 && d.Body == nil:
 		denied.Headers = append(denied.Headers, overwrite("retry-after", strconv.Itoa(retryAfterSeconds)))
+	}
+	if d.GRPC && d.Status == 429 {
+		denied.Headers = append(denied.Headers, overwrite("grpc-status", "8"))
 	}
 	denied.Headers = oraclePolicyHeaders(denied.Headers, d.Changes.set, d.GRPC)
 	return &authv3.CheckResponse{

@@ -33,7 +33,7 @@ func drawChanges(t *rapid.T) (c Changes, policy *structpb.Struct) {
 		}
 	}
 	if rapid.Bool().Draw(t, "metadata") {
-		tree := map[string]any{"agent_id": "forged", "decision_id": 1.0, "": nil, "o": map[string]any{"n": 2.5, "e": map[string]any{}}, "l": []any{nil, true, "s", []any{}}, "z": 0.0, "f": false}
+		tree := map[string]any{"agent_id": "forged", "organization_limit": "forged", "decision_id": 1.0, "": nil, "o": map[string]any{"n": 2.5, "e": map[string]any{}}, "l": []any{nil, true, "s", []any{}}, "z": 0.0, "f": false}
 		policy, _ = structpb.NewStruct(tree)
 		if err := c.SetMetadata(jsonTree(t, tree)); err != nil {
 			t.Fatal(err)
@@ -80,18 +80,26 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 			agent = &Agent{text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d"), text.Draw(t, "e"), text.Draw(t, "f"), rapid.SliceOf(text).Draw(t, "g")}
 			g.Caller = Describe(*agent)
 		}
+		var quotas map[string]any
+		if rapid.Bool().Draw(t, "quotas") {
+			g.Quotas = DescribeQuotas(Quota{0, "SECOND"}, Quota{20, "MINUTE"})
+			quotas = map[string]any{"organization_limit": map[string]any{"requests_per_unit": 20.0, "unit": "MINUTE"}}
+		}
 		clone := func() *structpb.Struct {
 			if policy == nil {
 				return nil
 			}
 			return proto.Clone(policy).(*structpb.Struct)
 		}
-		if d := cmp.Diff(oracleAllow(g, agent, clone()), Allow(g).message(t), protocmp.Transform()); d != "" {
+		if d := cmp.Diff(withQuotas(t, oracleAllow(g, agent, clone()), quotas), Allow(g).message(t), protocmp.Transform()); d != "" {
 			t.Fatal(d)
 		}
 		denial := Denial{
 			DecisionID: text.Draw(t, "id"), Status: rapid.SampledFrom([]int{0, 200, 302, 400, 401, 403, 429, 503, 600}).Draw(t, "status"), Code: text.Draw(t, "code"),
 			Detail: text.Draw(t, "detail"), GRPC: rapid.Bool().Draw(t, "grpc"), Changes: changes,
+		}
+		if rapid.Bool().Draw(t, "limited") {
+			denial.Limited = &Limited{RetryAfter: rapid.IntRange(1, 9).Draw(t, "after"), Policy: rapid.SampledFrom([]string{"", "agent"}).Draw(t, "limit"), Quota: 5, Window: 7}
 		}
 		if rapid.Bool().Draw(t, "challenge") {
 			denial.Challenge = &Challenge{
@@ -110,6 +118,20 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 			t.Fatal(d)
 		}
 	})
+}
+
+func withQuotas(t *rapid.T, m *authv3.CheckResponse, quotas map[string]any) *authv3.CheckResponse {
+	if quotas == nil {
+		return m
+	}
+	more, err := structpb.NewStruct(quotas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range more.Fields {
+		m.DynamicMetadata.Fields[name] = v
+	}
+	return m
 }
 
 // Of any bytes Explicit says what Envoy would make of them, or nothing.
