@@ -84,6 +84,7 @@ var homes = []struct {
 	{"go.yaml.in/yaml", []string{"internal/config", "internal/policy"}, "D13: configuration and policy data are read strictly"},
 	{"github.com/dgraph-io/ristretto", []string{"extauthz/internal/identity", "extauthz/internal/decide"}, "caches compare their keys; ristretto does not"},
 	{"github.com/envoyproxy/go-control-plane", []string{"internal/bench/extauthzbench"}, "ADR 18: the sidecar reads and writes Envoy's messages as bytes, and does not link their types"},
+	{"go.opentelemetry.io", []string{"internal/obs", "internal/testkit"}, "ADR 22: spans are made and sent in one place, and without the SDK"},
 	{"github.com/alicebob/miniredis", []string{"internal/localsvc"}, "D4: an in-process Redis is for development only"},
 }
 
