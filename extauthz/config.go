@@ -14,6 +14,10 @@ type Config struct {
 	Listen config.OneOrMany `yaml:"listen"`
 	// SocketMode is the mode of unix sockets: who may connect may ask for decisions, nothing more.
 	SocketMode SocketMode `yaml:"socketMode"`
+	// SocketTakeover lets this process take the place of one that listens on a unix socket, for upgrades without a lost request.
+	SocketTakeover bool `yaml:"socketTakeover"`
+	// DrainDelay is how long health checks say "not serving" before connections are ended, for balancers that go by them.
+	DrainDelay config.Duration `yaml:"drainDelay"`
 	// StateDir keeps the last good answers of URLs across restarts. Needed as soon as there is a URL.
 	StateDir config.Path `yaml:"stateDir"`
 	Issuers  []Issuer    `yaml:"issuers"`
@@ -135,6 +139,7 @@ const (
 	identifierBytesMax      = 512 // issuer, audience, organization
 	publicRoutesMax         = 100
 	clockSkew               = time.Minute // allowed between us and an issuer
+	drainDelayMax           = time.Minute
 )
 
 // SetDefaults implements the defaults of the config file.

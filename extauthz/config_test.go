@@ -175,6 +175,13 @@ func TestConfigMistakes(t *testing.T) {
 			"1: listen[6]: want unix:// and an absolute path, as in unix:///run/agentidp/extauthz.sock",
 			"1: listen[7]: the path has 108 bytes, a unix socket can have 107",
 		}},
+		"end": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", "tcp://127.0.0.1:0", 1) + "drainDelay: 61s\nsocketTakeover: true\n", []string{
+			"7: drainDelay: want between 0s and 1m0s", "8: socketTakeover: is for unix:// addresses, and listen has none",
+		}},
+		"long folder": {strings.Replace(minimal, "/run/agentidp/", "/"+strings.Repeat("x", 95)+"/", 1), []string{"1: listen[0]: the path has 110 bytes, a unix socket can have 107"}},
+		"long folder, short name": {strings.Replace(minimal, "/run/agentidp/extauthz.sock", "/"+strings.Repeat("x", 95)+"/s", 1), []string{
+			"1: listen[0]: the folder of the socket has 96 bytes, at most 95 leave room for its name",
+		}},
 		"no audience": {issuer("    jwks: {file: keys.json}\n"), []string{"3: issuers[0].audiences: at least one is required"}},
 		"empty audience": {issuer("    jwks: {file: keys.json}\n    audiences: [\"\", a, a, \"a b\"]\n"), []string{
 			"5: issuers[0].audiences[0]: is required", "5: issuers[0].audiences[2]: is listed twice", "5: issuers[0].audiences[3]: want visible ASCII without spaces",

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // SocketMode is the permission bits of a unix socket, written as "0660".
@@ -29,7 +26,10 @@ func (m *SocketMode) UnmarshalText(text []byte) error {
 // address is one entry of listen.
 type address struct{ network, name string }
 
-const socketPathMax = 107 // sun_path of Linux, less its NUL
+const (
+	socketPathMax   = 107 // sun_path of Linux, less its NUL
+	socketFolderMax = socketPathMax - 1 - unfinishedBytes
+)
 
 // parseAddress reads unix:///absolute/path or tcp://host:port.
 func parseAddress(s string) (address, error) {
@@ -39,6 +39,8 @@ func parseAddress(s string) (address, error) {
 			return address{}, errors.New("want unix:// and an absolute path, as in unix:///run/agentidp/extauthz.sock")
 		case len(path) > socketPathMax:
 			return address{}, fmt.Errorf("the path has %d bytes, a unix socket can have %d", len(path), socketPathMax)
+		case len(filepath.Dir(path)) > socketFolderMax:
+			return address{}, fmt.Errorf("the folder of the socket has %d bytes, at most %d leave room for its name", len(filepath.Dir(path)), socketFolderMax)
 		}
 		return address{"unix", path}, nil
 	}
@@ -63,46 +65,10 @@ func checkHostPort(s string) error {
 	return nil
 }
 
-// listen opens the address. A unix socket that a dead process left behind is replaced; one that somebody answers on is not.
-func (a address) listen(mode SocketMode) (net.Listener, error) {
+// listen opens the address; takeOver is for unix sockets, see bindSocket.
+func (a address) listen(mode SocketMode, takeOver bool) (net.Listener, error) {
 	if a.network != "unix" {
 		return net.Listen(a.network, a.name)
 	}
-	if err := removeStale(a.name); err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", a.name)
-	if err != nil {
-		return nil, err
-	}
-	// Between bind and chmod the umask decides; a sidecar's umask never gives others more than the mode would.
-	if err := os.Chmod(a.name, fs.FileMode(mode)); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// staleDialTimeout is how long a socket has to answer before it counts as somebody's, which is the careful reading of silence.
-const staleDialTimeout = time.Second
-
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case info.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s exists and is not a socket: remove it, or listen elsewhere", path)
-	}
-	conn, err := net.DialTimeout("unix", path, staleDialTimeout)
-	if err == nil {
-		conn.Close()
-		return fmt.Errorf("%s: another process listens there", path)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%s exists and cannot be tried: %w", path, err)
-	}
-	return os.Remove(path)
+	return bindSocket(a.name, mode, takeOver)
 }

@@ -2,7 +2,6 @@ package extauthz
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,10 +19,8 @@ import (
 )
 
 const (
-	drainMax  = 5 * time.Second        // for checks in flight when the end is asked for
-	stopMax   = drainMax + time.Second // for any part
-	readyPoll = 100 * time.Millisecond // how late the health service may learn that everything is loaded
-	flushMax  = 2 * time.Second        // for the decision log at the end
+	stopMax  = drainMax + time.Second // for any part, beside drainDelay
+	flushMax = 2 * time.Second        // for the decision log at the end
 )
 
 // Process is what the daemon has from outside.
@@ -36,7 +33,7 @@ type Process struct {
 	Listening func(name string, addr net.Addr)
 }
 
-// Run serves until ctx ends, then drains for at most five seconds. What the configuration names on disk is loaded before any socket is
+// Run serves until ctx ends, then lingers for cfg.DrainDelay and drains for at most five seconds. What the configuration names on disk is loaded before any socket is
 // opened: a process that cannot decide anything does not accept questions. cfg must be valid.
 func Run(ctx context.Context, cfg *Config, p Process) error {
 	store := newStore(cfg)
@@ -81,16 +78,13 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	}
 	defer server.Close()
 	env.UsePolicy = server.UsePolicy // from here on: New saw the one that is loaded
-	listeners, err := openListeners(cfg)
+	front, err := openFront(ctx, cfg, p, NewGRPCServer(server), store.Ready)
 	if err != nil {
 		return err
 	}
 	if cfg.Policy.DryRun {
 		p.Log.WarnContext(ctx, "DRY RUN: requests the policy denies are allowed; policy.dryRun is set", "metric", "agentidp_extauthz_dry_run")
 	}
-	health := health.NewServer()
-	grpcServer := NewGRPCServer(server)
-	healthv1.RegisterHealthServer(grpcServer, health)
 
 	// Stopped from the last to the first: no new checks, then the rest of what they use.
 	var services []lifecycle.Service
@@ -98,99 +92,41 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		services = append(services, lifecycle.Service{Name: f.Name(), Run: f.Run})
 	}
 	if cfg.Metrics != nil {
-		debug := &obs.Debug{Listen: cfg.Metrics.Listen, Registry: p.Registry, Ready: store.Ready, Pprof: cfg.Metrics.Pprof, Log: p.Log, More: watch.routes()}
+		debug := &obs.Debug{
+			Listen: cfg.Metrics.Listen, Registry: p.Registry, Ready: front.ready, Pprof: cfg.Metrics.Pprof, Log: p.Log, More: watch.routes(),
+			Patient: cfg.SocketTakeover, // the process before has the port until it ends
+		}
 		debug.Listening = func(a net.Addr) { p.listening("metrics", a) }
 		services = append(services, lifecycle.Service{Name: "metrics", Run: debug.Run})
 	}
 	services = append(services,
-		lifecycle.Service{Name: "health", Run: func(ctx context.Context) error { return watchHealth(ctx, health, store.Ready) }},
-		lifecycle.Service{Name: "grpc", Run: func(ctx context.Context) error { return serve(ctx, grpcServer, health, listeners, p) }},
+		lifecycle.Service{Name: "health", Run: func(ctx context.Context) error { return watchHealth(ctx, front.health, front.ready) }},
+		lifecycle.Service{Name: "grpc", Run: front.run},
 	)
-	return lifecycle.Run(ctx, stopMax, services...)
+	return lifecycle.Run(ctx, cfg.DrainDelay.Duration+stopMax, services...)
+}
+
+// openFront opens the listeners, unless there is a process to take over from: that waits until everything is loaded.
+func openFront(ctx context.Context, cfg *Config, p Process, server *grpc.Server, loaded func() error) (*front, error) {
+	f := &front{
+		server: server, health: health.NewServer(), loaded: loaded, process: p,
+		open:   func() ([]namedListener, error) { return openListeners(cfg, nil) },
+		linger: func() { <-time.After(cfg.DrainDelay.Duration) },
+	}
+	healthv1.RegisterHealthServer(server, f.health)
+	if cfg.succeeds() {
+		return f, nil
+	}
+	var err error
+	if f.listeners, err = f.open(); err != nil {
+		server.Stop()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (p *Process) listening(name string, addr net.Addr) {
 	if p.Listening != nil {
 		p.Listening(name, addr)
-	}
-}
-
-// namedListener remembers how the configuration wrote an address.
-type namedListener struct {
-	net.Listener
-	name string
-}
-
-// openListeners opens all addresses or none.
-func openListeners(cfg *Config) ([]namedListener, error) {
-	var opened []namedListener
-	for i, name := range cfg.Listen {
-		a, err := parseAddress(name)
-		if err == nil {
-			var l net.Listener
-			if l, err = a.listen(cfg.SocketMode); err == nil {
-				opened = append(opened, namedListener{l, name})
-				continue
-			}
-		}
-		for _, l := range opened {
-			l.Close()
-		}
-		return nil, fmt.Errorf("listen[%d]: %w", i, err)
-	}
-	return opened, nil
-}
-
-// serve answers on all listeners until ctx ends, lets the checks in flight finish, and closes what is left after drainMax. A ctx that ends
-// before a listener was served is an orderly end, too: gRPC then says that the server was stopped.
-func serve(ctx context.Context, server *grpc.Server, health *health.Server, listeners []namedListener, p Process) error {
-	ended := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { ended <- server.Serve(l) }()
-		p.Log.InfoContext(ctx, "listening", "listener", "grpc", "address", l.name, "bound", l.Addr().String())
-		if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-			p.Log.WarnContext(ctx, "whoever reaches this address can ask for decisions: keep it inside the pod", "address", l.name)
-		}
-		p.listening(l.name, l.Addr())
-	}
-	running := len(listeners)
-	var failure error
-	note := func(err error) {
-		running--
-		if failure == nil && !(ctx.Err() != nil && errors.Is(err, grpc.ErrServerStopped)) {
-			failure = err
-		}
-	}
-	select {
-	case <-ctx.Done():
-	case err := <-ended:
-		note(err)
-	}
-	health.Shutdown() // health checks learn before connections end
-	force := time.AfterFunc(drainMax, server.Stop)
-	server.GracefulStop()
-	force.Stop()
-	for running > 0 {
-		note(<-ended)
-	}
-	return failure
-}
-
-// watchHealth tells gRPC health checks what /readyz tells HTTP ones.
-func watchHealth(ctx context.Context, h *health.Server, ready func() error) error {
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
-	for {
-		status := healthv1.HealthCheckResponse_SERVING
-		if ready() != nil {
-			status = healthv1.HealthCheckResponse_NOT_SERVING
-		}
-		h.SetServingStatus("", status)
-		h.SetServingStatus(serviceName, status)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
 	}
 }

@@ -57,6 +57,12 @@ func (c *Config) validateListen(r *config.Report) {
 			r.Errorf(field, "the same address twice")
 		}
 	}
+	if c.DrainDelay.Duration < 0 || c.DrainDelay.Duration > drainDelayMax {
+		r.Errorf("drainDelay", "want between 0s and %s", drainDelayMax)
+	}
+	if c.SocketTakeover && !slices.ContainsFunc(c.Listen, func(s string) bool { return strings.HasPrefix(s, "unix://") }) {
+		r.Errorf("socketTakeover", "is for unix:// addresses, and listen has none")
+	}
 }
 
 func (c *Config) validateIssuers(r *config.Report) {

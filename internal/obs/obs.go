@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,18 +79,24 @@ type Debug struct {
 	Pprof    bool
 	Log      *slog.Logger
 	More     map[string]http.Handler // further routes by their pattern, such as "GET /debug/decision/{id}"
+	Patient  bool                    // wait for an address that is in use, as by the process that is to be replaced
 	// Listening, when set, is called once with the address in use.
 	Listening func(net.Addr)
 }
+
+const patientPause = 100 * time.Millisecond
 
 // shutdownMax bounds how long a scrape in flight may hold up the end of the process.
 const shutdownMax = 2 * time.Second
 
 // Run listens until ctx ends.
 func (d *Debug) Run(ctx context.Context) error {
-	l, err := net.Listen("tcp", d.Listen)
+	l, err := d.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("debug listener: %w", err)
+	}
+	if l == nil {
+		return nil
 	}
 	server := &http.Server{
 		Handler:           d.Handler(),
@@ -114,6 +121,27 @@ func (d *Debug) Run(ctx context.Context) error {
 		return fmt.Errorf("debug listener: %w", err)
 	}
 	return nil
+}
+
+// listen opens the address. A patient listener waits while it is in use; nil without error means that ctx ended first.
+func (d *Debug) listen(ctx context.Context) (net.Listener, error) {
+	l, err := net.Listen("tcp", d.Listen)
+	if err == nil || !d.Patient || !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	d.Log.WarnContext(ctx, "the debug listener waits: its address is in use", "address", d.Listen)
+	tick := time.NewTicker(patientPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-tick.C:
+		}
+		if l, err := net.Listen("tcp", d.Listen); !errors.Is(err, syscall.EADDRINUSE) {
+			return l, err
+		}
+	}
 }
 
 // Handler is the listener's routes, for tests and for embedding.

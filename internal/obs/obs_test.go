@@ -129,3 +129,47 @@ type recorder struct {
 func (r *recorder) Header() http.Header         { return r.header }
 func (r *recorder) WriteHeader(s int)           { r.status = s }
 func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
+
+// A patient listener waits for whoever has the address; told to end while it waits, it does.
+func TestPatientDebugListener(t *testing.T) {
+	t.Parallel()
+	before, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(patient bool) (address chan net.Addr, waits chan struct{}, end func() error) {
+		address, waits = make(chan net.Addr, 1), make(chan struct{}, 1)
+		d := &Debug{
+			Listen: before.Addr().String(), Registry: NewRegistry("test"), Ready: func() error { return nil }, Patient: patient,
+			Log: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) {
+				if strings.Contains(string(p), "its address is in use") {
+					waits <- struct{}{}
+				}
+			}), nil)),
+			Listening: func(a net.Addr) { address <- a },
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- d.Run(ctx) }()
+		return address, waits, func() error { cancel(); return <-ended }
+	}
+	if _, _, end := run(false); end() == nil {
+		t.Error("listens where somebody else does")
+	}
+	_, waits, end := run(true)
+	<-waits
+	if err := end(); err != nil {
+		t.Errorf("told to end while it waited: %v", err)
+	}
+	address, waits, end := run(true)
+	<-waits
+	before.Close()
+	<-address
+	if err := end(); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
