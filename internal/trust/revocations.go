@@ -17,6 +17,7 @@ const always = int64(1<<63 - 1)
 // Revocations is the immutable, indexed form of a list, safe for concurrent use.
 type Revocations struct {
 	sequence      int64
+	notUnderstood []string
 	agents        watermarks
 	organizations watermarks
 	issuers       watermarks
@@ -36,6 +37,7 @@ func Index(l *RevocationList) *Revocations {
 	}
 	return &Revocations{
 		sequence:      l.Sequence,
+		notUnderstood: l.NotUnderstood,
 		agents:        mark(l.Agents, func(a Agent) (string, int64) { return a.ID, a.IssuedBefore }),
 		organizations: mark(l.Organizations, func(o Organization) (string, int64) { return o.ID, o.IssuedBefore }),
 		issuers:       mark(l.Issuers, func(i Issuer) (string, int64) { return i.ID, i.IssuedBefore }),
@@ -69,6 +71,9 @@ func set[T any](entries []T, id func(T) string) map[string]struct{} {
 
 // Sequence of the list the set was built from.
 func (r *Revocations) Sequence() int64 { return r.sequence }
+
+// NotUnderstood is that of the list: while it is not empty, what Check does not find may be revoked all the same.
+func (r *Revocations) NotUnderstood() []string { return r.notUnderstood }
 
 // Facts are what a list can revoke a token by. What is empty is named by no list.
 type Facts struct {

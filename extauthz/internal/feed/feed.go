@@ -57,6 +57,7 @@ const (
 	resultUnchanged = "unchanged" // read, nothing new
 	resultFailed    = "failed"    // could not be read
 	resultRefused   = "refused"   // was read and must not be used
+	resultPartial   = "partial"   // was read and is in force as far as it is understood
 )
 
 // NewMetrics registers the metrics of all feeds.
@@ -65,7 +66,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentidp_extauthz_feed_reads_total",
-			Help: "Reads of a source of keys, revocations or policy, by result: changed, unchanged, failed (not readable), refused (must not be used).",
+			Help: "Reads of a source of keys, revocations or policy, by result: changed, unchanged, failed (not readable), refused (must not be used), partial (in force as far as it is understood).",
 		}, append(labels, "result")),
 		failing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "agentidp_extauthz_feed_failing",

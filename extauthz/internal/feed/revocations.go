@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
@@ -16,6 +17,9 @@ const kindRevocations = "revocations"
 
 // RevocationURL feeds one issuer's revocation list from its URL, polled at a fixed interval. A list whose sequence is lower than the one in
 // force, or than the last one on disk, is refused: somebody is showing an old list.
+//
+// A list with kinds of revocation this version does not know is a newer issuer's. What is understood of it is in force at once, and it
+// confirms nothing: what was in force is used until its time is over, as if the list had not been read.
 type RevocationURL struct {
 	env      *Env
 	issuer   string
@@ -98,13 +102,16 @@ func (f *RevocationURL) poll(ctx context.Context) time.Duration {
 	}
 	result := resultFailed
 	if err == nil {
-		if result, err = f.accept(ctx, doc); err == nil {
-			f.failures = 0
-			return f.interval
-		}
+		result, err = f.accept(ctx, doc)
+	}
+	if err != nil {
+		f.health.bad(ctx, result, err)
+	}
+	if err == nil || result == resultPartial {
+		f.failures = 0
+		return f.interval
 	}
 	f.failures++
-	f.health.bad(ctx, result, err)
 	const slowest = 5
 	return f.interval * time.Duration(min(f.failures, slowest))
 }
@@ -112,9 +119,7 @@ func (f *RevocationURL) poll(ctx context.Context) time.Duration {
 // accept puts an answer in force, or says why not.
 func (f *RevocationURL) accept(ctx context.Context, doc *fetch.Document) (string, error) {
 	if doc.NotModified {
-		f.health.good(ctx, resultUnchanged)
-		f.confirm(ctx, f.current.Body, doc.ETag, f.index)
-		return "", nil
+		return f.take(ctx, resultUnchanged, f.current.Body, doc.ETag, f.index)
 	}
 	index, err := f.parse(doc.Body)
 	if err != nil {
@@ -124,13 +129,23 @@ func (f *RevocationURL) accept(ctx context.Context, doc *fetch.Document) (string
 		return resultRefused, fmt.Errorf("sequence fell from %d to %d: an old list is served", f.index.Sequence(), index.Sequence())
 	}
 	if f.current != nil && slices.Equal(f.current.Body, doc.Body) {
-		f.health.good(ctx, resultUnchanged)
-	} else {
-		f.health.good(ctx, resultChanged)
+		return f.take(ctx, resultUnchanged, doc.Body, doc.ETag, index)
+	}
+	return f.take(ctx, resultChanged, doc.Body, doc.ETag, index)
+}
+
+// take puts a list in force, wholly or as far as it is understood.
+func (f *RevocationURL) take(ctx context.Context, result string, body []byte, etag string, index *trust.Revocations) (string, error) {
+	if kinds := index.NotUnderstood(); len(kinds) > 0 {
+		f.apply(ctx, body, etag, index)
+		return resultPartial, fmt.Errorf("has revocations of kinds this version does not know (%s): upgrade extauthz", strings.Join(kinds, ", "))
+	}
+	f.health.good(ctx, result)
+	if result == resultChanged {
 		f.health.log.InfoContext(ctx, "revocation list in force", "sequence", index.Sequence())
 	}
-	f.confirm(ctx, doc.Body, doc.ETag, index)
-	return "", nil
+	f.confirm(ctx, body, etag, index)
+	return result, nil
 }
 
 func (f *RevocationURL) parse(body []byte) (*trust.Revocations, error) {
@@ -152,9 +167,30 @@ func (f *RevocationURL) confirm(ctx context.Context, body []byte, etag string, i
 		f.current.ETag = etag
 		return
 	}
-	f.current = &record{Kind: kindRevocations, Issuer: f.issuer, URL: f.url, ETag: etag, FetchedAt: now, Body: body}
 	f.index = index
 	f.publish(until) // before the disk: a full disk must not delay a revocation
+	f.keep(ctx, body, etag, now)
+}
+
+// apply publishes what is understood of a list, for as long as the one before was confirmed. Where none was, it confirms none: nothing is
+// published, and the issuer's tokens cannot be decided on.
+func (f *RevocationURL) apply(ctx context.Context, body []byte, etag string, index *trust.Revocations) {
+	if f.current != nil && slices.Equal(f.current.Body, body) {
+		f.current.ETag = etag
+		return
+	}
+	f.index = index
+	var confirmed time.Time
+	if !f.until.IsZero() {
+		f.publish(f.until)
+		confirmed = f.until.Add(-f.maxStale)
+	}
+	f.keep(ctx, body, etag, confirmed)
+}
+
+// keep remembers a list, here and on disk, as confirmed at a time.
+func (f *RevocationURL) keep(ctx context.Context, body []byte, etag string, confirmed time.Time) {
+	f.current = &record{Kind: kindRevocations, Issuer: f.issuer, URL: f.url, ETag: etag, FetchedAt: confirmed, Body: body}
 	if err := f.disk.save(f.current); err != nil {
 		f.health.log.ErrorContext(ctx, "last good revocation list could not be kept on disk", "err", err)
 	}
