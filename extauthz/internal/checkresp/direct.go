@@ -48,7 +48,7 @@ func DirectPreflight(d *Document, decisionID string) Answer { return d.answer(d.
 
 // answer is a denial to Envoy: whatever becomes of these bytes, the request does not pass.
 func (d *Document) answer(denied []byte, decisionID string) Answer {
-	metadata := appendMetadata(nil, nil, decisionID, &nobody)
+	metadata := appendMetadata(nil, nil, decisionID, &nobody, nil)
 	wire := make([]byte, 0, len(denied)+len(metadata)+answerOverhead)
 	wire = appendCode(wire, fieldStatus, int(codes.PermissionDenied))
 	wire = appendBytes(wire, fieldDenied, denied)
