@@ -76,6 +76,7 @@ look() {
   lacks redis-server redis-server redis
   lacks nats-server nats-server nats-server
   lacks promtool prometheus prometheus
+  lacks nginx nginx-light nginx # tests only: what another parser makes of a path that passed the edge
   lacks curl curl curl
   has cc || has gcc || { packages+=(gcc libc6-dev) && formulae+=(gcc); } # the race detector links C
   if ! has_envoy; then
@@ -109,7 +110,7 @@ apt_install() {
     local package
     for package in "${packages[@]}"; do
       case $package in
-      postgresql | redis-server | nats-server | prometheus) systemctl --quiet disable "$package" >/dev/null 2>&1 || true ;;
+      postgresql | redis-server | nats-server | prometheus | nginx-light) systemctl --quiet disable "${package%-light}" >/dev/null 2>&1 || true ;;
       esac
     done
   fi

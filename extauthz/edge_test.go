@@ -58,6 +58,7 @@ allow if input.parsed_path == ["public"]
 type edge struct {
 	dir     string
 	socket  string
+	proxy   *testkit.EnvoyProcess
 	address string // of Envoy
 	service *rawhttp.Service
 	signer  *jose.SigningKey
@@ -96,8 +97,8 @@ func (e *edge) write(t *testing.T, name, text string) {
 	}
 }
 
-// startEnvoy puts the real Envoy in front; extauthz may be there already, or not.
-func (e *edge) startEnvoy(t *testing.T) {
+// startEnvoy puts the real Envoy in front, its configuration edited; extauthz may be there already, or not.
+func (e *edge) startEnvoy(t *testing.T, edits ...func(doc string) string) {
 	t.Helper()
 	doc, err := envoy.Render(envoy.Params{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: e.socket, Upstream: e.service.Address})
 	if err != nil {
@@ -108,7 +109,20 @@ func (e *edge) startEnvoy(t *testing.T) {
 	if bytes.Equal(patient, doc) {
 		t.Fatal("the time-out of ext_authz is not where this test looks for it")
 	}
-	e.address = testkit.Envoy(t, patient).Listener(t, "ingress")
+	for _, edit := range edits {
+		patient = []byte(edit(string(patient)))
+	}
+	e.proxy = testkit.Envoy(t, patient)
+	e.address = e.proxy.Listener(t, "ingress")
+}
+
+// replaceOnce edits a configuration where it must be edited.
+func replaceOnce(t *testing.T, doc, from, to string) string {
+	t.Helper()
+	if n := strings.Count(doc, from); n != 1 {
+		t.Fatalf("%q stands %d times in the configuration of Envoy, want once", from, n)
+	}
+	return strings.Replace(doc, from, to, 1)
 }
 
 // startHere runs extauthz in this process, until the test ends.

@@ -4,11 +4,11 @@ package rawhttp
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,7 +98,7 @@ func (s *Service) serve(conn net.Conn) {
 	}
 	_ = conn.SetDeadline(time.Now().Add(exchangeTimeout))
 	buf, got := make([]byte, 64<<10), []byte(nil)
-	for !bytes.Contains(got, []byte("\r\n\r\n")) && len(got) < requestBytesMax {
+	for !whole(got) && len(got) < requestBytesMax {
 		n, err := conn.Read(buf)
 		if err != nil {
 			return
@@ -110,6 +110,22 @@ func (s *Service) serve(conn net.Conn) {
 	s.reached++
 	s.mu.Unlock()
 	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
+// whole reports whether a request has come with the body it announces, trailers included.
+func whole(got []byte) bool {
+	head, body, ended := strings.Cut(string(got), "\r\n\r\n")
+	if !ended {
+		return false
+	}
+	if values := values(head, "transfer-encoding"); len(values) > 0 { // Envoy sends no other than chunked
+		return body == "0\r\n\r\n" || strings.HasSuffix(body, "\r\n\r\n") && (strings.HasPrefix(body, "0\r\n") || strings.Contains(body, "\r\n0\r\n"))
+	}
+	if values := values(head, "content-length"); len(values) > 0 {
+		length, err := strconv.Atoi(values[0])
+		return err != nil || len(body) >= length
+	}
+	return true
 }
 
 // SetDown makes the service close connections without an answer, or serve again.
@@ -126,7 +142,7 @@ func (s *Service) Count() int {
 	return s.reached
 }
 
-// Got is the last request as it arrived: request line, header, and what of the body came with them.
+// Got is the last request as it arrived: request line, header, body, trailers, and whatever came in the same turn.
 func (s *Service) Got() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,6 +166,10 @@ func (s *Service) Has(name, value string) bool {
 // Values are the values of a header of the last request, in any spelling of its name.
 func (s *Service) Values(name string) []string {
 	head, _, _ := strings.Cut(s.Got(), "\r\n\r\n")
+	return values(head, name)
+}
+
+func values(head, name string) []string {
 	var out []string
 	for line := range strings.SplitSeq(head, "\r\n") {
 		if key, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(key, name) {
