@@ -55,19 +55,26 @@ func (c *Challenge) appendError(b []byte, description string) []byte {
 	b = append(append(b, `, error="`...), quotable(c.Error, codeBytesMax)...)
 	b = append(append(b, `", error_description="`...), quotable(description, detailBytesMax)...)
 	b = append(b, '"')
-	bytes, parameter := 0, `, scope="`
+	before := len(b)
+	b = append(b, `, scope="`...)
+	from := len(b)
+	if b = c.appendScopes(b); len(b) == from {
+		return b[:before]
+	}
+	return append(b, '"')
+}
+
+// appendScopes appends what would have been enough, separated by spaces, as far as it fits.
+func (c *Challenge) appendScopes(b []byte) []byte {
+	from := len(b)
 	for _, s := range c.Scopes {
-		if !IsScopeToken(s) || bytes+1+len(s) > challengeScopeMax {
+		if !IsScopeToken(s) || len(b)-from+1+len(s) > challengeScopeMax {
 			continue
 		}
-		b = append(append(b, parameter...), s...)
-		if bytes += len(s); parameter == " " {
-			bytes++
+		if len(b) > from {
+			b = append(b, ' ')
 		}
-		parameter = " "
-	}
-	if bytes > 0 {
-		b = append(b, '"')
+		b = append(b, s...)
 	}
 	return b
 }

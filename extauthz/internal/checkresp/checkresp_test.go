@@ -203,7 +203,7 @@ func TestDenyForms(t *testing.T) {
 		t.Errorf("outage %v", outage)
 	}
 	grpc := Deny(Denial{Status: 403, Code: "policy_denied", Detail: "no", DecisionID: "d", GRPC: true}).message(t).GetDeniedResponse()
-	if len(grpc.GetHeaders()) != 0 || grpc.GetBody() != "policy_denied: no (decision d)" {
+	if h := headersOf(grpc.GetHeaders()); len(h) != 2 || h["grpc-status"] != "7" || h["grpc-status-details-bin"] == "" || grpc.GetBody() != "policy_denied: no (decision d)" {
 		t.Errorf("gRPC %v", grpc)
 	}
 	var changes Changes

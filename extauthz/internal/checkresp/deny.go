@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -26,7 +25,7 @@ type Denial struct {
 	Detail     string     // a sentence for people; never bytes of the request
 	Challenge  *Challenge // for WWW-Authenticate; nil leaves the header out
 	Limited    *Limited   // when to come again; nil says nothing, except of a 503
-	GRPC       bool       // the client speaks gRPC: Envoy turns status and body into grpc-status and grpc-message
+	GRPC       bool       // the client speaks gRPC: it gets a status with details, and the body as its message
 	Changes    Changes    // headers and metadata from the policy; only those that concern the answer are used
 	Body       *string    // the policy's own body, instead of a problem document
 }
@@ -69,13 +68,12 @@ func Deny(d Denial) Answer {
 			denied = appendHeader(denied, fieldDeniedHeaders, "dpop-nonce", d.Challenge.Nonce, actionOverwrite)
 		}
 	}
-	switch {
-	case d.Limited != nil:
+	if d.Limited != nil {
 		denied = d.Limited.appendTo(denied)
-	case d.Status == http.StatusServiceUnavailable && d.Body == nil:
-		denied = appendHeader(denied, fieldDeniedHeaders, "retry-after", strconv.Itoa(retryAfterSeconds), actionOverwrite)
+	} else if seconds := d.retryAfter(); seconds > 0 {
+		denied = appendHeader(denied, fieldDeniedHeaders, "retry-after", strconv.Itoa(seconds), actionOverwrite)
 	}
-	denied = appendExhausted(denied, &d)
+	denied = appendRPCStatus(denied, &d, body)
 	denied = appendPolicyHeaders(denied, d.Changes.set, d.GRPC)
 	denied = appendText(denied, fieldBody, body)
 	metadata := appendMetadata(metadataRoom[:0], d.Changes.metadata, d.DecisionID, &nobody, nil)
@@ -156,19 +154,4 @@ func clip(s string, bytesMax int) string {
 		n += size
 		return r
 	}, s)
-}
-
-func rpcCode(status int) codes.Code {
-	switch status {
-	case http.StatusUnauthorized:
-		return codes.Unauthenticated
-	case http.StatusTooManyRequests:
-		return codes.ResourceExhausted
-	case http.StatusServiceUnavailable:
-		return codes.Unavailable
-	case http.StatusBadRequest:
-		return codes.InvalidArgument
-	default:
-		return codes.PermissionDenied
-	}
 }

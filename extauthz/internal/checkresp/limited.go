@@ -2,11 +2,8 @@ package checkresp
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"strconv"
-
-	"google.golang.org/grpc/codes"
 )
 
 // Limited says when to come again, and what limit was met.
@@ -27,15 +24,6 @@ func (l *Limited) appendTo(denied []byte) []byte {
 	}
 	denied = appendHeader(denied, fieldDeniedHeaders, "ratelimit-policy", `"`+l.Policy+`";q=`+strconv.Itoa(l.Quota)+";w="+strconv.Itoa(max(1, l.Window)), actionOverwrite)
 	return appendHeader(denied, fieldDeniedHeaders, "ratelimit", `"`+l.Policy+`";r=0;t=`+seconds, actionOverwrite)
-}
-
-// appendExhausted tells a gRPC client RESOURCE_EXHAUSTED. Envoy makes UNAVAILABLE of 429, which clients repeat at once, unless the
-// status is there already (seen with 1.40.0).
-func appendExhausted(denied []byte, d *Denial) []byte {
-	if !d.GRPC || d.Status != http.StatusTooManyRequests {
-		return denied
-	}
-	return appendHeader(denied, fieldDeniedHeaders, "grpc-status", strconv.Itoa(int(codes.ResourceExhausted)), actionOverwrite)
 }
 
 // Members of the dynamic metadata that hold limits.

@@ -1,17 +1,24 @@
 package checkresp
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -129,8 +136,9 @@ func oracleDeny(d Denial, policy *structpb.Struct) *authv3.CheckResponse {
 	case d.Status == 503 && d.Body == nil:
 		denied.Headers = append(denied.Headers, overwrite("retry-after", strconv.Itoa(retryAfterSeconds)))
 	}
-	if d.GRPC && d.Status == 429 {
-		denied.Headers = append(denied.Headers, overwrite("grpc-status", "8"))
+	if d.GRPC && !slices.ContainsFunc(d.Changes.set, func(h setting) bool { return h.name == "grpc-status" }) {
+		denied.Headers = append(denied.Headers, overwrite("grpc-status", strconv.Itoa(int(rpcCode(d.Status)))),
+			overwrite("grpc-status-details-bin", oracleDetails(d, denied.GetBody())))
 	}
 	denied.Headers = oraclePolicyHeaders(denied.Headers, d.Changes.set, d.GRPC)
 	return &authv3.CheckResponse{
@@ -138,6 +146,37 @@ func oracleDeny(d Denial, policy *structpb.Struct) *authv3.CheckResponse {
 		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denied},
 		DynamicMetadata: oracleMetadata(policy, d.DecisionID, nil),
 	}
+}
+
+// oracleDetails is google.rpc.Status by its own types, as gRPC sends it.
+func oracleDetails(d Denial, message string) string {
+	info := &errdetails.ErrorInfo{
+		Reason: strings.ToUpper(clip(d.Code, 63)), Domain: "agentidp", Metadata: map[string]string{"decision_id": clip(d.DecisionID, codeBytesMax)},
+	}
+	if d.Challenge != nil {
+		if _, scopes, ok := strings.Cut(oracleChallenge(&Challenge{Error: "x", Scopes: d.Challenge.Scopes}, ""), `, scope="`); ok {
+			info.Metadata["scopes"] = strings.TrimSuffix(scopes, `"`)
+		}
+	}
+	details := []proto.Message{info}
+	if d.Limited != nil {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Duration(d.Limited.RetryAfter) * time.Second)})
+	} else if d.Status == 503 && d.Body == nil {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	}
+	s := &rpcstatus.Status{Code: int32(rpcCode(d.Status)), Message: message}
+	for _, detail := range details {
+		packed := &anypb.Any{}
+		if err := anypb.MarshalFrom(packed, detail, proto.MarshalOptions{Deterministic: true}); err != nil {
+			return err.Error()
+		}
+		s.Details = append(s.Details, packed)
+	}
+	wire, err := proto.Marshal(s)
+	if err != nil {
+		return err.Error()
+	}
+	return base64.RawStdEncoding.EncodeToString(wire)
 }
 
 func oraclePolicyHeaders(headers []*corev3.HeaderValueOption, policy []setting, grpc bool) []*corev3.HeaderValueOption {

@@ -17,7 +17,7 @@ import (
 
 // drawChanges also returns the metadata as a message.
 func drawChanges(t *rapid.T) (c Changes, policy *structpb.Struct) {
-	name := rapid.SampledFrom([]string{"x-tenant", "set-cookie", "content-type", "location", "authorization", "X-A"})
+	name := rapid.SampledFrom([]string{"x-tenant", "set-cookie", "content-type", "location", "authorization", "X-A", "grpc-status"})
 	value := rapid.SampledFrom([]string{"", "v", "Zoë", "a=1"})
 	for range rapid.IntRange(0, 3).Draw(t, "changes") {
 		for _, err := range []error{
@@ -95,7 +95,7 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 			t.Fatal(d)
 		}
 		denial := Denial{
-			DecisionID: text.Draw(t, "id"), Status: rapid.SampledFrom([]int{0, 200, 302, 400, 401, 403, 429, 503, 600}).Draw(t, "status"), Code: text.Draw(t, "code"),
+			DecisionID: text.Draw(t, "id"), Status: rapid.SampledFrom([]int{0, 200, 302, 400, 401, 403, 404, 429, 500, 502, 503, 600}).Draw(t, "status"), Code: text.Draw(t, "code"),
 			Detail: text.Draw(t, "detail"), GRPC: rapid.Bool().Draw(t, "grpc"), Changes: changes,
 		}
 		if rapid.Bool().Draw(t, "limited") {
