@@ -45,6 +45,7 @@ type call struct {
 	scheme   credential.Scheme // the token was presented by; "" without one
 	identity *identity.Identity
 	decision *decide.Decision
+	quotas   *checkresp.Quotas // of the caller, for the metadata of an OK
 
 	answer checkresp.Answer
 	result string
@@ -127,7 +128,10 @@ func (c *call) refuseCredential(r *credential.Refusal) checkresp.Answer {
 }
 
 func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
-	if r.Undecided {
+	switch {
+	case r.Reason == identity.ReasonCrowded:
+		return c.refuseCrowded(string(r.Reason), r.Detail)
+	case r.Undecided:
 		return c.giveUp(string(r.Reason), r)
 	}
 	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{
@@ -140,7 +144,7 @@ func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
 func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer {
 	c.decision = d
 	if d.Allowed {
-		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Changes: d.Changes})
+		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Changes: d.Changes, Quotas: c.quotas})
 		c.result, c.reason, c.status = resultAllowed, reasonAllowed, 0
 		return c.answer
 	}

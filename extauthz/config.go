@@ -39,6 +39,8 @@ type Config struct {
 	Explain *Explain `yaml:"explain"`
 	// Shadow, when there is one, is a candidate policy that is asked too and never obeyed.
 	Shadow *Shadow `yaml:"shadow"`
+	// Limits, when there are any, are how many requests callers may make.
+	Limits *Limits `yaml:"limits"`
 	Log    Log     `yaml:"log"`
 }
 

@@ -66,7 +66,7 @@ func TestPanicInEachStage(t *testing.T) {
 			s.stages.credential = func(*checkreq.Request) (credential.Credential, *credential.Refusal) {
 				return credential.Credential{Token: "t"}, nil
 			}
-			s.stages.identify = func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
+			s.stages.identify = func(_ *state.Snapshot, _, _ string, _ time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
 				panic(errors.New("fault"))
 			}
 		},
@@ -104,7 +104,7 @@ func TestStagesThatSayNothing(t *testing.T) {
 	e.stages.credential = func(*checkreq.Request) (credential.Credential, *credential.Refusal) {
 		return credential.Credential{}, nil
 	}
-	e.stages.identify = func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
+	e.stages.identify = func(_ *state.Snapshot, _, _ string, _ time.Time) (*identity.Identity, identity.Result, *identity.Refusal) {
 		return nil, identity.Result{}, nil
 	}
 	if got := e.ask(t, request("GET", "/orders")); got.status != 403 {

@@ -9,6 +9,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/jose"
 )
 
 // DPoP says how proofs of possession (RFC 9449) are judged. They are understood without it.
@@ -63,11 +64,37 @@ func (s *Server) prove(c *call, who *identity.Identity, presented credential.Cre
 	if who == nil {
 		return nil // nobody is nobody, whatever he holds
 	}
+	if presented.Scheme == credential.SchemeDPoP {
+		return s.proveByProof(c, who, presented)
+	}
 	return s.proofs.Check(c.request, who, presented, c.now)
 }
 
+// proveByProof asks the gate before the proof's signature is checked: who has a bound token and not its key can send proofs that
+// look right. What is held against anybody is held against the key the token is bound to, not against the source: the
+// proofs of one client are not delayed because others near it send garbage.
+func (s *Server) proveByProof(c *call, who *identity.Identity, presented credential.Credential) (refusal *possession.Refusal) {
+	pass, ok := s.gate.Enter(who.Binding.KeyThumbprint, c.now)
+	if !ok {
+		return &possession.Refusal{Reason: reasonCrowdedProofs, Detail: "too many bad proofs for this token's key"}
+	}
+	defer func() { // also when the check panics
+		if refusal == nil || refusal.Reason == possession.Reason(jose.ReasonProofSignature) {
+			pass.Checks()
+		}
+		pass.Leave(refusal == nil)
+	}()
+	return s.proofs.Check(c.request, who, presented, c.now)
+}
+
+// reasonCrowdedProofs is a proof that was not looked at.
+const reasonCrowdedProofs possession.Reason = "too_many_bad_proofs"
+
 func (c *call) refusePossession(r *possession.Refusal) checkresp.Answer {
-	if r.Undecided {
+	switch {
+	case r.Reason == reasonCrowdedProofs:
+		return c.refuseCrowded(string(r.Reason), r.Detail)
+	case r.Undecided:
 		return c.giveUp(string(r.Reason), r)
 	}
 	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{

@@ -70,7 +70,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	server, err := New(Options{
 		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Possession: cfg.DPoP.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
-		DecisionCache: cfg.DecisionCache, Resource: cfg.resource(),
+		DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
 		Explain: watch.explain, Shadow: watch.shadow,
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentidp/agentidp/extauthz/internal/admission"
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/credential"
@@ -39,6 +40,7 @@ type Options struct {
 	Shadow        *shadow.Shadow        // nil compares no decisions; the Server does not close it
 	View          View                  // what of a request the policy is shown
 	Resource      *Resource             // nil publishes no metadata
+	Limits        *Limits               // of requests; nil limits none
 	DryRun        bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 }
 
@@ -49,6 +51,8 @@ type Server struct {
 	decisions *decide.Cache // nil: none are remembered
 	proofs    *possession.Checker
 	metrics   *metrics
+	gate      *admission.Gate
+	limits    *limiter // nil limits none
 	faults    sampler
 	dryRun    *dryRun    // nil: decisions are enforced
 	resource  *published // nil: no metadata
@@ -59,7 +63,7 @@ type Server struct {
 type stages struct {
 	parse      func([]byte) (*checkreq.Request, *checkreq.Refusal)
 	credential func(*checkreq.Request) (credential.Credential, *credential.Refusal)
-	identify   func(*state.Snapshot, string, time.Time) (*identity.Identity, identity.Result, *identity.Refusal)
+	identify   func(s *state.Snapshot, source, token string, now time.Time) (*identity.Identity, identity.Result, *identity.Refusal)
 	decide     func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault)
 }
 
@@ -106,7 +110,11 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
-		stages: stages{checkreq.Parse, credential.Find, verifier.Identify, decide.Decide},
+		stages: stages{checkreq.Parse, credential.Find, verifier.IdentifyFrom, decide.Decide},
+	}
+	if err := s.bound(); err != nil {
+		verifier.Close()
+		return nil, err
 	}
 	if err := s.remember(); err != nil {
 		verifier.Close()
@@ -147,7 +155,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 		switch {
 		case missing == nil:
 			c.scheme = presented.Scheme
-			who, result, refusal := s.stages.identify(c.snapshot, presented.Token, c.now)
+			who, result, refusal := s.stages.identify(c.snapshot, source(request), presented.Token, c.now)
 			s.metrics.token(result)
 			if refusal != nil {
 				return c.refuseToken(refusal)
@@ -161,6 +169,9 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 		}
 	}
 
+	if s.limits.apply(c) {
+		return c.answer
+	}
 	if c.snapshot.Policy == nil {
 		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
 	}

@@ -39,6 +39,7 @@ func (c *Config) Validate(r *config.Report) {
 		c.DecisionLog.validate(r, "decisionLog")
 	}
 	c.validateObservers(r)
+	c.validateLimits(r)
 }
 
 func (c *Config) validateListen(r *config.Report) {

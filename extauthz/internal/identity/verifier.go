@@ -17,6 +17,7 @@ type Hints interface{ UnknownKey(issuer string) }
 type Verifier struct {
 	cache *cache
 	hints Hints
+	strangers
 }
 
 // NewVerifier remembers verified tokens in at most about cacheBytes of memory. hints may be nil.
@@ -43,12 +44,13 @@ type verdict struct {
 	organization string
 }
 
-// Identify returns whom the token proves, at this moment and against this snapshot, or why nobody.
+// IdentifyFrom returns whom the token proves, at this moment and against this snapshot, or why nobody. source is where the
+// request comes from: a source that sent too many bad tokens may be refused without a look at this one (ReasonCrowded).
 //
 // A remembered token skips only what cannot have changed: it counts when every byte of it, the issuer's key set, rules
 // and organization are the same as when it was verified. Time, revocation and the age of keys and revocations are checked
 // on every call. A token that is refused for good is not remembered any longer.
-func (v *Verifier) Identify(s *state.Snapshot, token string, now time.Time) (*Identity, Result, *Refusal) {
+func (v *Verifier) IdentifyFrom(s *state.Snapshot, source, token string, now time.Time) (*Identity, Result, *Refusal) {
 	known := v.cache.get(token)
 	if known != nil {
 		if issuer := s.Issuers[known.identity.Issuer]; issuer != nil && known.holdsUnder(issuer) {
@@ -62,7 +64,7 @@ func (v *Verifier) Identify(s *state.Snapshot, token string, now time.Time) (*Id
 			return nil, Result{Remembered: true}, refusal
 		}
 	}
-	issuer, fresh, refusal := v.verify(s, token, now)
+	issuer, fresh, refusal := v.verifyStranger(s, source, token, now)
 	if refusal != nil {
 		return nil, Result{}, refusal
 	}
@@ -99,7 +101,7 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 	}
 	claims, err := token.Verify(key, &issuer.Rules, now)
 	if err != nil {
-		return nil, nil, fromJOSE(err)
+		return issuer, nil, fromJOSE(err)
 	}
 	identity, refusal := fromClaims(claims, issuer.OrganizationID, issuer.PartnerID)
 	if refusal != nil {

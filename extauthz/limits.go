@@ -1,0 +1,209 @@
+package extauthz
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
+	"github.com/agentidp/agentidp/extauthz/internal/ratelimit"
+	"github.com/agentidp/agentidp/internal/config"
+)
+
+// Limits are how many requests verified callers may make. They count in this process; whoever needs one count for all
+// sidecars lets Envoy ask a rate limit service, with what Metadata says.
+type Limits struct {
+	Organization  *RateLimit           `yaml:"organization"`  // of each that Organizations does not name; nil limits none
+	Organizations map[string]RateLimit `yaml:"organizations"` // by organization id
+	Agent         *RateLimit           `yaml:"agent"`         // of each agent; nil limits none
+	Enforce       bool                 `yaml:"enforce"`       // here
+	Metadata      bool                 `yaml:"metadata"`      // the limits are in the dynamic metadata of each OK
+}
+
+// RateLimit is a token bucket.
+type RateLimit struct {
+	Rate  float64 `yaml:"rate"`  // requests a second
+	Burst int     `yaml:"burst"` // requests at once
+}
+
+// SetDefaults implements the defaults of the config file.
+func (l *Limits) SetDefaults() { l.Enforce = true }
+
+func (l RateLimit) limit() ratelimit.Limit { return ratelimit.Limit{Rate: l.Rate, Burst: l.Burst} }
+
+// Reasons of requests beyond a limit.
+const (
+	reasonOrganizationLimit = "organization_limit"
+	reasonAgentLimit        = "agent_limit"
+)
+
+func (c *Config) validateLimits(r *config.Report) {
+	l := c.Limits
+	if l == nil {
+		return
+	}
+	if c.Identity == IdentityPolicy {
+		r.Errorf("limits", "need an identity: with identity: policy nobody here knows who calls")
+	}
+	if l.Organization == nil && l.Agent == nil && len(l.Organizations) == 0 {
+		r.Errorf("limits", "want at least one of organization, organizations and agent")
+	}
+	if !l.Enforce && !l.Metadata {
+		r.Errorf("limits.enforce", "is false, and metadata is too: then nothing is done with the limits")
+	}
+	if len(l.Organizations) > organizationsMax {
+		r.Errorf("limits.organizations", "has %d entries, at most %d are accepted", len(l.Organizations), organizationsMax)
+	}
+	check := func(field string, limit RateLimit) {
+		if err := limit.limit().Validate(); err != nil {
+			r.Errorf(field, "%v", err)
+		}
+	}
+	if l.Organization != nil {
+		check("limits.organization", *l.Organization)
+	}
+	if l.Agent != nil {
+		check("limits.agent", *l.Agent)
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.Organizations)) {
+		field := "limits.organizations." + id
+		if err := checkIdentifier(id); err != nil {
+			r.Errorf("limits.organizations", "%q: %v", id, err)
+			continue
+		}
+		check(field, l.Organizations[id])
+	}
+}
+
+// limiter applies Limits. nil limits nothing.
+type limiter struct {
+	enforce               bool
+	organizations, agents *ratelimit.Limiter
+	agent                 ratelimit.Limit
+	standard              organizationLimit
+	named                 map[string]organizationLimit
+}
+
+// organizationLimit is what is known of an organization before it calls.
+type organizationLimit struct {
+	limit  ratelimit.Limit
+	quotas *checkresp.Quotas // nil unless they are to be in the metadata
+}
+
+func newLimiter(l *Limits, started time.Time, r prometheus.Registerer) (*limiter, error) {
+	if l == nil {
+		return nil, nil
+	}
+	m := &limiter{enforce: l.Enforce, organizations: ratelimit.New(started), agents: ratelimit.New(started), named: make(map[string]organizationLimit, len(l.Organizations))}
+	if l.Agent != nil {
+		m.agent = l.Agent.limit()
+	}
+	of := func(limit ratelimit.Limit) organizationLimit {
+		o := organizationLimit{limit: limit}
+		if l.Metadata && (!limit.IsZero() || !m.agent.IsZero()) {
+			o.quotas = checkresp.DescribeQuotas(quota(m.agent), quota(limit))
+		}
+		return o
+	}
+	m.standard = of(ratelimit.Limit{})
+	if l.Organization != nil {
+		m.standard = of(l.Organization.limit())
+	}
+	for id, limit := range l.Organizations {
+		m.named[id] = of(limit.limit())
+	}
+	return m, m.register(r)
+}
+
+func (m *limiter) register(r prometheus.Registerer) error {
+	if r == nil {
+		return nil
+	}
+	for kind, l := range map[string]*ratelimit.Limiter{"organization": m.organizations, "agent": m.agents} {
+		labels := prometheus.Labels{"limit": kind}
+		for _, c := range []prometheus.Collector{
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Namespace: "agentidp", Subsystem: "extauthz", Name: "limit_buckets", ConstLabels: labels, Help: "Callers whose requests are counted.",
+			}, func() float64 { n, _ := l.Counts(); return float64(n) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Namespace: "agentidp", Subsystem: "extauthz", Name: "limit_shared_total", ConstLabels: labels,
+				Help: "Requests counted together with those of others, because there are more callers than buckets.",
+			}, func() float64 { _, n := l.Counts(); return float64(n) }),
+		} {
+			if err := r.Register(c); err != nil {
+				return fmt.Errorf("metrics: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// apply counts a request of a verified caller, and concludes the call with 429 when it is one too many. The agent is
+// counted first, and only what it may ask for is counted for its organization: one agent that is beyond its own limit
+// does not use up the others'.
+func (m *limiter) apply(c *call) (limited bool) {
+	if m == nil || c.identity == nil {
+		return false
+	}
+	who := c.identity
+	of, named := m.named[who.OrganizationID]
+	if !named {
+		of = m.standard
+	}
+	c.quotas = of.quotas
+	if !m.enforce {
+		return false
+	}
+	if retry, ok := m.agents.Take(who.Issuer, who.Subject, m.agent, c.now); !ok {
+		c.limited(reasonAgentLimit, "agent", m.agent, retry)
+		return true
+	}
+	if retry, ok := m.organizations.Take(who.Issuer, who.OrganizationID, of.limit, c.now); !ok {
+		c.limited(reasonOrganizationLimit, "organization", of.limit, retry)
+		return true
+	}
+	return false
+}
+
+// limited refuses a request that was one too many for a limit.
+func (c *call) limited(reason, name string, limit ratelimit.Limit, retry time.Duration) {
+	c.deny(resultDenied, reason, checkresp.Denial{
+		Status: http.StatusTooManyRequests, Code: reason, Detail: "Too many requests of this " + name + ".",
+		Limited: &checkresp.Limited{RetryAfter: seconds(retry), Policy: name, Quota: limit.Burst, Window: seconds(limit.Window())},
+	})
+}
+
+// refuseCrowded refuses a token or proof nobody looked at. It is 429 and not 503: it is not we who are in trouble, and what comes
+// from elsewhere is answered; and a client that gets 503 tries again at once.
+func (c *call) refuseCrowded(reason, detail string) checkresp.Answer {
+	return c.deny(resultDenied, reason, checkresp.Denial{
+		Status: http.StatusTooManyRequests, Code: reason, Detail: detail, Limited: &checkresp.Limited{RetryAfter: crowdedRetry},
+	})
+}
+
+// crowdedRetry is when a refused token may come again, in seconds: as long as it takes to forget a bad one.
+const crowdedRetry = 1
+
+func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
+// quota is a rate in the smallest unit of Envoy's in which it is a whole number, or else in requests a day.
+func quota(l ratelimit.Limit) checkresp.Quota {
+	if l.IsZero() {
+		return checkresp.Quota{}
+	}
+	for _, unit := range []struct {
+		name    string
+		seconds float64
+	}{{"SECOND", 1}, {"MINUTE", 60}, {"HOUR", 3600}} {
+		n := math.Round(l.Rate * unit.seconds)
+		if n >= 1 && math.Abs(n-l.Rate*unit.seconds) < 1e-6 {
+			return checkresp.Quota{Requests: uint32(n), Unit: unit.name}
+		}
+	}
+	return checkresp.Quota{Requests: uint32(min(math.Round(l.Rate*86400), math.MaxUint32)), Unit: "DAY"}
+}
