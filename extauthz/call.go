@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 // Reasons of this package; the others are those of the stages. All are metric labels: a closed set.
@@ -55,6 +56,9 @@ type call struct {
 
 	rehearsed bool // the policy is in a dry run
 	overruled bool // its denial was not enforced
+
+	traced bool      // whether it is recorded is known
+	span   *obs.Span // nil: it is not
 }
 
 // open takes one decision id, one snapshot and one time for the whole call.
@@ -84,6 +88,7 @@ func (s *Server) close(ctx context.Context, c *call, panicked any) checkresp.Ans
 		s.options.Log.Warn("cannot decide", "decision_id", c.id, "reason", c.reason, "err", c.err, "epoch", c.snapshot.Epoch)
 	}
 	s.observe(c, elapsed)
+	s.endTrace(ctx, c)
 	return c.answer
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 // Config is the file of extauthz. Its keys, defaults and limits are described in docs/extauthz.md; what has a default may be left out.
@@ -41,7 +42,9 @@ type Config struct {
 	Shadow *Shadow `yaml:"shadow"`
 	// Limits, when there are any, are how many requests callers may make.
 	Limits *Limits `yaml:"limits"`
-	Log    Log     `yaml:"log"`
+	// Tracing, when there is one, says where the spans of traced checks go.
+	Tracing *obs.Tracing `yaml:"tracing"`
+	Log     Log          `yaml:"log"`
 }
 
 // Issuer is one issuer whose tokens are accepted.

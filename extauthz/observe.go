@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 // Explain keeps the last decisions in memory, without credentials and bodies, for /debug/decision/{id} on metrics.listen.
@@ -87,10 +87,15 @@ type observers struct {
 	explain *explain.Recorder // nil when off, as is shadow
 	shadow  *shadow.Shadow
 	feeds   []feed.Feed // of the candidate
+	tracer  *obs.Tracer // nil when off
 }
 
 func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, r prometheus.Registerer) (*observers, error) {
-	o := &observers{}
+	tracer, err := openTracer(cfg.Tracing, env, r)
+	if err != nil {
+		return nil, err
+	}
+	o := &observers{tracer: tracer}
 	if cfg.Explain != nil {
 		var mask []string
 		if cfg.DecisionLog != nil {
@@ -104,7 +109,6 @@ func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisio
 		if s.Path != "" {
 			candidate.Path = s.Path
 		}
-		var err error
 		o.shadow, err = shadow.New(shadow.Config{Path: candidate.Path, Percent: s.Percent, Organizations: s.Organizations, Log: log, Registerer: r})
 		if err != nil {
 			o.close()
@@ -127,6 +131,7 @@ func (o *observers) close() {
 		}
 		o.shadow.Close()
 	}
+	o.tracer.Close()
 }
 
 // routes are what the observers answer on the operator's listener.
@@ -144,12 +149,7 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 	if o.DecisionLog == nil && o.Explain == nil && o.Shadow == nil || c.result == resultPublished {
 		return
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			s.metrics.panics.Inc()
-			o.Log.Error("observing a decision panicked", "decision_id", c.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
+	defer s.survive(c, "observing a decision panicked")
 	r := c.record(o.DecisionPath, elapsed)
 	if o.DecisionLog != nil {
 		o.DecisionLog.Add(r)

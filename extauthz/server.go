@@ -20,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 // Options are what a Server needs. Only Store is required.
@@ -38,6 +39,7 @@ type Options struct {
 	DecisionPath  string                // shown in decision logs: agentidp/authz/allow
 	Explain       *explain.Recorder     // nil keeps no decisions; the Server does not close it
 	Shadow        *shadow.Shadow        // nil compares no decisions; the Server does not close it
+	Tracer        *obs.Tracer           // nil traces nothing; the Server does not close it
 	View          View                  // what of a request the policy is shown
 	Resource      *Resource             // nil publishes no metadata
 	Limits        *Limits               // of requests; nil limits none
@@ -53,6 +55,7 @@ type Server struct {
 	metrics   *metrics
 	gate      *admission.Gate
 	limits    *limiter // nil limits none
+	metadata  callMetadata
 	faults    sampler
 	dryRun    *dryRun    // nil: decisions are enforced
 	resource  *published // nil: no metadata
@@ -109,7 +112,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
+		options: o, verifier: verifier, proofs: proofs, metrics: metrics, metadata: newCallMetadata(), dryRun: rehearsal, resource: resource,
 		stages: stages{checkreq.Parse, credential.Find, verifier.IdentifyFrom, decide.Decide},
 	}
 	if err := s.bound(); err != nil {
@@ -142,6 +145,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 	}
 
 	request, refusal := s.stages.parse(check)
+	s.trace(ctx, c, request)
 	if refusal != nil {
 		return c.refuseRequest(refusal)
 	}
@@ -151,6 +155,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 	}
 
 	if s.needsIdentity(request) {
+		c.span.Enter(stageIdentity)
 		presented, missing := s.stages.credential(request)
 		switch {
 		case missing == nil:
@@ -175,6 +180,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 	if c.snapshot.Policy == nil {
 		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
 	}
+	c.span.Enter(stageDecide)
 	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, s.subject(c))
 	switch {
 	case fault != nil:

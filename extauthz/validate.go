@@ -40,6 +40,9 @@ func (c *Config) Validate(r *config.Report) {
 	}
 	c.validateObservers(r)
 	c.validateLimits(r)
+	if c.Tracing != nil {
+		c.Tracing.Validate(r, "tracing")
+	}
 }
 
 func (c *Config) validateListen(r *config.Report) {

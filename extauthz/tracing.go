@@ -1,0 +1,126 @@
+package extauthz
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/internal/obs"
+)
+
+// Stages of a traced check; each is a span of its own.
+const (
+	stageIdentity = "identity"
+	stageDecide   = "decide"
+)
+
+// The headers of W3C Trace Context.
+const (
+	traceparentHeader = "traceparent"
+	tracestateHeader  = "tracestate"
+)
+
+func openTracer(cfg *obs.Tracing, env *feed.Env, r prometheus.Registerer) (*obs.Tracer, error) {
+	tracer, err := obs.NewTracer(cfg, obs.TracerEnv{Service: "extauthz", Prefix: "agentidp_extauthz", Registerer: r, Log: env.Log, Now: env.Now})
+	if err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	return tracer, nil
+}
+
+// trace begins the span of a call, if its trace is recorded. Envoy says so in the metadata of the call, which names its own span; the header
+// of the request names the client's, and is asked only when Envoy traces nothing (docs/adr/0022). There is no request when it cannot be read.
+func (s *Server) trace(ctx context.Context, c *call, request *checkreq.Request) {
+	c.traced = true
+	if s.options.Tracer == nil {
+		return
+	}
+	parent := s.metadata.traceContext(ctx)
+	if !parent.IsValid() && request != nil {
+		traceparent, _ := request.Headers.Get(traceparentHeader) // one that came twice is none (W3C Trace Context s4.3)
+		tracestate, _ := request.Headers.Get(tracestateHeader)
+		parent = obs.ParseTraceContext(traceparent, tracestate)
+	}
+	c.span = s.options.Tracer.Begin(&parent, checkMethod[1:], c.started)
+}
+
+// endTrace says in the span what the call came to. Nothing that goes wrong here changes the answer, which is made.
+func (s *Server) endTrace(ctx context.Context, c *call) {
+	if s.options.Tracer == nil {
+		return
+	}
+	defer s.survive(c, "tracing a decision panicked")
+	if !c.traced {
+		s.trace(ctx, c, nil)
+	}
+	if c.span == nil {
+		return
+	}
+	span := c.span
+	span.SetString("rpc.system.name", "grpc")
+	span.SetString("rpc.method", checkMethod[1:])
+	span.SetString("rpc.response.status_code", "OK") // of the call: an answer is never an error (docs/adr/0018)
+	span.SetString("agentidp.decision.id", c.id)
+	span.SetString("agentidp.decision.result", c.result)
+	span.SetString("agentidp.decision.reason", c.reason)
+	if c.status != 0 {
+		span.SetInt("agentidp.decision.http_status", int64(c.status))
+	}
+	if c.overruled {
+		span.SetBool("agentidp.decision.dry_run_passed", true)
+	}
+	if c.identity != nil {
+		span.SetString("agentidp.organization.id", c.identity.OrganizationID)
+	}
+	if c.snapshot.Policy != nil {
+		span.SetString("agentidp.policy.revision", c.snapshot.Policy.Revision())
+	}
+	span.SetInt("agentidp.snapshot.epoch", int64(c.snapshot.Epoch))
+	if c.result == resultUndecided {
+		span.Fail(c.reason)
+	}
+	span.End()
+}
+
+// survive is deferred by what happens beside a decision.
+func (s *Server) survive(c *call, what string) {
+	if p := recover(); p != nil {
+		s.metrics.panics.Inc()
+		s.options.Log.Error(what, "decision_id", c.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	}
+}
+
+// callMetadata reads the metadata of a gRPC call. Package metadata makes a copy for each reader, which only calls that are traced should cost.
+type callMetadata struct{ key any }
+
+func newCallMetadata() callMetadata {
+	var asked keyWatcher
+	metadata.FromIncomingContext(&asked)
+	return callMetadata{asked.key}
+}
+
+// keyWatcher is a context that notes what it is asked for.
+type keyWatcher struct {
+	context.Context
+	key any
+}
+
+func (w *keyWatcher) Value(key any) any { w.key = key; return nil }
+
+// traceContext is Envoy's. Envoy sends an empty tracestate where there is none.
+func (m callMetadata) traceContext(ctx context.Context) obs.TraceContext {
+	md, _ := ctx.Value(m.key).(metadata.MD) // names are in lower case as HTTP/2 has them (RFC 9113 s8.2.1); shared, and not written to
+	if len(md[traceparentHeader]) != 1 {
+		return obs.TraceContext{}
+	}
+	var state string
+	if values := md[tracestateHeader]; len(values) == 1 {
+		state = values[0]
+	}
+	return obs.ParseTraceContext(md[traceparentHeader][0], state)
+}
