@@ -19,6 +19,8 @@ type Config struct {
 	SocketTakeover bool `yaml:"socketTakeover"`
 	// DrainDelay is how long health checks say "not serving" before connections are ended, for balancers that go by them.
 	DrainDelay config.Duration `yaml:"drainDelay"`
+	// TLS, when there is one, is what ports speak.
+	TLS *TLS `yaml:"tls"`
 	// StateDir keeps the last good answers of URLs across restarts. Needed as soon as there is a URL.
 	StateDir config.Path `yaml:"stateDir"`
 	Issuers  []Issuer    `yaml:"issuers"`

@@ -178,6 +178,10 @@ func TestConfigMistakes(t *testing.T) {
 		"end": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", "tcp://127.0.0.1:0", 1) + "drainDelay: 61s\nsocketTakeover: true\n", []string{
 			"7: drainDelay: want between 0s and 1m0s", "8: socketTakeover: is for unix:// addresses, and listen has none",
 		}},
+		"tls for nobody": {minimal + "tls: {key: keys.json}\n", []string{"7: tls: is for tcp:// addresses, and listen has none", "7: tls.cert: is required"}},
+		"tls broken": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", "tcp://127.0.0.1:0", 1) + "tls: {cert: keys.json, key: keys.json}\n", []string{
+			"7: tls: DIR/keys.json and DIR/keys.json: tls: failed to find any PEM data in certificate input",
+		}},
 		"long folder": {strings.Replace(minimal, "/run/agentidp/", "/"+strings.Repeat("x", 95)+"/", 1), []string{"1: listen[0]: the path has 110 bytes, a unix socket can have 107"}},
 		"long folder, short name": {strings.Replace(minimal, "/run/agentidp/extauthz.sock", "/"+strings.Repeat("x", 95)+"/s", 1), []string{
 			"1: listen[0]: the folder of the socket has 96 bytes, at most 95 leave room for its name",

@@ -16,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/internal/lifecycle"
 	"github.com/agentidp/agentidp/internal/obs"
+	"github.com/agentidp/agentidp/internal/servertls"
 )
 
 const (
@@ -78,7 +79,11 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	}
 	defer server.Close()
 	env.UsePolicy = server.UsePolicy // from here on: New saw the one that is loaded
-	front, err := openFront(ctx, cfg, p, NewGRPCServer(server), store.Ready)
+	certificate, err := openTLS(cfg.TLS, p)
+	if err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	front, err := openFront(ctx, cfg, p, NewGRPCServer(server), certificate, store.Ready)
 	if err != nil {
 		return err
 	}
@@ -99,6 +104,9 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		debug.Listening = func(a net.Addr) { p.listening("metrics", a) }
 		services = append(services, lifecycle.Service{Name: "metrics", Run: debug.Run})
 	}
+	if certificate != nil {
+		services = append(services, lifecycle.Service{Name: "tls", Run: certificate.Run})
+	}
 	services = append(services,
 		lifecycle.Service{Name: "health", Run: func(ctx context.Context) error { return watchHealth(ctx, front.health, front.ready) }},
 		lifecycle.Service{Name: "grpc", Run: front.run},
@@ -107,10 +115,10 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 }
 
 // openFront opens the listeners, unless there is a process to take over from: that waits until everything is loaded.
-func openFront(ctx context.Context, cfg *Config, p Process, server *grpc.Server, loaded func() error) (*front, error) {
+func openFront(ctx context.Context, cfg *Config, p Process, server *grpc.Server, certificate *servertls.Certificate, loaded func() error) (*front, error) {
 	f := &front{
-		server: server, health: health.NewServer(), loaded: loaded, process: p,
-		open:   func() ([]namedListener, error) { return openListeners(cfg, nil) },
+		server: server, health: health.NewServer(), loaded: loaded, process: p, clientsKnown: cfg.TLS != nil && cfg.TLS.ClientCA != "",
+		open:   func() ([]namedListener, error) { return openListeners(cfg, certificate) },
 		linger: func() { <-time.After(cfg.DrainDelay.Duration) },
 	}
 	healthv1.RegisterHealthServer(server, f.health)

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/agentidp/agentidp/internal/servertls"
 )
 
 const (
@@ -28,7 +30,7 @@ type namedListener struct {
 }
 
 // openListeners opens all addresses or none. There is TLS on ports when there is a certificate, never on unix sockets.
-func openListeners(cfg *Config, certificate *tls.Config) ([]namedListener, error) {
+func openListeners(cfg *Config, certificate *servertls.Certificate) ([]namedListener, error) {
 	var opened []namedListener
 	for i, name := range cfg.Listen {
 		a, err := parseAddress(name)
@@ -36,7 +38,7 @@ func openListeners(cfg *Config, certificate *tls.Config) ([]namedListener, error
 			var l net.Listener
 			if l, err = a.listen(cfg.SocketMode, cfg.SocketTakeover); err == nil {
 				if certificate != nil && a.network == "tcp" {
-					l = tls.NewListener(l, certificate)
+					l = tls.NewListener(l, certificate.Config("h2"))
 				}
 				opened = append(opened, namedListener{l, name})
 				continue
@@ -70,6 +72,8 @@ type front struct {
 	linger    func()      // from the end that is asked for to the end of new connections
 	ending    atomic.Bool // the end is asked for
 	process   Process
+
+	clientsKnown bool // whoever connects to a port has shown a certificate
 }
 
 var errEnding = errors.New("the process is ending")
@@ -159,7 +163,7 @@ func (f *front) serve(ctx context.Context) error {
 
 func (f *front) announce(ctx context.Context, l namedListener) {
 	f.process.Log.InfoContext(ctx, "listening", "listener", "grpc", "address", l.name, "bound", l.Addr().String())
-	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !f.clientsKnown {
 		f.process.Log.WarnContext(ctx, "whoever reaches this address can ask for decisions: keep it inside the pod", "address", l.name)
 	}
 	f.process.listening(l.name, l.Addr())

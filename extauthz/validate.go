@@ -19,6 +19,7 @@ import (
 // broken policy is broken. It opens no socket and asks no URL.
 func (c *Config) Validate(r *config.Report) {
 	c.validateListen(r)
+	c.validateTLS(r)
 	c.validateIssuers(r)
 	c.validatePolicy(r)
 	c.validatePublic(r)

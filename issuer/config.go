@@ -46,7 +46,7 @@ type Config struct {
 	RequestsMax int `yaml:"requestsMax"`
 }
 
-// TLS names the server certificate. The files are looked at every few seconds, a new certificate is used without a restart.
+// TLS names the server certificate. The files are looked at each second, a new certificate is used without a restart.
 type TLS struct {
 	Cert config.Path `yaml:"cert"`
 	Key  config.Path `yaml:"key"`

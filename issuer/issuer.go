@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/internal/lifecycle"
 	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/internal/servertls"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -41,16 +42,21 @@ type Issuer struct {
 	cfg         Config
 	env         Environment
 	store       *postgres.Store
-	certificate *web.Certificate
+	certificate *servertls.Certificate
 	handler     *web.Handler
 }
 
 // New opens the certificate, the database (which refuses wrong roles and schemas) and the signing keys (made on the first start). It listens to nothing yet.
 // Close gives back what New opened.
 func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
-	certificate, err := web.OpenCertificate(string(cfg.TLS.Cert), string(cfg.TLS.Key), env.Log)
+	certificate, err := servertls.Open(servertls.Files{Cert: string(cfg.TLS.Cert), Key: string(cfg.TLS.Key)}, env.Now, env.Log)
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
+	}
+	for _, m := range certificate.Metrics("issuer") {
+		if err := env.Registry.Register(m); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
 	}
 	kek, err := seal.ParseKEK([]byte(cfg.KEK.Reveal()))
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/servertls"
 )
 
 // drainTimeout bounds how long requests in flight are waited for at the end.
@@ -61,20 +63,7 @@ func newServer(h http.Handler, certificate func(*tls.ClientHelloInfo) (*tls.Cert
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerBytesMax,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsMax},
-		TLSConfig:         tlsConfig(certificate),
+		TLSConfig:         servertls.Config(certificate),
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes of port scanners and the like
-	}
-}
-
-// tlsConfig is TLS 1.3, and 1.2 with forward secrecy and authenticated encryption only (RFC 9325 s4.2.1; for HTTP/2 RFC 9113 s9.2.2).
-func tlsConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
-	return &tls.Config{
-		GetCertificate: certificate,
-		MinVersion:     tls.VersionTLS12,
-		CipherSuites: []uint16{
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
 	}
 }

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,9 +13,11 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/agentidp/agentidp/internal/servertls"
 	"github.com/agentidp/agentidp/internal/testkit"
 )
 
@@ -27,7 +28,7 @@ func serve(t *testing.T, h http.Handler) (address string, roots *x509.CertPool, 
 	t.Helper()
 	files := testkit.Certificates(t)
 	log := slog.New(slog.DiscardHandler)
-	certificate, err := OpenCertificate(files.CertificateFile(), files.KeyFile(), log)
+	certificate, err := servertls.Open(servertls.Files{Cert: files.CertificateFile(), Key: files.KeyFile()}, time.Now, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,58 +182,5 @@ func TestAddressInUse(t *testing.T) {
 	second := &Server{Listen: address, Log: slog.New(slog.DiscardHandler)}
 	if err := second.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "listen on "+address) {
 		t.Errorf("%v", err)
-	}
-}
-
-func TestCertificateFollowsItsFiles(t *testing.T) {
-	t.Parallel()
-	first, second := testkit.Certificates(t), testkit.Certificates(t)
-	var log bytes.Buffer
-	c, err := OpenCertificate(first.CertificateFile(), first.KeyFile(), slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial := func() string {
-		got, err := c.Get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got.Leaf.SerialNumber.String()
-	}
-	before := serial()
-	c.poll(t.Context())
-	if log.Len() != 0 {
-		t.Errorf("nothing changed, but: %s", &log)
-	}
-	replace := func(from, to string) {
-		text, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	replace(second.CertificateFile(), first.CertificateFile())
-	c.poll(t.Context()) // between the two files
-	c.poll(t.Context())
-	if serial() != before || strings.Count(log.String(), "the new TLS certificate is not used") != 1 {
-		t.Errorf("a pair that does not fit: %s", &log)
-	}
-	replace(second.KeyFile(), first.KeyFile())
-	c.poll(t.Context())
-	if serial() == before || !strings.Contains(log.String(), "TLS certificate replaced") {
-		t.Errorf("the new pair is not used: %s", &log)
-	}
-	if err := os.Remove(first.KeyFile()); err != nil {
-		t.Fatal(err)
-	}
-	after := serial()
-	c.poll(t.Context())
-	if serial() != after {
-		t.Error("a missing file took the certificate away")
-	}
-	if _, err := OpenCertificate(first.CertificateFile(), first.KeyFile(), slog.New(slog.DiscardHandler)); err == nil {
-		t.Error("opened without a key")
 	}
 }
