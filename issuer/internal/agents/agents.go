@@ -105,6 +105,7 @@ type Store interface {
 	// RotateCredential creates next and makes old expire at overlapUntil (or its own earlier expiry), in one transaction. Conflict when old is expired, or
 	// when more than two secrets would be unexpired afterwards.
 	RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, old agentid.Credential, next Credential, nextHash []byte, overlapUntil time.Time) (Credential, error)
+	// DeleteCredential puts the credential on the revocation list in the same transaction.
 	DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error
 	// ClientForAuthentication is one query: the agent and every unexpired secret hash. NotFound when there is no such agent.
 	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []SecretHash, error)

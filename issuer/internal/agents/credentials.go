@@ -74,7 +74,7 @@ func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent
 	return c, secret, nil
 }
 
-// DeleteCredential removes a credential at once.
+// DeleteCredential removes a credential at once, and the tokens issued with it die. What replaces one in good hands is RotateCredential, which leaves them alive.
 func (s *Service) DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error {
 	return s.store.DeleteCredential(ctx, actor, agent, id)
 }

@@ -83,7 +83,7 @@ func (e *Endpoint) issue(r *http.Request) (tokens.AccessToken, error) {
 	if !ok {
 		return tokens.AccessToken{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
 	}
-	authorization, err := allowed(client.Agent, form)
+	authorization, err := allowed(client, form)
 	if err != nil {
 		return tokens.AccessToken{}, err
 	}

@@ -27,6 +27,7 @@ type trail struct {
 	steps      []string
 	mintErr    error
 	recordErr  error
+	credential agentid.Credential // authenticated with
 	authorized tokens.Authorization
 }
 
@@ -34,7 +35,8 @@ const secretToken = "canary.of.token"
 
 func (l *trail) AuthenticateSecret(context.Context, string, string) (agents.Agent, agentid.Credential, error) {
 	l.steps = append(l.steps, "authenticate")
-	return agents.Agent{ID: agentid.New[agentid.Agent](), Scopes: []string{"a", "b"}, Audiences: []string{"svc://1", "svc://2"}}, agentid.New[agentid.Credential](), nil
+	l.credential = agentid.New[agentid.Credential]()
+	return agents.Agent{ID: agentid.New[agentid.Agent](), Scopes: []string{"a", "b"}, Audiences: []string{"svc://1", "svc://2"}}, l.credential, nil
 }
 
 func (l *trail) AccessToken(a tokens.Authorization) (tokens.AccessToken, error) {
@@ -86,8 +88,8 @@ func TestStepsHappenInOrder(t *testing.T) {
 	if want := `{"access_token":"canary.of.token","token_type":"Bearer","expires_in":60,"scope":"b"}`; w.Body.String() != want {
 		t.Errorf("%s, want %s", w.Body, want)
 	}
-	if l.authorized.Audience != "svc://2" {
-		t.Errorf("authorized for %s", l.authorized.Audience)
+	if l.authorized.Audience != "svc://2" || l.authorized.Credential != l.credential {
+		t.Errorf("authorized for %s with %s, authenticated with %s", l.authorized.Audience, l.authorized.Credential, l.credential)
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP agentidp_issuer_tokens_issued_total Access tokens issued, by grant type.

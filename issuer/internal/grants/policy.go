@@ -4,12 +4,14 @@ import (
 	"slices"
 
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
 // allowed is the scope and resource policy of every grant: an agent gets what its record lists, or an error; never silently less.
-func allowed(agent agents.Agent, form oauth.Form) (tokens.Authorization, error) {
+func allowed(client clientauth.Client, form oauth.Form) (tokens.Authorization, error) {
+	agent := client.Agent
 	audience, err := allowedAudience(agent, form.Get("resource"))
 	if err != nil {
 		return tokens.Authorization{}, err
@@ -18,7 +20,7 @@ func allowed(agent agents.Agent, form oauth.Form) (tokens.Authorization, error) 
 	if err != nil {
 		return tokens.Authorization{}, err
 	}
-	return tokens.Authorization{Agent: agent, Audience: audience, Scopes: scopes}, nil
+	return tokens.Authorization{Agent: agent, Credential: client.Credential, Audience: audience, Scopes: scopes}, nil
 }
 
 // allowedAudience is RFC 8707 s2: one of the agent's audiences, compared as strings; the first when none is asked for.

@@ -12,9 +12,10 @@ import (
 
 // instanceWide are the indexes of tables with org_id that do not begin with it, each with its reason. Any other is a mistake.
 var instanceWide = map[string]string{
-	"organizations_slug_key":        "a slug is unique in the instance; only the platform role inserts, so it tells no organization about another",
-	"agents_id_key":                 "an agent id is a client_id and comes without its organization; ids are made by us, so a collision tells nothing",
-	"deleted_agents_deleted_at_idx": "the revocation list is of the whole instance",
+	"organizations_slug_key":             "a slug is unique in the instance; only the platform role inserts, so it tells no organization about another",
+	"agents_id_key":                      "an agent id is a client_id and comes without its organization; ids are made by us, so a collision tells nothing",
+	"deleted_agents_deleted_at_idx":      "the revocation list is of the whole instance",
+	"deleted_credentials_deleted_at_idx": "the revocation list is of the whole instance",
 }
 
 // tenantPolicy is what a policy of the app role must say, as PostgreSQL prints it.

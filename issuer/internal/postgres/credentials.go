@@ -77,7 +77,7 @@ func expire(ctx context.Context, q *orgdb.Queries, a agents.Agent, id agentid.Cr
 	return &problem.Error{Kind: problem.Conflict, Code: "credential_expired", Detail: "the credential is expired; create a new one"}
 }
 
-// DeleteCredential implements agents.Store.
+// DeleteCredential implements agents.Store. A trigger keeps its id for the revocation list.
 func (s *Store) DeleteCredential(ctx context.Context, actor audit.Actor, agentID agentid.Agent, id agentid.Credential) error {
 	err := s.changeAgent(ctx, actor, agentID, func(q *orgdb.Queries, a agents.Agent) (event, error) {
 		n, err := q.DeleteCredential(ctx, orgdb.DeleteCredentialParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), ID: id.UUID()})

@@ -272,7 +272,7 @@ func TestAppRoleSeesItsOrganizationOnly(t *testing.T) {
 			}
 		}
 	}
-	for _, forbidden := range []string{"select * from signing_keys", "select * from deleted_agents", "insert into organizations default values", "delete from organizations", "set role agentidp_owner", "set role agentidp_platform"} {
+	for _, forbidden := range []string{"select * from signing_keys", "select * from deleted_agents", "select * from deleted_credentials", "insert into organizations default values", "delete from organizations", "set role agentidp_owner", "set role agentidp_platform"} {
 		if _, err := app.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("the app role: %s: %v, want insufficient privilege", forbidden, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestRevocationListFollowsAnAgent(t *testing.T) {
 	if last.Issuer != issuer || last.IssuedAt != start.Unix() || last.Sequence == 0 || len(last.Agents) != 0 {
 		t.Fatalf("at first %+v", last)
 	}
-	if last.Agents == nil || last.Organizations == nil || last.Keys == nil || last.Tokens == nil {
+	if last.Agents == nil || last.Organizations == nil || last.Credentials == nil || last.Keys == nil || last.Tokens == nil || last.Issuers == nil || last.Partners == nil {
 		t.Error("an empty list is null")
 	}
 	watermark := start.Unix() + 1
@@ -114,20 +115,31 @@ func TestDeletedAgentStaysDeadUntilItsTokensAre(t *testing.T) {
 func TestSequenceAndContentBelongTogether(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.clock.at = time.Now() // the database keeps the time of a deletion
 	org := b.newOrganization(t, "acme").ID
-	const writers, rounds = 4, 15
+	const writers, states = 4, 5
 	var ids []agentid.Agent
 	for i := range writers {
 		ids = append(ids, b.newAgent(t, org, fmt.Sprint("agent", i)).ID)
 	}
 	var group sync.WaitGroup
+	var enough atomic.Bool // seen: the writers go on until then
+	defer group.Wait()
+	defer enough.Store(true)
 	for _, id := range ids {
 		group.Go(func() {
-			for range rounds {
+			for !enough.Load() {
 				if _, err := b.agents.Suspend(t.Context(), operator, id); err != nil {
 					t.Error(err)
 				}
 				if _, err := b.agents.Reactivate(t.Context(), operator, id); err != nil {
+					t.Error(err)
+				}
+				c, _, err := b.agents.CreateCredential(t.Context(), operator, id, 0)
+				if err != nil {
+					t.Error(err)
+				}
+				if err := b.agents.DeleteCredential(t.Context(), operator, id, c.ID); err != nil {
 					t.Error(err)
 				}
 			}
@@ -135,24 +147,26 @@ func TestSequenceAndContentBelongTogether(t *testing.T) {
 	}
 	done := make(chan struct{})
 	go func() { group.Wait(); close(done) }()
-	seen := map[int64][]trust.Agent{}
+	seen := map[int64]*trust.RevocationList{}
 	var last int64
+	deadline := time.Now().Add(time.Minute)
 	for running := true; running; {
 		select {
 		case <-done:
 			running = false // one more look
 		default:
+			enough.Store(len(seen) >= states || t.Failed() || time.Now().After(deadline))
 		}
 		l := b.revocations(t)
 		if l.Sequence < last {
 			t.Fatalf("sequence %d after %d", l.Sequence, last)
 		}
-		if content, known := seen[l.Sequence]; known && !reflect.DeepEqual(content, l.Agents) {
-			t.Fatalf("sequence %d means %v and %v", l.Sequence, content, l.Agents)
+		if content, known := seen[l.Sequence]; known && !reflect.DeepEqual(content, l) {
+			t.Fatalf("sequence %d means %+v and %+v", l.Sequence, content, l)
 		}
-		seen[l.Sequence], last = l.Agents, l.Sequence
+		seen[l.Sequence], last = l, l.Sequence
 	}
-	if len(seen) < 3 {
+	if len(seen) < states {
 		t.Errorf("only %d states seen: this test proves little", len(seen))
 	}
 }

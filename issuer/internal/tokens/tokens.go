@@ -4,10 +4,12 @@ package tokens
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/did"
@@ -31,9 +33,10 @@ type Signers interface {
 
 // Authorization is what a grant allowed. Everything in a token comes from here, from the agent's record, or from us.
 type Authorization struct {
-	Agent    agents.Agent
-	Audience string
-	Scopes   []string
+	Agent      agents.Agent
+	Credential agentid.Credential // what the client authenticated with; the token dies with it
+	Audience   string
+	Scopes     []string
 }
 
 // AccessToken is a signed token and what is told about it.
@@ -76,6 +79,7 @@ type accessClaims struct {
 	ClientID       string      `json:"client_id"`
 	Scope          string      `json:"scope"` // space separated, RFC 9068 s2.2.3; may be empty
 	OrganizationID string      `json:"org_id"`
+	CredentialID   string      `json:"credential_id"` // ours: what a deleted credential's tokens are known by
 	Agent          agentClaims `json:"agent"`
 }
 
@@ -91,6 +95,9 @@ func (m *Minter) AccessToken(a Authorization) (AccessToken, error) {
 	key, err := m.signers.Signer(keys.AccessToken)
 	if err != nil {
 		return AccessToken{}, fmt.Errorf("signing key: %w", err)
+	}
+	if a.Credential.IsZero() {
+		return AccessToken{}, errors.New("no credential: such a token could not be revoked by it")
 	}
 	now := m.now()
 	notBefore := now.Truncate(time.Second)
@@ -120,7 +127,8 @@ func (m *Minter) claims(a Authorization, notBefore, issued time.Time) accessClai
 		Issuer: m.issuer, Subject: a.Agent.ID.String(), Audience: a.Audience,
 		ExpiresAt: notBefore.Add(m.lifetime).Unix(), IssuedAt: issued.Unix(), NotBefore: notBefore.Unix(),
 		ID: rand.Text(), ClientID: a.Agent.ID.String(), Scope: strings.Join(a.Scopes, " "), OrganizationID: a.Agent.OrganizationID.String(),
-		Agent: agentClaims{a.Agent.Name, m.dids.Agent(a.Agent.ID), a.Agent.Type, capabilities},
+		CredentialID: a.Credential.String(),
+		Agent:        agentClaims{a.Agent.Name, m.dids.Agent(a.Agent.ID), a.Agent.Type, capabilities},
 	}
 }
 

@@ -51,8 +51,8 @@ func TestTokensVerify(t *testing.T) {
 	now := time.Date(2026, 11, 23, 9, 0, 0, 900e6, time.UTC)
 	m, key := minter(t, LifetimeMax, now)
 	a := Authorization{
-		Agent:    agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Name: `"<&>` + "\u2028"},
-		Audience: "svc://a", Scopes: []string{"x", "y"},
+		Agent:      agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Name: `"<&>` + "\u2028"},
+		Credential: agentid.New[agentid.Credential](), Audience: "svc://a", Scopes: []string{"x", "y"},
 	}
 	token, err := m.AccessToken(a)
 	if err != nil {
@@ -71,6 +71,9 @@ func TestTokensVerify(t *testing.T) {
 	agent, _ := claims.Extra["agent"].(map[string]any)
 	if agent["name"] != `"<&>`+"\u2028" {
 		t.Errorf("the name was changed: %q", agent["name"])
+	}
+	if claims.Extra["credential_id"] != a.Credential.String() {
+		t.Errorf("credential_id %v, want %s", claims.Extra["credential_id"], a.Credential)
 	}
 	if claims.ID != token.ID || claims.KeyID != token.KeyID || claims.Extra["scope"] != token.Scope || claims.IssuedAt != token.IssuedAt.Unix() || claims.ExpiresAt != token.ExpiresAt.Unix() {
 		t.Errorf("claims %+v, told %+v", claims, token)
@@ -105,7 +108,7 @@ func TestWatermarkDoesNotExtendLife(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	m, _ := minter(t, time.Minute, now)
-	token, err := m.AccessToken(Authorization{Agent: agents.Agent{TokensNotBefore: now.Add(time.Second)}})
+	token, err := m.AccessToken(Authorization{Agent: agents.Agent{TokensNotBefore: now.Add(time.Second)}, Credential: agentid.New[agentid.Credential]()})
 	if err != nil || token.ExpiresAt.Unix() != 1060 || token.IssuedAt.Unix() != 1001 {
 		t.Errorf("%+v, %v", token, err)
 	}
@@ -130,7 +133,11 @@ func TestMinterRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if token, err := m.AccessToken(Authorization{}); err == nil || token.Text != "" {
+	if token, err := m.AccessToken(Authorization{Credential: agentid.New[agentid.Credential]()}); err == nil || token.Text != "" {
 		t.Errorf("a token without a key: %+v", token)
+	}
+	m, _ = minter(t, LifetimeDefault, time.Now())
+	if token, err := m.AccessToken(Authorization{}); err == nil || token.Text != "" {
+		t.Errorf("a token that names no credential: %+v", token)
 	}
 }

@@ -13,30 +13,37 @@ import (
 )
 
 const revocationList = `-- name: RevocationList :many
-select revocation_sequence.value as sequence, coalesce(dead.id, '00000000-0000-0000-0000-000000000000')::uuid as agent_id,
-    coalesce(dead.status, '')::text as status, dead.tokens_not_before
+select revocation_sequence.value as sequence, coalesce(dead.agent_id, '00000000-0000-0000-0000-000000000000')::uuid as agent_id,
+    coalesce(dead.credential_id, '00000000-0000-0000-0000-000000000000')::uuid as credential_id,
+    coalesce(dead.status, '')::text as status, dead.dead_before
 from revocation_sequence
 left join (
-    select agents.id, agents.status, agents.tokens_not_before
+    select agents.id as agent_id, null::uuid as credential_id, agents.status, agents.tokens_not_before as dead_before
     from agents
     where (agents.status <> 'active' or agents.tokens_not_before is not null)
         and (agents.status <> 'active' or agents.tokens_not_before > $1::timestamptz)
     union all
-    select deleted_agents.agent_id, 'revoked', null
+    select deleted_agents.agent_id, null, 'revoked', null
     from deleted_agents
     where deleted_agents.deleted_at > $1::timestamptz
+    union all
+    select deleted_credentials.agent_id, deleted_credentials.id, '', deleted_credentials.deleted_at
+    from deleted_credentials
+    where deleted_credentials.deleted_at > $1::timestamptz
 ) as dead on true
-order by dead.id
+order by dead.agent_id, dead.credential_id nulls first
 `
 
 type RevocationListRow struct {
-	Sequence        int64
-	AgentID         uuid.UUID
-	Status          string
-	TokensNotBefore *time.Time
+	Sequence     int64
+	AgentID      uuid.UUID
+	CredentialID uuid.UUID
+	Status       string
+	DeadBefore   *time.Time
 }
 
-// RevocationList is one statement, so one snapshot: the sequence and the agents belong together. One row with the nil agent id when nothing is revoked.
+// RevocationList is one statement, so one snapshot: the sequence, the agents and the credentials belong together. A row is an agent when its credential id is
+// nil; one row with the nil agent id when nothing is revoked. dead_before is a watermark, or when the credential was deleted.
 func (q *Queries) RevocationList(ctx context.Context, since time.Time) ([]RevocationListRow, error) {
 	rows, err := q.db.Query(ctx, revocationList, since)
 	if err != nil {
@@ -49,8 +56,9 @@ func (q *Queries) RevocationList(ctx context.Context, since time.Time) ([]Revoca
 		if err := rows.Scan(
 			&i.Sequence,
 			&i.AgentID,
+			&i.CredentialID,
 			&i.Status,
-			&i.TokensNotBefore,
+			&i.DeadBefore,
 		); err != nil {
 			return nil, err
 		}
