@@ -99,11 +99,13 @@ func (f *KeyURL) Run(ctx context.Context) error {
 	timer := time.NewTimer(0) // what is on disk is never taken for fresh
 	defer timer.Stop()
 	var last, next time.Time // of reads
+	hints := f.hints         // nil while a read is due as early as a hint could make it: then hints wake nobody, however many come
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-f.hints:
+		case <-hints:
+			hints = nil
 			if soonest := last.Add(keyHintFloor); !last.IsZero() && soonest.Before(next) {
 				next = soonest
 				timer.Reset(max(0, next.Sub(f.env.Now())))
@@ -112,6 +114,7 @@ func (f *KeyURL) Run(ctx context.Context) error {
 			last = f.env.Now()
 			next = last.Add(f.refresh(ctx))
 			timer.Reset(next.Sub(f.env.Now()))
+			hints = f.hints
 		}
 	}
 }

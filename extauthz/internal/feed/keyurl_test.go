@@ -219,6 +219,13 @@ func TestKeyURLHintsAreBounded(t *testing.T) {
 		if n := b.source.count() - start; n < 19 || n > 21 {
 			t.Errorf("a flood of unknown keys caused %d reads in ten minutes, want one in 30 s", n)
 		}
+		for range 3 {
+			hints.UnknownKey(testIssuer)
+			synctest.Wait()
+		}
+		if len(f.hints) != 1 {
+			t.Error("each hint of a flood wakes the feed, although a read is due already")
+		}
 	})
 }
 
