@@ -64,7 +64,10 @@ type Service struct {
 	last    string
 	reached int
 	down    bool
+	answer  string
 }
+
+const answerOK = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 // Serve starts a service on loopback; it ends with the test.
 func Serve(t testing.TB) *Service {
@@ -73,7 +76,7 @@ func Serve(t testing.TB) *Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Service{Address: l.Addr().String()}
+	s := &Service{Address: l.Addr().String(), answer: answerOK}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -108,8 +111,9 @@ func (s *Service) serve(conn net.Conn) {
 	s.mu.Lock()
 	s.last = string(got)
 	s.reached++
+	answer := s.answer
 	s.mu.Unlock()
-	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	_, _ = io.WriteString(conn, answer)
 }
 
 // whole reports whether a request has come with the body it announces, trailers included.
@@ -133,6 +137,13 @@ func (s *Service) SetDown(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.down = down
+}
+
+// SetAnswer makes the service answer with these bytes, and close.
+func (s *Service) SetAnswer(raw string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = raw
 }
 
 // Count is how many requests arrived.
