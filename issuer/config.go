@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
@@ -41,6 +42,9 @@ type Config struct {
 	Discovery Discovery `yaml:"discovery"`
 	Debug     Debug     `yaml:"debug"`
 	Log       Log       `yaml:"log"`
+
+	// Tracing says where the spans of traced requests go; without it nothing is traced.
+	Tracing *obs.Tracing `yaml:"tracing"`
 
 	// RequestsMax is how many requests are handled at once; more are answered 503 at once. Default 512.
 	RequestsMax int `yaml:"requestsMax"`
@@ -140,6 +144,9 @@ func (c *Config) Validate(r *config.Report) {
 	}
 	if a := c.Discovery.MaxAge.Duration; a > maxAgeMax {
 		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)
+	}
+	if c.Tracing != nil {
+		c.Tracing.Validate(r, "tracing")
 	}
 	checkRange(r, "requestsMax", c.RequestsMax, requestsMaxMax)
 	checkRange(r, "database.connectionsMax", c.Database.ConnectionsMax, connectionsMaxMax)

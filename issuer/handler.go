@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/api"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
@@ -28,7 +29,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.Ring) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.Ring, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -71,6 +72,6 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 			endpoint, documents, revocation.New(store, cfg.Issuer, env.Now),
 		}),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
-		Metrics: env.Registry, MetricsPrefix: metricsName, Log: env.Log, Now: env.Now,
+		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,
 	})
 }

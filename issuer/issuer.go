@@ -43,6 +43,7 @@ type Issuer struct {
 	env         Environment
 	store       *postgres.Store
 	certificate *servertls.Certificate
+	tracer      *obs.Tracer // nil when off
 	handler     *web.Handler
 }
 
@@ -70,8 +71,14 @@ func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
 		return nil, fmt.Errorf("database: %w", err)
 	}
 	i := &Issuer{cfg: cfg, env: env, store: store, certificate: certificate}
+	if i.tracer, err = obs.NewTracer(cfg.Tracing, obs.TracerEnv{
+		Service: "issuer", Prefix: metricsName, Registerer: env.Registry, Log: env.Log, Now: env.Now,
+	}); err != nil {
+		i.Close()
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
 	if i.handler, err = i.assemble(ctx, kek); err != nil {
-		store.Close()
+		i.Close()
 		return nil, err
 	}
 	return i, nil
@@ -84,11 +91,14 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (*web.Handler, err
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
-	return newHandler(i.cfg, i.env, i.store, ring)
+	return newHandler(i.cfg, i.env, i.store, ring, i.tracer)
 }
 
-// Close gives back what New opened.
-func (i *Issuer) Close() { i.store.Close() }
+// Close gives back what New opened. Spans that are queued are sent first, for at most two seconds.
+func (i *Issuer) Close() {
+	i.tracer.Close()
+	i.store.Close()
+}
 
 // Run serves until ctx ends, then lets requests in flight finish.
 func (i *Issuer) Run(ctx context.Context) error {

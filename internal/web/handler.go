@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/problem"
 )
 
@@ -21,7 +22,8 @@ type Config struct {
 	Challenge     string                                         // WWW-Authenticate of its refusals
 	ConcurrentMax int                                            // requests handled at once; 0 is ConcurrentRequestsMax
 	Metrics       prometheus.Registerer
-	MetricsPrefix string // agentidp_issuer
+	MetricsPrefix string      // agentidp_issuer
+	Tracer        *obs.Tracer // nil traces nothing; the Handler does not close it
 	Log           *slog.Logger
 	Now           func() time.Time
 }
@@ -55,6 +57,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	start := h.cfg.Now()
 	rec := newRecord(r)
+	rec.span = h.trace(r, start)
 	w := &recorder{ResponseWriter: response, rec: rec}
 	r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))
 	defer func() { h.finish(r, rec, h.cfg.Now().Sub(start)) }()
@@ -134,6 +137,7 @@ func (h *Handler) finish(r *http.Request, rec *record, took time.Duration) {
 		rec.status = http.StatusOK // what net/http sends for a handler that wrote nothing
 	}
 	h.metrics.observe(rec, r.Method, took)
+	endTrace(r, rec)
 	level := slog.LevelInfo
 	switch {
 	case rec.status >= http.StatusInternalServerError && !errors.Is(rec.err, context.Canceled):

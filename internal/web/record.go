@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/problem"
 )
 
@@ -17,6 +18,7 @@ type record struct {
 	status int
 	bytes  int64
 	err    error
+	span   *obs.Span // nil when the request is not traced
 }
 
 type recordKey struct{}
