@@ -61,6 +61,9 @@ type Issuer struct {
 	Algorithms       []jose.Algorithm `yaml:"algorithms"`       // accepted alg
 	RequireBound     bool             `yaml:"requireBound"`     // only tokens that are bound to a key, certificate or workload
 	Revocations      *Revocations     `yaml:"revocations"`
+	// TokensNotBefore refuses tokens issued before it, whatever the revocation list says.
+	TokensNotBefore Instant  `yaml:"tokensNotBefore"`
+	Partner         *Partner `yaml:"partner"` // whose issuer it is, when it is not ours
 }
 
 // JWKS says where an issuer's keys are: in a file, or at a URL.

@@ -24,7 +24,11 @@ func newStore(cfg *Config) *state.Store {
 	issuers := make(map[string]*state.Issuer, len(cfg.Issuers))
 	for i := range cfg.Issuers {
 		c := &cfg.Issuers[i]
-		issuers[c.Issuer] = &state.Issuer{Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound}
+		partner, of := c.partner()
+		issuers[c.Issuer] = &state.Issuer{
+			Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound,
+			TokensNotBefore: c.TokensNotBefore.seconds(), PartnerID: partner, PartnerOf: of,
+		}
 	}
 	return state.NewStore(&state.Snapshot{Issuers: issuers})
 }

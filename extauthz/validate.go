@@ -91,6 +91,7 @@ func (c *Config) validateIssuers(r *config.Report) {
 		}
 		urls = urls || issuer.JWKS.URL != "" || issuer.Revocations != nil
 	}
+	c.validatePartners(r)
 	if urls && c.StateDir == "" {
 		r.Errorf("stateDir", "is required when keys or revocations come from a URL: their last good state is kept there across restarts")
 	}
