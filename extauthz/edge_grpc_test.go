@@ -37,6 +37,12 @@ type ports struct {
 func startPorts(t *testing.T) *ports {
 	t.Helper()
 	p := &ports{edge: newEdge(t, "metrics: {listen: \"127.0.0.1:0\"}\n")}
+	p.start(t)
+	return p
+}
+
+func (p *ports) start(t *testing.T) {
+	t.Helper()
 	p.program = p.startBinary(t)
 	awaitThat(t, "the metrics listen", func() bool {
 		for line := range strings.Lines(logOf(t, p.program)) {
@@ -47,23 +53,25 @@ func startPorts(t *testing.T) *ports {
 		}
 		return p.metrics != ""
 	})
-	return p
 }
 
 // resident is the memory of the process.
-func (p *ports) resident(t *testing.T) int {
+func (p *ports) resident(t *testing.T) int { return p.metric(t, "process_resident_memory_bytes") }
+
+// metric is a figure of the process without labels.
+func (p *ports) metric(t *testing.T, name string) int {
 	t.Helper()
 	_, text := httpGet(t, "http://"+p.metrics+"/metrics")
 	for line := range strings.Lines(text) {
-		if value, ok := strings.CutPrefix(line, "process_resident_memory_bytes "); ok {
-			bytes, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return int(bytes)
+			return int(value)
 		}
 	}
-	t.Fatal("no process_resident_memory_bytes")
+	t.Fatalf("no metric %s", name)
 	return 0
 }
 
@@ -167,7 +175,7 @@ func attacks() []attack {
 		return c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(fieldsOfCheck(checkPath)...)})
 	}
 	return []attack{
-		{"rapid reset (CVE-2023-44487)", false, func(c *rawhttp.Conn2) error {
+		{"rapid reset (CVE-2023-44487, GHSA-hrxh-6v49-42gf)", false, func(c *rawhttp.Conn2) error {
 			return repeat(20000, func(i int) error {
 				if err := open(c, odd(i), false); err != nil {
 					return err

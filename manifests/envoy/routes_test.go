@@ -2,8 +2,10 @@ package envoy_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/agentidp/agentidp/internal/testkit/rawhttp"
 	"github.com/agentidp/agentidp/manifests/envoy"
 )
 
@@ -212,5 +215,35 @@ func TestLateAnswersAreNoPermission(t *testing.T) {
 	w.await(t, "/afterwards", http.StatusOK)
 	if strings.Contains(w.service.Got(), "/orders") || w.service.Count() > reached+1 {
 		t.Errorf("the service was reached %d times, last by %q", w.service.Count()-reached, w.service.Got())
+	}
+}
+
+// CVE-2024-45808: what a client sends into the access log is text of its field, and ends no line.
+func TestAdvisoryCVE_2024_45808(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(doc string) string { return doc })
+	for _, raw := range []string{
+		"GET /logged\"%2C\"status\":200 HTTP/1.1\r\nHost: service.example\r\nConnection: close\r\n\r\n",
+		"GET /logged HTTP/1.1\r\nHost: a\",\"status\":200,\"x\":\"b\r\nConnection: close\r\n\r\n",
+		"GET /logged HTTP/1.1\r\nHost: a\r\nConnection: close\r\nx-request-id: 1\",\"status\":\"200\x1b[2J\r\n\r\n",
+		"GET /logged%0a{\"status\":200} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+	} {
+		w.authorizer.answer(deny("", "x-reason", "no"))
+		rawhttp.Send(t, w.address, raw)
+	}
+	w.get(t, "/last")
+	w.awaitLog(t, "/last")
+	text, err := os.ReadFile(w.accessLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var entry struct {
+			Path   string
+			Status int
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Path != "/warm" && entry.Status == http.StatusOK {
+			t.Errorf("%v in the log: %q", err, line)
+		}
 	}
 }
