@@ -34,6 +34,8 @@ type Config struct {
 	DecisionCache DecisionCache `yaml:"decisionCache"`
 	// DPoP says how proofs of possession are judged.
 	DPoP DPoP `yaml:"dpop"`
+	// TrustedHops are proxies whose x-forwarded-client-cert is believed.
+	TrustedHops []TrustedHop `yaml:"trustedHops"`
 	// Resource, when there is one, is published to clients, and every challenge says where.
 	Resource *Resource `yaml:"resource"`
 	// DecisionLog, when there is one, gets a line for each decision.

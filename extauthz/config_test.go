@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/testkit"
@@ -280,5 +281,26 @@ func TestConfigIsBounded(t *testing.T) {
 		if !strings.Contains(r.Err().Error(), want) {
 			t.Errorf("%q is not reported", want)
 		}
+	}
+}
+
+func TestConfigTrustedHops(t *testing.T) {
+	t.Parallel()
+	dir := configDir(t)
+	const digits = "AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB"
+	got, err := loadConfig(t, dir, minimal+"trustedHops: [{principal: \"spiffe://mesh/gateway\"}, {certificateSha256: \""+digits+"\"}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []possession.Hop{{Principal: "spiffe://mesh/gateway"}, {CertificateSHA256: strings.Repeat("q6ur", 10) + "q6s"}}
+	if diff := cmp.Diff(want, got.possession().Hops); diff != "" {
+		t.Error(diff)
+	}
+	_, err = loadConfig(t, dir, minimal+"trustedHops:\n  - {}\n  - principal: gateway\n  - certificateSha256: \"abcd\"\n")
+	const wantError = `DIR:8: trustedHops[0]: want principal, certificateSha256 or both
+DIR:9: trustedHops[1].principal: want a URI as in the hop's certificate, such as spiffe://example.org/gateway
+DIR:10: trustedHops[2].certificateSha256: want 64 hexadecimal digits, as openssl x509 -fingerprint -sha256 prints them`
+	if err == nil || strings.ReplaceAll(err.Error(), dir+"/extauthz.yaml", "DIR") != wantError {
+		t.Error(err)
 	}
 }

@@ -150,6 +150,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 		return c.refuseRequest(refusal)
 	}
 	c.request = request
+	s.vouch(request)
 	if s.resource.has(request) {
 		return c.publish()
 	}

@@ -25,6 +25,7 @@ func (c *Config) Validate(r *config.Report) {
 	c.validatePublic(r)
 	c.DecisionCache.validate(r)
 	c.DPoP.validate(r)
+	c.validateHops(r)
 	c.validateResource(r)
 	switch c.Identity {
 	case IdentityRequired, IdentityOptional, IdentityPolicy:

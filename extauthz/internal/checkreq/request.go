@@ -2,7 +2,7 @@ package checkreq
 
 import "time"
 
-// Request is an HTTP request as Envoy is about to forward it. It is never changed after Parse returned it. All its strings
+// Request is an HTTP request as Envoy is about to forward it. It is never changed after Parse returned it, but by Withhold. All its strings
 // are parts of one: whoever keeps one of them longer than the Request should clone it.
 type Request struct {
 	ID       string // Envoy's, usually x-request-id; may be empty
@@ -29,6 +29,10 @@ type Request struct {
 	RouteMetadata map[string]any
 	SNI           string
 }
+
+// Withhold keeps a header from the upstream which the policy may see. It is for whoever has the Request from Parse, before
+// anybody else has it.
+func (r *Request) Withhold(name string) { r.Strip = append(r.Strip, name) }
 
 // Peer is one end of the connection.
 type Peer struct {

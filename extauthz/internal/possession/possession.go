@@ -31,6 +31,7 @@ type Config struct {
 	MaxAge        time.Duration // 0 is MaxAgeDefault
 	NonceRequired bool          // every proof must carry a nonce of ours (RFC 9449 s9)
 	ReplayBytes   int64         // of the replay store; 0 is ReplayBytesDefault
+	Hops          []Hop         // whose account of client certificates is believed
 	// Started is since when proofs are remembered. What was used before is not known: see checkTime.
 	Started time.Time
 }
@@ -42,6 +43,7 @@ type Checker struct {
 	started       int64
 	nonces        *nonces
 	replay        *replayStore
+	hops          []Hop
 }
 
 // New returns a Checker that has seen no proof yet.
@@ -58,6 +60,7 @@ func New(c Config) (*Checker, error) {
 	}
 	return &Checker{
 		maxAge: int64(c.MaxAge / time.Second), nonceRequired: c.NonceRequired, started: c.Started.Unix(),
+		hops:   c.Hops,
 		nonces: &nonces{key}, replay: newReplayStore(c.ReplayBytes, c.MaxAge+futureMax+time.Second), // a second: times are compared as whole ones
 	}, nil
 }
@@ -74,11 +77,10 @@ func (c *Checker) Check(r *checkreq.Request, i *identity.Identity, presented cre
 		// RFC 9449 s7.1: a proof by any key would do.
 		return refuseToken(ReasonNotBound, "the token is not bound to a key", credential.SchemeBearer)
 	}
-	if b.CertificateSHA256 != "" && b.CertificateSHA256 != certificateSHA256(r.Source.Certificate) {
-		return refuseToken(ReasonCertificate, "the token is bound to a client certificate other than the connection's", presented.Scheme)
-	}
-	if b.SPIFFEID != "" && b.SPIFFEID != r.Source.Principal {
-		return refuseToken(ReasonPrincipal, "the token is bound to a workload other than the connection's", presented.Scheme)
+	if b.CertificateSHA256 != "" || b.SPIFFEID != "" {
+		if reason, detail := c.checkPeer(r, b.CertificateSHA256, b.SPIFFEID); reason != "" {
+			return refuseToken(reason, detail, presented.Scheme)
+		}
 	}
 	if b.KeyThumbprint == "" {
 		return nil

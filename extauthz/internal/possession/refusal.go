@@ -12,11 +12,12 @@ type Reason string
 
 // Reasons beyond those of internal/jose.
 const (
-	ReasonDowngrade   Reason = "token_constrained"    // bound to a key, sent as Bearer
-	ReasonNotBound    Reason = "token_not_bound"      // the DPoP scheme with a token that is bound to no key
-	ReasonCertificate Reason = "certificate_mismatch" // not the client certificate of the connection, or there is none
-	ReasonPrincipal   Reason = "principal_mismatch"   // not the workload of the connection, or there is none
-	ReasonKey         Reason = "proof_binding"        // the proof's key is not the token's
+	ReasonDowngrade   Reason = "token_constrained"     // bound to a key, sent as Bearer
+	ReasonNotBound    Reason = "token_not_bound"       // the DPoP scheme with a token that is bound to no key
+	ReasonCertificate Reason = "certificate_mismatch"  // not the client certificate of the connection, or there is none
+	ReasonForwarded   Reason = "certificate_forwarded" // a trusted hop's x-forwarded-client-cert is not what a hop sends
+	ReasonPrincipal   Reason = "principal_mismatch"    // not the workload of the connection, or there is none
+	ReasonKey         Reason = "proof_binding"         // the proof's key is not the token's
 	ReasonMethod      Reason = "proof_method"
 	ReasonURI         Reason = "proof_uri"
 	ReasonTokenHash   Reason = "proof_token"
