@@ -72,6 +72,9 @@ type Agent struct {
 type Secret struct {
 	ClientID     string `json:"clientId"`
 	ClientSecret string `json:"clientSecret"`
+	Credential   struct {
+		ID string `json:"id"`
+	} `json:"credential"`
 }
 
 // Token is an answer of the token endpoint.
@@ -119,6 +122,11 @@ func (c *Client) CreateSecret(ctx context.Context, agentID string) (Secret, erro
 	var s Secret
 	err := c.admin(ctx, http.MethodPost, "/agents/"+url.PathEscape(agentID)+"/credentials", struct{}{}, &s)
 	return s, err
+}
+
+// DeleteCredential ends a credential; the tokens got with it are dead.
+func (c *Client) DeleteCredential(ctx context.Context, agentID, id string) error {
+	return c.admin(ctx, http.MethodDelete, "/agents/"+url.PathEscape(agentID)+"/credentials/"+url.PathEscape(id), nil, nil)
 }
 
 // Suspend takes an agent out of service; its tokens are dead.
