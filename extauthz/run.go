@@ -79,6 +79,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	}
 	defer server.Close()
 	env.UsePolicy = server.UsePolicy // from here on: New saw the one that is loaded
+	env.UseRevocations = server.UseRevocations
 	certificate, err := openTLS(cfg.TLS, p)
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)

@@ -42,6 +42,8 @@ type Env struct {
 	Metrics *Metrics
 	// UsePolicy, when set, is told of each policy right before it comes into force. It is set before any feed runs.
 	UsePolicy func(*policy.Policy)
+	// UseRevocations, when set, is told right after another revocation list came into force. It is set before any feed runs.
+	UseRevocations func()
 }
 
 // Metrics tell how the sources are. One value serves all feeds.

@@ -33,7 +33,8 @@ type RevocationURL struct {
 	// Owned by the goroutine of Run (and by Load, before it).
 	current  *record // the newest list accepted, also when it is too old to use
 	index    *trust.Revocations
-	until    time.Time // published end of its use; zero before the first publication
+	told     *trust.Revocations // the index UseRevocations was told of
+	until    time.Time          // published end of its use; zero before the first publication
 	failures int
 }
 
@@ -203,4 +204,8 @@ func (f *RevocationURL) publish(until time.Time) {
 		next.Revocations, next.RevocationsUntil = f.index, until
 		s.Issuers[f.issuer] = &next
 	})
+	if f.index != f.told && f.env.UseRevocations != nil {
+		f.env.UseRevocations()
+	}
+	f.told = f.index
 }

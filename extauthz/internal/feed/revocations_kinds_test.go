@@ -2,11 +2,13 @@ package feed
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/agentidp/agentidp/internal/trust"
@@ -128,6 +130,26 @@ func TestEveryKindReachesTheSnapshot(t *testing.T) {
 			if got := b.issuer().Revocations.Check(&facts); got != want {
 				t.Errorf("%+v: %q, want %q", facts, got, want)
 			}
+		}
+	})
+}
+
+// Whoever remembers things is told of each list that comes into force, also of one that is understood in part, and not of confirmations.
+func TestListsAreAnnounced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundle(t)
+		var told []int64
+		b.Env.UseRevocations = func() { told = append(told, b.issuer().Revocations.Sequence()) }
+		for n, doc := range []string{list(t, testIssuer, 1), list(t, testIssuer, 2, "agt_1"), newer(t, 3, "agt_1", "agt_2")} {
+			b.source.set(doc, strconv.Itoa(n))
+			if n == 0 {
+				run(t, newRevocationURL(b))
+			}
+			wait(time.Hour)
+		}
+		if d := cmp.Diff([]int64{1, 2, 3}, told); d != "" {
+			t.Error(d)
 		}
 	})
 }

@@ -65,6 +65,11 @@ func (c *cache) put(v *verdict, now time.Time) {
 // drop forgets a verdict. Until that is done behind the request, every use of it is checked as any other.
 func (c *cache) drop(v *verdict) { c.entries.Del(v.token) }
 
+// each visits what is remembered. visit must not change the cache.
+func (c *cache) each(visit func(*verdict)) {
+	c.entries.IterValues(func(v *verdict) bool { visit(v); return false })
+}
+
 func cost(token string) int64 { return int64(verdictBytesFixed + verdictBytesPerToken*len(token)) }
 
 func (c *cache) close() { c.entries.Close() }

@@ -7,6 +7,24 @@ import (
 	"github.com/agentidp/agentidp/internal/trust"
 )
 
+// Forget drops the remembered tokens that would be refused for good now, so that what is dead takes up no memory, and returns how many they were.
+// Nothing else depends on it: each use of what is remembered is checked.
+func (v *Verifier) Forget(s *state.Snapshot, now time.Time) int {
+	var dead []*verdict
+	v.cache.each(func(d *verdict) {
+		issuer := s.Issuers[d.identity.Issuer]
+		if issuer == nil || !d.holdsUnder(issuer) {
+			dead = append(dead, d)
+		} else if refusal := d.identity.check(s, issuer, now); refusal != nil && !refusal.Undecided {
+			dead = append(dead, d)
+		}
+	})
+	for _, d := range dead {
+		v.cache.drop(d)
+	}
+	return len(dead)
+}
+
 // link is what an actor of the act chain may say beside its sub, by the names the claims have in a token.
 type link struct{ issuer, organization, credential string }
 

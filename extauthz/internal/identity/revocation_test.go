@@ -226,3 +226,34 @@ func TestCredentialsThatCannotBeCompared(t *testing.T) {
 		t.Errorf("%+v, %v", got, refusal)
 	}
 }
+
+// What a list kills is forgotten with the list, also when it never comes again; what lives, and what cannot be decided, is not.
+func TestForgetDropsTheDead(t *testing.T) {
+	t.Parallel()
+	k := newKey(t)
+	keys := keySet(t, k)
+	v := newVerifier(t, nil)
+	before := snapshot(trusted(issuerA, "org_a", keys), trusted(issuerB, "org_b", keys), trusted(issuerC, "org_c", keys))
+	token := func(issuer, organization, id string) string {
+		compact := sign(t, k, claims(map[string]any{"iss": issuer, "org_id": organization, "jti": id, "credential_id": "crd_" + id}))
+		if _, _, refusal := v.Identify(before, compact, noon); refusal != nil {
+			t.Fatal(refusal)
+		}
+		v.cache.entries.Wait()
+		return compact
+	}
+	dead, alive := token(issuerA, "org_a", "dead"), token(issuerA, "org_a", "alive")
+	gone, unsure := token(issuerB, "org_b", "gone"), token(issuerC, "org_c", "unsure")
+	a, c := trusted(issuerA, "org_a", keys), trusted(issuerC, "org_c", keys)
+	a.Revocations = trust.Index(&trust.RevocationList{Credentials: []trust.Credential{{ID: "crd_dead"}}})
+	c.HasRevocations = true // and not loaded
+	if n := v.Forget(snapshot(a, c), noon); n != 2 {
+		t.Errorf("%d forgotten, want 2", n)
+	}
+	v.cache.entries.Wait()
+	for compact, want := range map[string]bool{dead: false, alive: true, gone: false, unsure: true} {
+		if kept := v.cache.get(compact) != nil; kept != want {
+			t.Errorf("a token is remembered: %v, want %v", kept, want)
+		}
+	}
+}
