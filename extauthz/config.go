@@ -34,6 +34,10 @@ type Config struct {
 	DecisionCache DecisionCache `yaml:"decisionCache"`
 	// DPoP says how proofs of possession are judged.
 	DPoP DPoP `yaml:"dpop"`
+	// CORS says what becomes of preflights.
+	CORS CORS `yaml:"cors"`
+	// Health are requests that pass without being decided about.
+	Health []HealthRoute `yaml:"health"`
 	// TrustedHops are proxies whose x-forwarded-client-cert is believed.
 	TrustedHops []TrustedHop `yaml:"trustedHops"`
 	// Resource, when there is one, is published to clients, and every challenge says where.

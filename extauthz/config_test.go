@@ -88,6 +88,7 @@ func TestConfigDefaults(t *testing.T) {
 		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}},
 		Identity: IdentityRequired,
 
+		CORS:          CORS{Preflight: PreflightOff},
 		DecisionCache: DecisionCache{Bytes: 32 << 20, MaxAge: config.Duration{Duration: time.Minute}},
 		DPoP:          DPoP{MaxAge: config.Duration{Duration: time.Minute}, Nonce: NonceOff, ReplayBytes: 64 << 20},
 	}

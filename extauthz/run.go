@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		return err
 	}
 	server, err := New(Options{
-		Store: store, Identity: cfg.Identity, Public: cfg.Public, Hints: src.hints, Possession: cfg.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
+		Store: store, Identity: cfg.Identity, Public: cfg.Public, CORS: cfg.CORS, Health: cfg.Health, Hints: src.hints, Possession: cfg.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
 		DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
 		Explain: watch.explain, Shadow: watch.shadow, Tracer: watch.tracer,

@@ -28,6 +28,8 @@ type Options struct {
 	Store         *state.Store
 	Identity      IdentityMode  // "" is IdentityRequired
 	Public        []PublicRoute // asked of the policy without an identity
+	CORS          CORS          // what becomes of preflights
+	Health        []HealthRoute // not decided about
 	Hints         identity.Hints
 	Possession    possession.Config     // how proofs of possession are judged; Started is set by New
 	CacheBytes    int64                 // of verified tokens; 0 is identity.CacheBytesDefault
@@ -154,6 +156,9 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 	if s.resource.has(request) {
 		return c.publish()
 	}
+	if reason := s.bypass(request); reason != "" {
+		return c.pass(reason)
+	}
 
 	if s.needsIdentity(request) {
 		c.span.Enter(stageIdentity)
@@ -198,7 +203,7 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 // needsIdentity reports whether the request must, or may, prove who sends it. Where it is false the token is neither
 // looked for nor verified.
 func (s *Server) needsIdentity(r *checkreq.Request) bool {
-	if s.options.Identity == IdentityPolicy {
+	if s.options.Identity == IdentityPolicy || s.options.CORS.Preflight == PreflightPolicy && isPreflight(r) {
 		return false
 	}
 	for _, route := range s.options.Public {

@@ -26,6 +26,7 @@ func (c *Config) Validate(r *config.Report) {
 	c.DecisionCache.validate(r)
 	c.DPoP.validate(r)
 	c.validateHops(r)
+	c.validateBypasses(r)
 	c.validateResource(r)
 	switch c.Identity {
 	case IdentityRequired, IdentityOptional, IdentityPolicy:
