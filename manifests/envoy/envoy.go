@@ -18,13 +18,18 @@ import (
 //go:embed sidecar.yaml
 var sidecar string
 
-// Params are the lines of sidecar.yaml that an installation changes. All are required.
+// Params are the lines of sidecar.yaml that an installation changes. All but the last are required.
 type Params struct {
 	Listen   string // host:port where clients arrive; port 0 picks one
 	Admin    string // host:port of Envoy's admin interface, on loopback; port 0 picks one
 	Socket   string // absolute path of the unix socket extauthz listens on
 	Upstream string // host:port of the service; a literal address
+	// BodyBytesMax, when it is not 0, has bodies sent to extauthz, for policies that read them. Larger ones are refused by Envoy.
+	BodyBytesMax int
 }
+
+// bodyBytesMax leaves room for headers and a certificate in a check of 256 KiB, which is what extauthz takes.
+const bodyBytesMax = 128 << 10
 
 // socketPathMax is the longest path a unix socket can have on Linux.
 const socketPathMax = 107
@@ -35,6 +40,7 @@ const (
 	shippedAdmin    = "{ address: 127.0.0.1, port_value: 9901 }"
 	shippedSocket   = "{ path: /run/agentidp/extauthz.sock }"
 	shippedUpstream = "{ address: 127.0.0.1, port_value: 8081 }"
+	shippedBody     = "# with_request_body: { max_request_bytes: 65536,"
 )
 
 // Render returns sidecar.yaml with the parameters in place. Only checked values get into the document: none can add to it.
@@ -54,11 +60,19 @@ func Render(p Params) ([]byte, error) {
 	if err := checkSocket(p.Socket); err != nil {
 		return nil, err
 	}
+	body := shippedBody
+	switch {
+	case p.BodyBytesMax < 0 || p.BodyBytesMax > bodyBytesMax:
+		return nil, fmt.Errorf("bodies: want at most %d bytes", bodyBytesMax)
+	case p.BodyBytesMax > 0:
+		body = fmt.Sprintf("with_request_body: { max_request_bytes: %d,", p.BodyBytesMax)
+	}
 	doc := sidecar
 	for _, change := range []struct{ shipped, value string }{
 		{shippedListen, listen},
 		{shippedAdmin, admin},
 		{shippedUpstream, upstream},
+		{shippedBody, body},
 		{shippedSocket, "{ path: " + strconv.Quote(p.Socket) + " }"},
 	} {
 		if n := strings.Count(doc, change.shipped); n != 1 {

@@ -50,6 +50,19 @@ func TestRender(t *testing.T) {
 	validate(t, file)
 }
 
+func TestRenderWithBodies(t *testing.T) {
+	t.Parallel()
+	doc, err := envoy.Render(envoy.Params{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: "/a", Upstream: "127.0.0.1:1", BodyBytesMax: 4096})
+	if err != nil || strings.Count(string(doc), "                      with_request_body: { max_request_bytes: 4096, allow_partial_message: false, pack_as_bytes: true }\n") != 1 {
+		t.Errorf("%v\n%s", err, doc)
+	}
+	file := filepath.Join(t.TempDir(), "envoy.yaml")
+	if err := os.WriteFile(file, doc, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	validate(t, file)
+}
+
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
 	good := envoy.Params{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: "/a", Upstream: "127.0.0.1:1"}
@@ -57,6 +70,7 @@ func TestRenderRefuses(t *testing.T) {
 		"listen: want host:port":              func(p *envoy.Params) { p.Listen = "8080" },
 		"listen: want an IP address":          func(p *envoy.Params) { p.Listen = "host.example:1" },
 		"admin: want an IP address":           func(p *envoy.Params) { p.Admin = "127.0.0.1 }: 1" },
+		"bodies: want at most 131072 bytes":   func(p *envoy.Params) { p.BodyBytesMax = 128<<10 + 1 },
 		"admin: want a port":                  func(p *envoy.Params) { p.Admin = "127.0.0.1:70000" },
 		"upstream: want a port":               func(p *envoy.Params) { p.Upstream = "127.0.0.1:0" },
 		"upstream: want host:port":            func(p *envoy.Params) { p.Upstream = "" },

@@ -42,22 +42,43 @@ func parseBody(r *checkreq.Request, descriptors *Descriptors) (policy.Value, boo
 		}
 	}
 	detail := "the body does not parse as its content type"
-	if errors.Is(err, errAsText) {
-		detail = errAsText.Error()
+	if errors.Is(err, errAsText) || errors.Is(err, errEncoded) {
+		detail = err.Error()
 	}
 	return nil, false, &checkreq.Refusal{Reason: checkreq.ReasonBody, Detail: detail}
 }
 
+// errEncoded is a body whose bytes mean something else to whoever decodes them. A form or a multipart body is easily made that
+// says one thing as it is and another one decoded, and some services decode.
+var errEncoded = errors.New("the body of a request that is decided by its contents must not have a content-encoding")
+
+// isEncoded reports whether there is a coding (RFC 9110 s8.4) beside identity, which is none.
+func isEncoded(r *checkreq.Request) bool {
+	for _, h := range r.Headers.Values("content-encoding") {
+		if h.Value != "" && !strings.EqualFold(h.Value, "identity") {
+			return true
+		}
+	}
+	return false
+}
+
 // parseTyped reads a whole body as what it says it is; nil for what is not read.
 func parseTyped(r *checkreq.Request, contentType string, descriptors *Descriptors) (tree any, truncated bool, err error) {
-	switch lower := strings.ToLower(contentType); {
-	case strings.Contains(lower, "application/json"):
+	lower := strings.ToLower(contentType)
+	is := func(kind string) bool { return strings.Contains(lower, kind) }
+	isJSON, isForm, isMultipart := is("application/json"), is("application/x-www-form-urlencoded"), is("multipart/form-data")
+	switch isGRPC := descriptors != nil && is("application/grpc"); {
+	case !isJSON && !isForm && !isMultipart && !isGRPC:
+		return nil, false, nil
+	case isEncoded(r):
+		return nil, false, errEncoded
+	case isJSON:
 		tree, err = strictjson.Parse(r.Body, bodyLimits)
-	case strings.Contains(lower, "application/x-www-form-urlencoded"):
+	case isForm:
 		tree, err = parseForm(r.Body)
-	case strings.Contains(lower, "multipart/form-data"):
+	case isMultipart:
 		tree, err = parseMultipart(r.Body, contentType)
-	case descriptors != nil && strings.Contains(lower, "application/grpc"):
+	default:
 		return descriptors.parseGRPC(r, mediaType(contentType))
 	}
 	return tree, false, err
@@ -92,7 +113,7 @@ func parseMultipart(body []byte, contentType string) (any, error) {
 	reader := multipart.NewReader(bytes.NewReader(body), boundary)
 	for range partsMax {
 		part, err := reader.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // and no error that wraps it: the last boundary was there
 			return tree, nil
 		}
 		if err != nil {
