@@ -102,6 +102,12 @@ func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisio
 			mask = cfg.DecisionLog.Mask
 		}
 		o.explain = explain.New(int64(cfg.Explain.Bytes), mask)
+		if r != nil {
+			if err := r.Register(o.explain); err != nil {
+				o.close()
+				return nil, fmt.Errorf("metrics: %w", err)
+			}
+		}
 	}
 	if s := cfg.Shadow; s != nil {
 		candidate := cfg.policyConfig()

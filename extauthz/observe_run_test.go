@@ -53,6 +53,12 @@ func TestRunWithObservers(t *testing.T) {
 		_, text := httpGet(t, metrics+"/metrics")
 		return strings.Contains(text, `agentidp_extauthz_shadow_decisions_total{from="allowed",to="denied"} 1`)
 	})
+	_, text := httpGet(t, metrics+"/metrics")
+	for _, want := range []string{"agentidp_extauthz_explain_kept 1\n", `agentidp_extauthz_explain_missed_total{cause="full"} 0`, "agentidp_extauthz_explain_kept_bytes "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("/metrics lacks %q", want)
+		}
+	}
 	if err := stop(); err != nil {
 		t.Errorf("Run = %v", err)
 	}

@@ -20,7 +20,7 @@ type Config struct {
 	Path          string        // data path of the decision, "agentidp/authz/allow"
 	TokenBuiltins bool          // io.jwt.decode*, verify*: only for a policy that is shown tokens
 	RegoV0        bool          // modules are read as Rego version 0, except those that import rego.v1
-	EvalTimeout   time.Duration // hard: Eval answers ErrTimeout by then whatever the evaluator does; default 25 ms
+	EvalTimeout   time.Duration // hard: see Eval; default 25 ms
 	Workers       int           // evaluations at once; default 4 × GOMAXPROCS; more wait until the deadline, then ErrOverloaded
 }
 

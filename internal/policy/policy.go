@@ -69,8 +69,8 @@ func (p *Policy) Stats() Stats {
 
 // Eval returns the decision document at Config.Path as Go values (bool, string, json.Number, []any, map[string]any, nil).
 //
-// It answers within Config.EvalTimeout, or when ctx ends if that is sooner, whatever the policy does. The error is one of
-// this package's, or the context's when its caller gave up; none of them is an answer.
+// It answers within Config.EvalTimeout once it has its worker, or when ctx ends if that is sooner, whatever the policy does; while
+// the machine gives the process no processor, within the greater of EvalTimeout and 150 ms in all. The error is one of this package's, or the context's when its caller gave up; none of them is an answer.
 func (p *Policy) Eval(ctx context.Context, input Value) (any, error) {
 	if err := p.engine.quarantine.check(); err != nil {
 		return nil, err

@@ -29,6 +29,10 @@ const (
 //	 │                        │
 //	 └─ deadline: answer ErrTimeout, cancel; stuckAfter later, still running: worker is stuck, its slot is given to a new one
 //
+// The deadline is of the evaluation, from when it has its slot; the wait for a slot has the same by itself. Neither runs while
+// the process gets no processor, up to starvedMax for both together: see span. On a machine with more to do than processors a
+// thread may wait for 50 ms for its turn, and an evaluation that used 0.2 ms is not a slow one (docs/adr/0011).
+//
 // A slot is held from before a job is handed over until its evaluation returned or was declared stuck. Hence whoever holds
 // a slot finds a worker that is idle, about to be, or may be started.
 type workers struct {
@@ -37,6 +41,7 @@ type workers struct {
 
 	slots   chan struct{}
 	handoff chan *job
+	meter   *meter
 	closing sync.Once
 	closed  chan struct{}
 	jobs    sync.Pool
@@ -64,6 +69,7 @@ func newWorkers(size int, evaluate func(*job) (any, error), overrun func()) *wor
 		overrun:  overrun,
 		slots:    make(chan struct{}, size),
 		handoff:  make(chan *job),
+		meter:    newMeter(),
 		closed:   make(chan struct{}),
 	}
 }
@@ -117,40 +123,65 @@ func (w *workers) put(j *job) {
 	w.jobs.Put(j)
 }
 
-// do evaluates input and answers by the deadline.
+// do evaluates input and answers by the deadline: timeout, or while the machine is starved the greater of timeout and starvedMax.
 func (w *workers) do(ctx context.Context, input Value, timeout time.Duration) (any, error) {
 	last := min(lastChance, timeout/4)
-	j := w.get(ctx, input, timeout-last)
+	began := time.Now()
+	s := span{timeout - last, began.Add(max(timeout, starvedMax) - last), w.meter.before(began)}
+	j := w.get(ctx, input, s.limit)
 	select {
 	case w.slots <- struct{}{}:
 	default:
-		select {
-		case w.slots <- struct{}{}:
-		case <-j.timer.C:
-			w.put(j)
-			w.overloads.Add(1)
-			return nil, ErrOverloaded
-		case <-ctx.Done():
-			w.put(j)
-			return nil, contextError(ctx.Err())
+		if err := w.await(ctx, j, s); err != nil {
+			return nil, err
 		}
+		began = time.Now()
+		s.used = w.meter.before(began)
+		j.timer.Reset(min(s.limit, max(0, s.end.Sub(began))))
 	}
 	w.start(j)
-	for range 2 {
+	for final := false; ; {
 		select {
 		case r := <-j.done:
 			w.put(j)
 			return r.decision, r.err
 		case <-j.timer.C:
-			j.timer.Reset(last)
+			more := w.meter.left(s)
+			if more == 0 {
+				if final {
+					w.abandon(j)
+					w.timeouts.Add(1)
+					return nil, ErrTimeout
+				}
+				final, more = true, last
+			}
+			j.timer.Reset(more)
 		case <-ctx.Done():
 			w.abandon(j)
 			return nil, contextError(ctx.Err())
 		}
 	}
-	w.abandon(j)
-	w.timeouts.Add(1)
-	return nil, ErrTimeout
+}
+
+// await returns nil once the caller holds a slot; else the job is given back.
+func (w *workers) await(ctx context.Context, j *job, s span) error {
+	for {
+		select {
+		case w.slots <- struct{}{}:
+			return nil
+		case <-j.timer.C:
+			if more := w.meter.left(s); more > 0 {
+				j.timer.Reset(more)
+				continue
+			}
+			w.put(j)
+			w.overloads.Add(1)
+			return ErrOverloaded
+		case <-ctx.Done():
+			w.put(j)
+			return contextError(ctx.Err())
+		}
+	}
 }
 
 // start hands a job to a worker. The caller holds a slot for it.

@@ -45,7 +45,15 @@ var (
 func waiting(t *testing.T, release <-chan struct{}, cfg Config) *Policy {
 	t.Helper()
 	cfg.Path = "t/allow"
-	return mustCompileSources(t, cfg, stubborn(release), Source{"t.rego", []byte(waitWhenAsked)})
+	p := mustCompileSources(t, cfg, stubborn(release), Source{"t.rego", []byte(waitWhenAsked)})
+	gets(p, 1) // test.wait waits instead of calculating
+	return p
+}
+
+// gets lets a policy believe that the process got this share of a processor from now on.
+func gets(p *Policy, share float64) {
+	began := time.Now()
+	p.engine.workers.meter = &meter{read: func() time.Duration { return time.Duration(share * float64(time.Since(began))) }}
 }
 
 func wantEval(t *testing.T, p *Policy, input Value, want any, wantErr error) {
@@ -76,6 +84,101 @@ func TestEvalAnswersAtItsDeadline(t *testing.T) {
 		}
 		wantEval(t, p, pass, true, nil)
 	})
+}
+
+// The deadline is of the evaluation: while the machine gives the process no processor it does not run, up to a bound.
+func TestDeadlineOnAStarvedMachine(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		share   float64 // of a processor
+		timeout time.Duration
+		want    time.Duration
+	}{
+		"a processor":              {1, 25 * time.Millisecond, 25 * time.Millisecond},
+		"two":                      {2, 25 * time.Millisecond, 25 * time.Millisecond},
+		"half of one":              {0.5, 24 * time.Millisecond, 46 * time.Millisecond}, // twice 22, and the last chance
+		"next to nothing":          {0.01, 25 * time.Millisecond, starvedMax},
+		"nothing":                  {0, 25 * time.Millisecond, starvedMax},
+		"nothing, with a long one": {0, 200 * time.Millisecond, 200 * time.Millisecond},
+		"half, with a long one":    {0.5, 200 * time.Millisecond, 200 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				release := make(chan struct{})
+				p := waiting(t, release, Config{EvalTimeout: tc.timeout, Workers: 1})
+				gets(p, tc.share)
+				start := time.Now()
+				wantEval(t, p, wait, nil, ErrTimeout)
+				if got := time.Since(start); got < tc.want-time.Microsecond || got > tc.want+waitMin { // floating point, and the shortest wait
+					t.Errorf("answered after %v, want %v", got, tc.want)
+				}
+				start = time.Now()
+				wantEval(t, p, pass, nil, ErrOverloaded) // the only worker is busy: the same patience
+				if got := time.Since(start); got > tc.want {
+					t.Errorf("overload answered after %v, want %v at most", got, tc.want)
+				}
+				close(release)
+				synctest.Wait()
+				wantEval(t, p, pass, true, nil)
+			})
+		})
+	}
+}
+
+// Whatever the wait for a worker took, the evaluation has its own time, and both together are bounded.
+func TestDeadlineDoesNotCountTheQueue(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ timeout, queued, evaluated time.Duration }{
+		{25 * time.Millisecond, 20 * time.Millisecond, 25 * time.Millisecond},
+		{200 * time.Millisecond, 150 * time.Millisecond, 50 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			p := waiting(t, release, Config{EvalTimeout: tc.timeout, Workers: 1})
+			p.engine.workers.slots <- struct{}{} // somebody's
+			time.AfterFunc(tc.queued, func() { <-p.engine.workers.slots })
+			start := time.Now()
+			wantEval(t, p, wait, nil, ErrTimeout)
+			if got, want := time.Since(start), tc.queued+tc.evaluated; got != want {
+				t.Errorf("answered after %v, want %v", got, want)
+			}
+			close(release)
+		})
+	}
+}
+
+// An evaluation that had to wait for the processor gets its answer out.
+func TestStarvedEvaluationIsAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := waiting(t, release, Config{EvalTimeout: 25 * time.Millisecond, Workers: 1})
+		gets(p, 0)
+		time.AfterFunc(140*time.Millisecond, func() { close(release) })
+		wantEval(t, p, wait, true, nil)
+		if s := p.Stats(); s.Timeouts != 0 || s.Overruns != 0 {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+func TestMeter(t *testing.T) {
+	t.Parallel()
+	m := newMeter()
+	start := time.Now()
+	first := m.before(start)
+	if again := m.before(start.Add(sampleMax)); again != first {
+		t.Errorf("read again after %v", sampleMax)
+	}
+	for m.read() == first { // a processor is used up
+	}
+	if later := m.before(start.Add(sampleMax + 1)); later <= first {
+		t.Errorf("%v, then %v: an old reading stands for the beginning", first, later)
+	}
+	if back := m.before(start.Add(-time.Hour)); back < first {
+		t.Errorf("%v on a clock that went back", back)
+	}
 }
 
 func TestStuckWorkersAreReplaced(t *testing.T) {

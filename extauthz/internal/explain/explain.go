@@ -20,7 +20,8 @@ import (
 const (
 	queueMax      = 256     // decisions
 	queueBytesMax = 4 << 20 // of requests they hold on to
-	entryFixed    = 512     // bytes of an entry beside its documents
+	entryFixed    = 640     // bytes of an entry beside its documents, its place in the ring included (TestCountedBytesAreHonest)
+	nameBytes     = 16      // of each member that was masked
 )
 
 // Decided is one decision.
@@ -60,7 +61,7 @@ type Recorder struct {
 	masker   decisionlog.Masker
 	queue    chan Decided
 	pending  atomic.Int64
-	missed   atomic.Uint64
+	missed   [len(causes)]atomic.Uint64
 
 	mu       sync.Mutex
 	entries  map[string]*entry
@@ -86,19 +87,19 @@ func New(bytesMax int64, mask []string) *Recorder {
 	return r
 }
 
-// Add hands a decision over. It never blocks; one that does not fit is not kept.
+// Add hands a decision over. It never blocks; one that does not fit is not kept, and counted.
 func (r *Recorder) Add(d Decided) {
 	size := d.Record.Size()
 	if r.pending.Add(size) > queueBytesMax {
 		r.pending.Add(-size)
-		r.missed.Add(1)
+		r.miss(causeFull)
 		return
 	}
 	select {
 	case r.queue <- d:
 	default:
 		r.pending.Add(-size)
-		r.missed.Add(1)
+		r.miss(causeFull)
 	}
 }
 
@@ -118,7 +119,7 @@ func (r *Recorder) work() {
 			if e := r.entryOf(d); e != nil {
 				r.keep(e, d.Policy)
 			} else {
-				r.missed.Add(1)
+				r.miss(causeEncode)
 			}
 			r.pending.Add(-d.Record.Size())
 		}
@@ -148,7 +149,9 @@ func (r *Recorder) entryOf(d Decided) (e *entry) {
 			return nil
 		}
 	}
-	e.size = int64(entryFixed + len(e.input) + len(e.kept.Decision) + len(e.kept.Error))
+	documents := len(e.input) + len(e.kept.Decision) + len(e.kept.Error)
+	names := len(e.kept.Masked) + len(e.kept.Erased)
+	e.size = int64(entryFixed + documents + documents/8 + names*nameBytes) // an eighth is lost to sizes of allocations
 	return e
 }
 
@@ -177,8 +180,12 @@ func (r *Recorder) keep(e *entry, decidedBy *policy.Policy) {
 	if decidedBy != nil && decidedBy != r.active && decidedBy != r.previous {
 		r.active, r.previous = decidedBy, r.active
 	}
-	if _, twice := r.entries[e.kept.DecisionID]; twice || e.size > r.bytesMax {
-		r.missed.Add(1)
+	if _, twice := r.entries[e.kept.DecisionID]; twice {
+		r.miss(causeTwice)
+		return
+	}
+	if e.size > r.bytesMax {
+		r.miss(causeSize)
 		return
 	}
 	for r.bytes+e.size > r.bytesMax {
