@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
@@ -251,6 +252,32 @@ func TestSpanOfADryRun(t *testing.T) {
 	t.Errorf("%v does not say that it passed by a dry run", spans[2])
 }
 
+// A span that cannot be ended is lost; the answer is made.
+func TestPanicWhileTracing(t *testing.T) {
+	t.Parallel()
+	cfg := &obs.Tracing{Endpoint: testkit.Collect(t).URL}
+	cfg.SetDefaults()
+	asked := 0
+	tracer, err := obs.NewTracer(cfg, obs.TracerEnv{
+		Service: "extauthz", Prefix: "agentidp_extauthz", Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time {
+			if asked++; asked == 3 { // identity and decide have begun
+				panic("fault")
+			}
+			return time.Now()
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tracer.Close)
+	e := newEdge(t, ordersPolicy, func(o *Options) { o.Tracer = tracer })
+	got := e.ask(t, request("GET", "/orders", "authorization", "Bearer "+e.signer(t)(nil)))
+	if n := testutil.ToFloat64(e.metrics.panics); got.status != 200 || asked != 3 || n != 1 {
+		t.Errorf("status %d, clock asked %d times, %v panics counted", got.status, asked, n)
+	}
+}
+
 // A check that is not traced costs what it costs without tracing.
 func TestNotTracedAllocations(t *testing.T) { // not parallel: AllocsPerRun counts what everybody allocates
 	measure := func(ctx context.Context, tracer *obs.Tracer) float64 {
@@ -283,11 +310,12 @@ func BenchmarkTracedCheck(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer tracer.Close()
-	for name, run := range map[string]struct {
+	for _, run := range []struct {
+		name   string
 		tracer *obs.Tracer
 		flags  string
-	}{"off": {nil, "01"}, "not sampled": {tracer, "00"}, "sampled": {tracer, "01"}} {
-		b.Run(name, func(b *testing.B) {
+	}{{"off", nil, "01"}, {"not sampled", tracer, "00"}, {"sampled", tracer, "01"}} {
+		b.Run(run.name, func(b *testing.B) {
 			e := newEdge(b, ordersPolicy, func(o *Options) { withDecisionCache(o); o.Tracer = run.tracer })
 			check := usual(b, e.signer(b)(nil))
 			e.warm(b, check)
