@@ -117,6 +117,7 @@ type issuerServer struct {
 	*httptest.Server
 	mu   sync.Mutex
 	list trust.RevocationList
+	more string // further members of the list, each with a comma before it
 	keys []byte
 }
 
@@ -132,15 +133,21 @@ func (i *issuerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Header.Get("If-None-Match") == etag:
 		w.WriteHeader(http.StatusNotModified)
 	default:
-		_ = json.NewEncoder(w).Encode(i.list)
+		doc, _ := json.Marshal(i.list)
+		_, _ = fmt.Fprintf(w, "%s%s}", strings.TrimSuffix(string(doc), "}"), i.more)
 	}
 }
 
 func (i *issuerServer) revoke(agent string) {
+	i.publish(func() { i.list.Agents = append(i.list.Agents, trust.Agent{ID: agent}) })
+}
+
+// publish changes the list.
+func (i *issuerServer) publish(change func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.list.Sequence++
-	i.list.Agents = append(i.list.Agents, trust.Agent{ID: agent})
+	change()
 }
 
 func startIssuer(t *testing.T, signer *jose.SigningKey) (*issuerServer, string) {
