@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -22,6 +23,21 @@ const (
 	traceNone  = 0
 )
 
+// documented is the part of docs/extauthz.md that tells Envoy to trace: what stands between two lines of it, indented.
+func documented(t *testing.T, from, to, indent string) string {
+	t.Helper()
+	doc, err := os.ReadFile("../docs/extauthz.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(doc), from+"\n")
+	part, _, ended := strings.Cut(after, to)
+	if !found || !ended {
+		t.Fatalf("docs/extauthz.md has no part from %q to %q", from, to)
+	}
+	return indent + strings.ReplaceAll(strings.TrimSpace(part), "\n", "\n"+indent) + "\n"
+}
+
 // startTracingEnvoy puts an Envoy in front that traces as docs/extauthz.md says, to the same collector.
 func (e *edge) startTracingEnvoy(t *testing.T, c *testkit.Collector, percent int) {
 	t.Helper()
@@ -29,34 +45,19 @@ func (e *edge) startTracingEnvoy(t *testing.T, c *testkit.Collector, percent int
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, port, err := net.SplitHostPort(c.Address)
+	_, port, err := net.SplitHostPort(c.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(doc)
 	for _, change := range [][2]string{
 		{"timeout: 0.25s # ", "timeout: 5s # "}, // a busy test machine
-		{"                stat_prefix: ingress\n", fmt.Sprintf(`                stat_prefix: ingress
-                tracing:
-                  random_sampling: { value: %d }
-                  provider:
-                    name: envoy.tracers.opentelemetry
-                    typed_config:
-                      "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
-                      service_name: edge
-                      http_service:
-                        http_uri: { uri: "http://collector/v1/traces", cluster: collector, timeout: 5s }
-`, percent)},
+		{"                stat_prefix: ingress\n", "                stat_prefix: ingress\n" + documented(t, "# in the http_connection_manager", "# among the clusters", strings.Repeat(" ", 16))},
+		{"\n  clusters:\n", "\n  clusters:\n" + documented(t, "# among the clusters", "```", "    ")},
+		{"random_sampling: { value: 1 }", fmt.Sprintf("random_sampling: { value: %d }", percent)},
+		{"port_value: 4318", "port_value: " + port},
+		{"cluster: collector, timeout: 1s", "cluster: collector, timeout: 5s"},
 		{"    - { name: admin, admin_layer: {} }\n", "    - { name: admin, admin_layer: {} }\n    - { name: now, static_layer: { tracing.opentelemetry.min_flush_spans: 1 } }\n"},
-		{"\n  clusters:\n", fmt.Sprintf(`
-  clusters:
-    - name: collector
-      type: STATIC
-      load_assignment:
-        cluster_name: collector
-        endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: %s, port_value: %s } } } }] }]
-
-`, host, port)},
 	} {
 		if strings.Count(text, change[0]) != 1 {
 			t.Fatalf("%q is not where this test looks for it", change[0])
