@@ -93,7 +93,7 @@ func (i *Identity) checkRevoked(s *state.Snapshot, issuer *state.Issuer, now tim
 // ask asks the lists that speak about an issuer's tokens: its own, and for a partner's that of the issuer it is a partner of. The
 // latter may speak about the issuer and the partner, and about nothing inside of them.
 func ask(s *state.Snapshot, issuer *state.Issuer, facts *trust.Facts, now time.Time) *Refusal {
-	if facts.Issuer == issuer.Rules.Issuer && facts.IssuedAt < issuer.TokensNotBefore {
+	if facts.IssuedAt < issuer.TokensNotBefore {
 		return refuse(ReasonRevokedIssuer, "the issuer's tokens from before a time are not accepted here")
 	}
 	own := askList(issuer, facts, now)

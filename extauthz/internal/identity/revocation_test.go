@@ -40,6 +40,7 @@ func TestEveryKindOfRevocation(t *testing.T) {
 		"act": map[string]any{"sub": "agt_far", "iss": issuerC, "credential_id": "crd_far", "act": map[string]any{"sub": "agt_plain"}},
 	}}))
 	federated := sign(t, k, claims(map[string]any{"iss": issuerB, "org_id": "org_b", "credential_id": "crd_1", "act": map[string]any{"sub": "agt_far", "iss": issuerC}}))
+	quiet := sign(t, k, claims(map[string]any{"act": map[string]any{"sub": "agt_plain", "act": map[string]any{"sub": "agt_near", "credential_id": "crd_near"}}}))
 	before, from := noon.Unix()+1, noon.Unix() // the tokens were issued at noon
 	list := func(l trust.RevocationList) *trust.RevocationList { return &l }
 	for name, c := range map[string]struct {
@@ -62,15 +63,17 @@ func TestEveryKindOfRevocation(t *testing.T) {
 		"a stranger says issuer":       {local, lists{other: list(trust.RevocationList{Issuers: []trust.Issuer{{ID: issuerA}}})}, ""},
 		"a stranger says organization": {local, lists{other: list(trust.RevocationList{Organizations: []trust.Organization{{ID: "org_a"}}})}, ""},
 
-		"actor":                      {local, lists{home: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_near"}}})}, ReasonRevokedAgent},
-		"actor's credential":         {local, lists{home: list(trust.RevocationList{Credentials: []trust.Credential{{ID: "crd_near"}}})}, ReasonRevokedCred},
-		"actor's organization":       {local, lists{home: list(trust.RevocationList{Organizations: []trust.Organization{{ID: "org_near"}}})}, ReasonRevokedOrg},
-		"last actor, no issuer":      {local, lists{home: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_plain"}}})}, ReasonRevokedAgent},
-		"actor, by its issuer":       {local, lists{other: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_far"}}})}, ReasonRevokedAgent},
-		"credential, by its issuer":  {local, lists{other: list(trust.RevocationList{Credentials: []trust.Credential{{ID: "crd_far"}}})}, ReasonRevokedCred},
-		"actor's issuer, by itself":  {local, lists{other: list(trust.RevocationList{Issuers: []trust.Issuer{{ID: issuerC}}})}, ReasonRevokedIssuer},
-		"actor's issuer, by ours":    {local, lists{home: list(trust.RevocationList{Issuers: []trust.Issuer{{ID: issuerC, IssuedBefore: before}}})}, ReasonRevokedIssuer},
-		"our actor, by the stranger": {local, lists{other: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_near"}, {ID: "agt_1"}}})}, ""},
+		"actor":                           {local, lists{home: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_near"}}})}, ReasonRevokedAgent},
+		"actor's credential":              {local, lists{home: list(trust.RevocationList{Credentials: []trust.Credential{{ID: "crd_near"}}})}, ReasonRevokedCred},
+		"actor's organization":            {local, lists{home: list(trust.RevocationList{Organizations: []trust.Organization{{ID: "org_near"}}})}, ReasonRevokedOrg},
+		"last actor, no issuer":           {local, lists{home: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_plain"}}})}, ReasonRevokedAgent},
+		"credential behind a quiet actor": {quiet, lists{home: list(trust.RevocationList{Credentials: []trust.Credential{{ID: "crd_near"}}})}, ReasonRevokedCred},
+		"quiet chain, nothing":            {quiet, lists{home: list(trust.RevocationList{Credentials: []trust.Credential{{ID: "agt_plain"}}})}, ""},
+		"actor, by its issuer":            {local, lists{other: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_far"}}})}, ReasonRevokedAgent},
+		"credential, by its issuer":       {local, lists{other: list(trust.RevocationList{Credentials: []trust.Credential{{ID: "crd_far"}}})}, ReasonRevokedCred},
+		"actor's issuer, by itself":       {local, lists{other: list(trust.RevocationList{Issuers: []trust.Issuer{{ID: issuerC}}})}, ReasonRevokedIssuer},
+		"actor's issuer, by ours":         {local, lists{home: list(trust.RevocationList{Issuers: []trust.Issuer{{ID: issuerC, IssuedBefore: before}}})}, ReasonRevokedIssuer},
+		"our actor, by the stranger":      {local, lists{other: list(trust.RevocationList{Agents: []trust.Agent{{ID: "agt_near"}, {ID: "agt_1"}}})}, ""},
 
 		"federated, nothing":          {federated, lists{}, ""},
 		"partner":                     {federated, lists{home: list(trust.RevocationList{Partners: []trust.Partner{{ID: partnerID}}})}, ReasonRevokedPeer},
