@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -108,7 +109,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 }
 
 // occupySuspects takes what suspects have of the processors.
-func (e *edge) occupySuspects(t *testing.T) (release func()) {
+func (e *edge) occupySuspects(t testing.TB) (release func()) {
 	t.Helper()
 	const elsewhere = "203.0.113.1"
 	for range admission.BadMax {
@@ -200,4 +201,49 @@ func TestFloodOfForgedProofs(t *testing.T) {
 	if got := <-done; got.status != 200 {
 		t.Errorf("the victim, in turn: %+v", got)
 	}
+}
+
+// What a forged token costs: of a source nobody suspects, and of a suspect whose queue is full.
+func BenchmarkForged(b *testing.B) {
+	run := func(b *testing.B, e *edge, good, code string) {
+		checks := make([][]byte, 2*4096) // more than are remembered to be bad
+		for n := range checks {
+			checks[n] = encoded(b, order("192.0.2.66", forge(good, n)))
+		}
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			if e.Server.Check(context.Background(), checks[n%len(checks)]).Allowed() {
+				b.Fatal("allowed")
+			}
+			n++
+		}
+		if got := e.ask(b, order("192.0.2.66", forge(good, -1))); got.code != code {
+			b.Fatalf("%+v", got)
+		}
+	}
+	b.Run("checked", func(b *testing.B) {
+		e := newEdge(b, ordersPolicy, nil)
+		run(b, e, e.signer(b)(nil), "token_signature")
+	})
+	b.Run("refused", func(b *testing.B) {
+		e := newEdge(b, ordersPolicy, nil)
+		good := e.signer(b)(nil)
+		for n := range admission.BadMax {
+			e.ask(b, order("192.0.2.66", forge(good, -2-n)))
+		}
+		release := e.occupySuspects(b)
+		defer release()
+		var queue sync.WaitGroup
+		defer queue.Wait()
+		defer release()
+		for n := range 32 {
+			queue.Go(func() { e.ask(b, order("192.0.2.66", forge(good, -100-n))) })
+		}
+		for refused := uint64(0); refused == 0; _, _, refused = e.gate.Counts() {
+			queue.Go(func() { e.ask(b, order("192.0.2.66", forge(good, -99))) })
+			time.Sleep(time.Millisecond)
+		}
+		run(b, e, good, "too_many_bad_tokens")
+	})
 }

@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// documented is the block of docs/extauthz.md that begins with a comment, as http_filters of sidecar.yaml.
-func documented(t *testing.T, comment string) string {
+// filterOf is the block of docs/extauthz.md that begins with a comment, as http_filters of sidecar.yaml.
+func filterOf(t *testing.T, comment string) string {
 	t.Helper()
 	doc, err := os.ReadFile("../docs/extauthz.md")
 	if err != nil {
@@ -80,7 +80,7 @@ func TestEdgeLocalRateLimitByOrganization(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, "")
 	e.startHere(t)
-	e.startEnvoy(t, afterAuth(t, documented(t, "http_filters, after envoy.filters.http.ext_authz: local limits by organization")))
+	e.startEnvoy(t, afterAuth(t, filterOf(t, "http_filters, after envoy.filters.http.ext_authz: local limits by organization")))
 	e.await(t, http.StatusOK, "/orders/warm", e.bearer(t, "org_id", "org_warm"))
 	for organization, allowed := range map[string]int{"org_a": 5, "org_b": 2, "org_c": 2} {
 		var got []int
@@ -157,7 +157,7 @@ func TestEdgeRateLimitService(t *testing.T) {
 	service, cluster := startLimitService(t)
 	e := newEdge(t, "limits: {organization: {rate: 7, burst: 7}, organizations: {org_b: {rate: 0.05, burst: 2}}, agent: {rate: 1000, burst: 1000}, enforce: false, metadata: true}\n")
 	e.startHere(t)
-	e.startEnvoy(t, afterAuth(t, replaceOnce(t, documented(t, "http_filters, after envoy.filters.http.ext_authz: a rate limit service"), "timeout: 0.05s", "timeout: 5s")),
+	e.startEnvoy(t, afterAuth(t, replaceOnce(t, filterOf(t, "http_filters, after envoy.filters.http.ext_authz: a rate limit service"), "timeout: 0.05s", "timeout: 5s")),
 		func(doc string) string { return replaceOnce(t, doc, "  clusters:\n", cluster) })
 	e.await(t, http.StatusOK, "/orders/warm", e.bearer(t, "org_id", "org_warm", "sub", "agt_warm"))
 	var got []int
