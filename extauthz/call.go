@@ -57,6 +57,8 @@ type call struct {
 	rehearsed bool // the policy is in a dry run
 	overruled bool // its denial was not enforced
 
+	nonce string // for the client's next proof; "" leaves it its own
+
 	traced bool      // whether it is recorded is known
 	span   *obs.Span // nil: it is not
 }
@@ -149,7 +151,7 @@ func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
 func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer {
 	c.decision = d
 	if d.Allowed {
-		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Changes: d.Changes, Quotas: c.quotas})
+		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Changes: d.Changes, Quotas: c.quotas, Nonce: c.nonce})
 		c.result, c.reason, c.status = resultAllowed, reasonAllowed, 0
 		return c.answer
 	}

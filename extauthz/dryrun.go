@@ -48,7 +48,7 @@ func (d *dryRun) overrule(c *call) {
 	if d == nil || c.answer.Allowed() {
 		return
 	}
-	c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Quotas: c.quotas})
+	c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Quotas: c.quotas, Nonce: c.nonce})
 	c.overruled = true
 	d.overruled.Inc()
 }

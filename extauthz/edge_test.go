@@ -63,6 +63,7 @@ type edge struct {
 	service *rawhttp.Service
 	signer  *jose.SigningKey
 	log     *lockedBuffer
+	now     func() time.Time // of extauthz in this process; nil is time.Now
 }
 
 // newEdge writes the files of a small installation: keys.json, policies/authz.rego, and extauthz.yaml with more lines.
@@ -148,7 +149,7 @@ func (e *edge) run(t *testing.T, listening func(name string, addr net.Addr)) fun
 	var once sync.Once
 	go func() {
 		done <- extauthz.Run(ctx, &cfg, extauthz.Process{
-			Log: slog.New(slog.NewJSONHandler(e.log, nil)), Registry: prometheus.NewRegistry(), Now: time.Now, Stdout: e.log,
+			Log: slog.New(slog.NewJSONHandler(e.log, nil)), Registry: prometheus.NewRegistry(), Now: e.clock(), Stdout: e.log,
 			Listening: func(name string, addr net.Addr) {
 				if listening != nil {
 					listening(name, addr)
@@ -166,6 +167,13 @@ func (e *edge) run(t *testing.T, listening func(name string, addr net.Addr)) fun
 		t.Fatalf("extauthz did not start: %v", err)
 	}
 	return func() error { cancel(); return <-done }
+}
+
+func (e *edge) clock() func() time.Time {
+	if e.now == nil {
+		return time.Now
+	}
+	return e.now
 }
 
 // startBinary runs the real program.

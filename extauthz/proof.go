@@ -67,7 +67,8 @@ func (s *Server) prove(c *call, who *identity.Identity, presented credential.Cre
 	if presented.Scheme == credential.SchemeDPoP {
 		return s.proveByProof(c, who, presented)
 	}
-	return s.proofs.Check(c.request, who, presented, c.now)
+	_, refusal := s.proofs.Check(c.request, who, presented, c.now)
+	return refusal
 }
 
 // proveByProof asks the gate before the proof's signature is checked: who has a bound token and not its key can send proofs that
@@ -84,7 +85,8 @@ func (s *Server) proveByProof(c *call, who *identity.Identity, presented credent
 		}
 		pass.Leave(refusal == nil)
 	}()
-	return s.proofs.Check(c.request, who, presented, c.now)
+	c.nonce, refusal = s.proofs.Check(c.request, who, presented, c.now)
+	return refusal
 }
 
 // reasonCrowdedProofs is a proof that was not looked at.

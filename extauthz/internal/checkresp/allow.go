@@ -67,6 +67,7 @@ type Grant struct {
 	Strip      []string // lower-case names of client headers that must not reach the upstream
 	Changes    Changes  // what the policy wants changed
 	Quotas     *Quotas  // for Envoy's rate limiter; nil says none
+	Nonce      string   // for the client's next DPoP proof (RFC 9449 s8.2); "" says nothing
 }
 
 // Allow answers OK. The upstream sees each identity header once, with the value given here, or not at all.
@@ -92,6 +93,9 @@ func Allow(g Grant) Answer {
 	}
 	for _, h := range g.Changes.addResponse {
 		ok = appendHeader(ok, fieldResponseHeaders, h.name, h.value, actionAdd)
+	}
+	if g.Nonce != "" { // the service's own, if it has one, is none that we would accept
+		ok = appendHeader(ok, fieldResponseHeaders, headerNonce, g.Nonce, actionOverwrite)
 	}
 	for _, q := range g.Changes.setQuery {
 		ok = appendPair(appendLength(ok, fieldQuerySet, textSize(q.name)+textSize(q.value)), q.name, q.value)

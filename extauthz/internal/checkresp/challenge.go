@@ -12,6 +12,9 @@ const (
 // proofAlgorithms are jose.ProofAlgorithms, as a challenge lists them (RFC 9449 s7.1); a test compares the two.
 const proofAlgorithms = "ES256 EdDSA RS256"
 
+// headerNonce gives a client the nonce for its next proof (RFC 9449 s8.1).
+const headerNonce = "dpop-nonce"
+
 // Challenge is what WWW-Authenticate says (RFC 6750 s3, RFC 9449 s7.1). Without an error code it only says that a token is
 // needed.
 type Challenge struct {

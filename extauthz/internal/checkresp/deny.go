@@ -65,7 +65,7 @@ func Deny(d Denial) Answer {
 	if d.Challenge != nil {
 		denied = appendHeader(denied, fieldDeniedHeaders, "www-authenticate", d.Challenge.appendTo(challengeRoom[:0], d.Detail), actionOverwrite)
 		if d.Challenge.Nonce != "" { // RFC 9449 s8.1
-			denied = appendHeader(denied, fieldDeniedHeaders, "dpop-nonce", d.Challenge.Nonce, actionOverwrite)
+			denied = appendHeader(denied, fieldDeniedHeaders, headerNonce, d.Challenge.Nonce, actionOverwrite)
 		}
 	}
 	if d.Limited != nil {

@@ -29,6 +29,9 @@ func oracleAllow(g Grant, agent *Agent, policy *structpb.Struct) *authv3.CheckRe
 	for _, h := range g.Changes.addResponse {
 		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: h.name, Value: h.value}})
 	}
+	if g.Nonce != "" {
+		ok.ResponseHeadersToAdd = append(ok.ResponseHeadersToAdd, overwrite("dpop-nonce", g.Nonce))
+	}
 	for _, q := range g.Changes.setQuery {
 		ok.QueryParametersToSet = append(ok.QueryParametersToSet, &corev3.QueryParameter{Key: q.name, Value: q.value})
 	}

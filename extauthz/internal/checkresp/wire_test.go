@@ -74,7 +74,7 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "agt_1", "https://i.example", `<a> & "b" \ ü`, "line\nbreak\u2028"}))
 		changes, policy := drawChanges(t)
-		g := Grant{DecisionID: text.Draw(t, "id"), Changes: changes, Strip: rapid.SliceOfN(rapid.SampledFrom([]string{"x-agent-id", "x-agent-role", "x_agent_id"}), 0, 3).Draw(t, "strip")}
+		g := Grant{Nonce: rapid.SampledFrom([]string{"", "n-1"}).Draw(t, "next nonce"), DecisionID: text.Draw(t, "id"), Changes: changes, Strip: rapid.SliceOfN(rapid.SampledFrom([]string{"x-agent-id", "x-agent-role", "x_agent_id"}), 0, 3).Draw(t, "strip")}
 		var agent *Agent
 		if rapid.Bool().Draw(t, "agent") {
 			agent = &Agent{text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d"), text.Draw(t, "e"), text.Draw(t, "f"), rapid.SliceOf(text).Draw(t, "g")}

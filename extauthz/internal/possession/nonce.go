@@ -32,15 +32,18 @@ func (n *nonces) sign(made []byte) []byte {
 	return mac.Sum(made)
 }
 
-func (n *nonces) valid(nonce string, now time.Time) bool {
+// valid also says whether the nonce is in the second half of its life, when the client should be given another.
+func (n *nonces) valid(nonce string, now time.Time) (valid, aging bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(nonce)
 	if err != nil || len(raw) != nonceTimeSize+nonceMACSize {
-		return false
+		return false, false
 	}
 	made := append(make([]byte, 0, nonceTimeSize+sha256.Size), raw[:nonceTimeSize]...)
 	if !hmac.Equal(n.sign(made)[nonceTimeSize:nonceTimeSize+nonceMACSize], raw[nonceTimeSize:]) {
-		return false
+		return false, false
 	}
 	age := now.Unix() - int64(binary.BigEndian.Uint64(raw))
-	return age >= 0 && age <= int64(nonceLife/time.Second)
+	life := int64(nonceLife / time.Second)
+	valid = age >= 0 && age <= life
+	return valid, valid && age > life/2
 }

@@ -66,81 +66,86 @@ func New(c Config) (*Checker, error) {
 }
 
 // Check returns nil when everything the token is bound to was proved with this request, and the credential is of the
-// scheme that belongs to the binding. Of a token bound to several things all must hold. A good proof is used up by it.
-func (c *Checker) Check(r *checkreq.Request, i *identity.Identity, presented credential.Credential, now time.Time) *Refusal {
+// scheme that belongs to the binding. Of a token bound to several things all must hold. A good proof is used up by it. next,
+// when it is not empty, is a nonce the client should use from now on, because its own is about to expire.
+func (c *Checker) Check(r *checkreq.Request, i *identity.Identity, presented credential.Credential, now time.Time) (next string, refusal *Refusal) {
 	b := &i.Binding
 	switch {
 	case b.KeyThumbprint != "" && presented.Scheme != credential.SchemeDPoP:
 		// RFC 9449 s7.2: without this a stolen bound token is a good Bearer token.
-		return refuseToken(ReasonDowngrade, "the token is bound to a key and was presented without proof of it", credential.SchemeDPoP)
+		return "", refuseToken(ReasonDowngrade, "the token is bound to a key and was presented without proof of it", credential.SchemeDPoP)
 	case b.KeyThumbprint == "" && presented.Scheme == credential.SchemeDPoP:
 		// RFC 9449 s7.1: a proof by any key would do.
-		return refuseToken(ReasonNotBound, "the token is not bound to a key", credential.SchemeBearer)
+		return "", refuseToken(ReasonNotBound, "the token is not bound to a key", credential.SchemeBearer)
 	}
 	if b.CertificateSHA256 != "" || b.SPIFFEID != "" {
 		if reason, detail := c.checkPeer(r, b.CertificateSHA256, b.SPIFFEID); reason != "" {
-			return refuseToken(reason, detail, presented.Scheme)
+			return "", refuseToken(reason, detail, presented.Scheme)
 		}
 	}
 	if b.KeyThumbprint == "" {
-		return nil
+		return "", nil
 	}
 	return c.checkProof(r, b.KeyThumbprint, presented, now)
 }
 
 // checkProof is RFC 9449 s4.3, the cheap checks before the signature: only who holds a good token bound to the key in
 // the proof can make us compute anything, or make us remember.
-func (c *Checker) checkProof(r *checkreq.Request, thumbprint string, presented credential.Credential, now time.Time) *Refusal {
+func (c *Checker) checkProof(r *checkreq.Request, thumbprint string, presented credential.Credential, now time.Time) (next string, refusal *Refusal) {
 	p, err := jose.ParseProof(presented.Proof)
 	if err != nil {
-		return fromJOSE(err)
+		return "", fromJOSE(err)
 	}
 	switch {
 	case p.Thumbprint() != thumbprint:
-		return refuseProof(ReasonKey, "the proof is by another key than the token is bound to")
+		return "", refuseProof(ReasonKey, "the proof is by another key than the token is bound to")
 	case p.Method != r.Method:
-		return refuseProof(ReasonMethod, "htm is not the method of the request")
+		return "", refuseProof(ReasonMethod, "htm is not the method of the request")
 	case !sameURI(p.URI, r):
-		return refuseProof(ReasonURI, "htu is not the URI of the request")
+		return "", refuseProof(ReasonURI, "htu is not the URI of the request")
 	case p.AccessTokenHash != tokenHash(presented.Token):
-		return refuseProof(ReasonTokenHash, "ath is not the hash of the token")
+		return "", refuseProof(ReasonTokenHash, "ath is not the hash of the token")
 	}
-	if refusal := c.checkTime(p, now); refusal != nil {
-		return refusal
+	aging, refusal := c.checkTime(p, now)
+	if refusal != nil {
+		return "", refusal
 	}
 	if err := p.Verify(); err != nil {
-		return fromJOSE(err)
+		return "", fromJOSE(err)
 	}
 	switch c.replay.use(thumbprint, p.ID, now) {
 	case seenBefore:
-		return refuseProof(ReasonReplayed, "the proof was used before")
+		return "", refuseProof(ReasonReplayed, "the proof was used before")
 	case noRoom:
-		return &Refusal{Reason: ReasonReplayFull, Detail: "too many proofs to remember", Undecided: true}
+		return "", &Refusal{Reason: ReasonReplayFull, Detail: "too many proofs to remember", Undecided: true}
 	}
-	return nil
+	if aging && c.nonceRequired { // RFC 9449 s8.2
+		next = c.nonces.mint(now)
+	}
+	return next, nil
 }
 
 // checkTime compares whole seconds, then the nonce. What was used before this process started is forgotten, so a proof
 // from that time is good only with a nonce of ours: nobody could have used it before. Clients that follow RFC 9449 s9
 // repeat such a request once, by themselves.
-func (c *Checker) checkTime(p *jose.Proof, now time.Time) *Refusal {
+func (c *Checker) checkTime(p *jose.Proof, now time.Time) (aging bool, refusal *Refusal) {
 	at, ahead := now.Unix(), int64(futureMax/time.Second)
 	switch {
 	case p.IssuedAt < at-c.maxAge:
-		return refuseProof(ReasonTime, "the proof is too old")
+		return false, refuseProof(ReasonTime, "the proof is too old")
 	case p.IssuedAt > at+ahead:
-		return refuseProof(ReasonTime, "the proof is from the future")
+		return false, refuseProof(ReasonTime, "the proof is from the future")
 	}
-	if p.Nonce != "" && c.nonces.valid(p.Nonce, now) {
-		return nil
+	if valid, aging := c.nonces.valid(p.Nonce, now); valid {
+		return aging, nil
 	}
 	if c.nonceRequired || p.IssuedAt <= c.started+ahead {
-		return &Refusal{
+		return false, &Refusal{
 			Reason: ReasonNonce, Detail: "the proof must carry the nonce of this answer", Code: "use_dpop_nonce",
 			Scheme: credential.SchemeDPoP, Nonce: c.nonces.mint(now),
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // tokenHash is ath (RFC 9449 s4.2).

@@ -76,11 +76,11 @@ func TestNonces(t *testing.T) {
 	for after, want := range map[time.Duration]bool{
 		0: true, time.Minute: true, nonceLife: true, nonceLife + time.Second: false, -time.Second: false,
 	} {
-		if got := ours.valid(n, noon.Add(after)); got != want {
+		if got, aging := ours.valid(n, noon.Add(after)); got != want || aging != (want && after > time.Minute) {
 			t.Errorf("after %s: %v, want %v", after, got, want)
 		}
 	}
-	if theirs.valid(n, noon) {
+	if valid, _ := theirs.valid(n, noon); valid {
 		t.Error("another server's nonce was taken")
 	}
 	later := ours.mint(noon.Add(time.Second))
@@ -88,7 +88,7 @@ func TestNonces(t *testing.T) {
 		"empty": "", "shorter": n[:len(n)-4], "longer": n + "AAAA", "padded": n + "=", "not base64": strings.Repeat("!", len(n)),
 		"time of another": later[:11] + n[11:], "mac of another": n[:12] + later[12:],
 	} {
-		if bad == n || ours.valid(bad, noon.Add(time.Second)) {
+		if valid, _ := ours.valid(bad, noon.Add(time.Second)); bad == n || valid {
 			t.Errorf("%s: taken", name)
 		}
 	}
