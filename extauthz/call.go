@@ -23,6 +23,7 @@ const (
 	reasonAllowed       = "allowed"
 	reasonPolicy        = "policy_denied"
 	reasonPolicyMissing = "policy_missing"
+	reasonPolicyRoute   = "policy_route"
 	reasonDeadline      = "deadline"
 	reasonPanic         = "panic"
 )
@@ -46,6 +47,7 @@ type call struct {
 	scheme   credential.Scheme // the token was presented by; "" without one
 	identity *identity.Identity
 	decision *decide.Decision
+	path     string            // of the decision, when the route names one
 	quotas   *checkresp.Quotas // of the caller, for the metadata of an OK
 
 	answer checkresp.Answer

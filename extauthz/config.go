@@ -90,11 +90,13 @@ type Revocations struct {
 
 // Policy says where the policy is and which rule of it decides.
 type Policy struct {
-	Dir     config.Path     `yaml:"dir"`
-	Bundle  string          `yaml:"bundle"`  // refused until control delivers bundles
-	Path    string          `yaml:"path"`    // of the decision, a boolean or an object; or Query, or neither
-	Query   string          `yaml:"query"`   // the same, as data.agentidp.authz.allow
-	Timeout config.Duration `yaml:"timeout"` // of one evaluation
+	Dir    config.Path `yaml:"dir"`
+	Bundle string      `yaml:"bundle"` // refused until control delivers bundles
+	Path   string      `yaml:"path"`   // of the decision, a boolean or an object; or Query, or neither
+	Query  string      `yaml:"query"`  // the same, as data.agentidp.authz.allow
+	// RoutePaths are further decisions; a route of Envoy may name one of them instead of Path. See route.go.
+	RoutePaths []string        `yaml:"routePaths"`
+	Timeout    config.Duration `yaml:"timeout"` // of one evaluation
 	// RegoVersion is the syntax of files that do not import rego.v1.
 	RegoVersion RegoVersion `yaml:"regoVersion"`
 	// ProtoDescriptor is a FileDescriptorSet: the gRPC methods whose messages the policy can read.

@@ -1,6 +1,7 @@
 package extauthz
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -111,7 +112,7 @@ func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisio
 	}
 	if s := cfg.Shadow; s != nil {
 		candidate := cfg.policyConfig()
-		candidate.Workers = shadowWorkers
+		candidate.Workers, candidate.Routes = shadowWorkers, nil
 		if s.Path != "" {
 			candidate.Path = s.Path
 		}
@@ -156,7 +157,7 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 		return
 	}
 	defer s.survive(c, "observing a decision panicked")
-	r := c.record(o.DecisionPath, elapsed)
+	r := c.record(cmp.Or(c.path, o.DecisionPath), elapsed)
 	if o.DecisionLog != nil {
 		o.DecisionLog.Add(r)
 	}
@@ -168,7 +169,7 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 		}
 		o.Explain.Add(kept)
 	}
-	if o.Shadow != nil && asked && c.reason != reasonDeadline {
+	if o.Shadow != nil && asked && c.path == "" && c.reason != reasonDeadline {
 		o.Shadow.Offer(shadow.Decided{Record: r, Subject: s.subject(c), Policy: c.snapshot.Policy})
 	}
 }

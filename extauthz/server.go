@@ -187,7 +187,11 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
 	}
 	c.span.Enter(stageDecide)
-	decision, refusal, fault := s.stages.decide(ctx, c.snapshot.Policy, s.subject(c))
+	evaluator, err := c.evaluator()
+	if err != nil {
+		return c.giveUp(reasonPolicyRoute, err)
+	}
+	decision, refusal, fault := s.stages.decide(ctx, evaluator, s.subject(c))
 	switch {
 	case fault != nil:
 		c.giveUp(string(fault.Reason), fault.Err)

@@ -185,6 +185,7 @@ func (c *Config) validatePolicy(r *config.Report) {
 		r.Errorf("policy.timeout", "want more than 0 and at most %s: Envoy waits 250 ms for everything", policyTimeoutMax)
 	}
 	p.validateView(r)
+	p.validateRoutes(r)
 	switch {
 	case p.Bundle != "":
 		r.Errorf("policy.bundle", "bundles are delivered by control and cannot be fetched by extauthz alone: use dir")
@@ -227,7 +228,7 @@ func (c *Config) compilePolicy(r *config.Report) {
 func (c *Config) policyConfig() policy.Config {
 	return policy.Config{
 		Path: c.Policy.decisionPath(), TokenBuiltins: c.Identity == IdentityPolicy || c.Policy.ShowToken,
-		RegoV0: c.Policy.RegoVersion == RegoV0, EvalTimeout: c.Policy.Timeout.Duration,
+		RegoV0: c.Policy.RegoVersion == RegoV0, EvalTimeout: c.Policy.Timeout.Duration, Routes: c.Policy.RoutePaths,
 	}
 }
 

@@ -22,6 +22,7 @@ type Config struct {
 	RegoV0        bool          // modules are read as Rego version 0, except those that import rego.v1
 	EvalTimeout   time.Duration // hard: see Eval; default 25 ms
 	Workers       int           // evaluations at once; default 4 × GOMAXPROCS; more wait until the deadline, then ErrOverloaded
+	Routes        []string      // further decisions, as Path is one: see Policy.Route
 }
 
 const (
@@ -60,10 +61,6 @@ func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p
 	if problems := checkSources(sources); len(problems) > 0 {
 		return nil, newCompileError(problems...)
 	}
-	decision, err := decisionRef(cfg.Path)
-	if err != nil {
-		return nil, newCompileError(Problem{Message: err.Error()})
-	}
 	caps := prof.capabilities()
 	modules, problems := parseModules(sources, caps, cfg.regoVersion(), prof.extra)
 	data, dataProblems := loadData(sources)
@@ -78,23 +75,15 @@ func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p
 	if len(problems) > 0 {
 		return nil, newCompileError(problems...)
 	}
-	if p, ok := checkDecision(compiler, cfg.Path, decision); !ok {
-		return nil, newCompileError(p)
+	c := &compiled{cfg.withDefaults(), compiler, store, prof, revision(sources)}
+	p, err = c.decide(ctx, cfg.Path)
+	for i := 0; err == nil && i < len(cfg.Routes); i++ {
+		err = c.route(ctx, p, cfg.Routes[i])
 	}
-	if err := ctx.Err(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	prepared, err := prepare(ctx, compiler, store, decision, prof)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, newCompileError(Problem{Message: oneLine(err.Error())})
-	}
-	reads, nondeterministic := analyse(compiler, decision)
-	return newPolicy(prepared, cfg.withDefaults(), policyFacts{
-		revision: revision(sources), reads: reads, nondeterministic: nondeterministic, recipe: recipe{compiler, store, decision, prof},
-	}), nil
+	return p, nil
 }
 
 func (c Config) withDefaults() Config {

@@ -17,6 +17,7 @@ import (
 type Policy struct {
 	policyFacts
 	engine *engine
+	routes map[string]*Policy // by path; set before anybody else has the policy
 }
 
 // policyFacts is what is known about a policy once it is compiled.
@@ -58,7 +59,12 @@ func (p *Policy) Nondeterministic() []Location { return slices.Clone(p.nondeterm
 // Close lets the policy's idle goroutines go. It never disturbs a caller: evaluations under way end as they would have,
 // and a request that still holds the policy may call Eval as before, for the price of a goroutine. A policy that becomes
 // garbage is closed by the runtime.
-func (p *Policy) Close() { p.engine.workers.close() }
+func (p *Policy) Close() {
+	p.engine.workers.close()
+	for _, r := range p.routes {
+		r.Close()
+	}
+}
 
 // Stats returns the counters of this policy so far.
 func (p *Policy) Stats() Stats {

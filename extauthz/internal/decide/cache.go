@@ -35,7 +35,7 @@ const (
 type Cache struct {
 	entries *ristretto.Cache[[]byte, *entry]
 	ageMax  time.Duration
-	bound   atomic.Pointer[binding]
+	bound   atomic.Pointer[[]*binding] // never changed once it is there
 	numbers atomic.Uint64
 	keys    sync.Pool
 	project func(policy.ReadSet) ([]part, []Obstacle)
@@ -126,16 +126,37 @@ func (c *Cache) release(k *key) {
 // Use makes the cache ready for a policy and says whether its decisions will be remembered.
 func (c *Cache) Use(p Evaluator) Cacheability { return c.bind(p).report }
 
-// bind finds what is known of a policy, or finds it out. One policy is in force at a time; where two are for a moment,
-// both are found out again and again, which costs misses and nothing else.
+// bind finds what is known of a policy, or finds it out. A policy and its routes are in force at a time, all of one revision; where two
+// revisions are for a moment, both are found out again and again, which costs misses and nothing else.
 func (c *Cache) bind(p Evaluator) *binding {
-	if b := c.bound.Load(); b != nil && b.policy == p {
-		return b
+	var known []*binding
+	if bound := c.bound.Load(); bound != nil {
+		known = *bound
+	}
+	for _, b := range known {
+		if b.policy == p {
+			return b
+		}
 	}
 	b := &binding{policy: p, number: c.numbers.Add(1), allow: &Decision{Allowed: true, Result: true}, deny: &Decision{Result: false}}
 	b.report, b.parts = c.judge(p)
-	c.bound.Store(b)
+	next := []*binding{b}
+	for _, other := range known[:min(len(known), boundMax-1)] {
+		if sameRevision(other.policy, p) {
+			next = append(next, other)
+		}
+	}
+	c.bound.Store(&next)
 	return b
+}
+
+// boundMax is more than a policy and its routes.
+const boundMax = 32
+
+func sameRevision(a, b Evaluator) bool {
+	first, ok1 := a.(interface{ Revision() string })
+	second, ok2 := b.(interface{ Revision() string })
+	return ok1 && ok2 && first.Revision() == second.Revision()
 }
 
 func (c *Cache) judge(p Evaluator) (Cacheability, []part) {

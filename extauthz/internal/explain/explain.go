@@ -213,6 +213,9 @@ func (r *Recorder) find(decisionID string) (*entry, *policy.Policy) {
 	}
 	for _, p := range []*policy.Policy{r.active, r.previous} {
 		if p != nil && p.Revision() == e.revision {
+			if r, ok := p.Route(e.kept.Path); ok {
+				p = r
+			}
 			return e, p
 		}
 	}
