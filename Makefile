@@ -102,12 +102,15 @@ BENCH_OUT     ?= bench.json
 OPA_ENVOY     ?=
 BENCH_FLAGS   = -extauthz bin/extauthz -seconds $(BENCH_SECONDS) -out $(BENCH_OUT) -opa-envoy '$(OPA_ENVOY)'
 
-.PHONY: bench bench-envoy bench-profile
+.PHONY: bench bench-envoy bench-flood bench-profile
 bench: build ## Performance of extauthz beside a no-op server and, with OPA_ENVOY, its peer (BENCH_SECONDS, BENCH_OUT)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS)
 
 bench-envoy: deps build ## The same through the real Envoy, beside Envoy's own jwt_authn and RBAC (ENVOY)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -envoy -envoy-program '$(ENVOY)'
+
+bench-flood: build ## What good requests get beside floods of forged tokens, unknown keys and unknown issuers
+	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -flood
 
 bench-profile: build ## Where extauthz spends its CPU when every token is remembered (pprof's top, and cpu.pprof)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -profile cpu.pprof

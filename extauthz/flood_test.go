@@ -33,7 +33,7 @@ func forge(good string, n int) string {
 	payload, _, _ := strings.Cut(rest, ".")
 	claims, _ := base64.RawURLEncoding.DecodeString(payload)
 	forged := strings.Replace(string(claims), `"jti":"t-1"`, fmt.Sprintf(`"jti":"f-%d"`, n), 1)
-	return header + "." + base64.RawURLEncoding.EncodeToString([]byte(forged)) + "." + strings.Repeat("A", 85) + "A"
+	return header + "." + base64.RawURLEncoding.EncodeToString([]byte(forged)) + "." + strings.Repeat("Q", 86) // two numbers in range
 }
 
 // E10: a flood of forged tokens with a known key, while all that suspects may have of the processors is taken. It is

@@ -274,3 +274,50 @@ func TestRatiosAreThoseWithinARepeat(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestFloodBench(t *testing.T) {
+	rows, _ := smoke(t, "-flood")
+	for _, flood := range []string{"forged tokens of one source", "forged tokens of 4096 sources", "unknown keys", "unknown issuers"} {
+		name := "500 good requests/s beside a flood of " + flood
+		if r := rows[name+": share allowed within 250 ms"]; r.Ours == nil || r.Goal != ">= 0.9" {
+			t.Errorf("%s: %+v", flood, r)
+		}
+		if r := rows[name+": p99, us"]; r.Goal != "<= 2" {
+			t.Errorf("%s: %+v", flood, r)
+		}
+		if r := rows["flood of "+flood+": requests/s"]; r.Ours == nil || *r.Ours == 0 {
+			t.Errorf("%s: %+v", flood, r)
+		}
+	}
+	for name, goal := range map[string]string{"growth of memory during all floods: RSS, MB": "<= 73.8", "reads of the issuer's keys in 30 s of flood": "<= 1"} {
+		if r := rows[name]; r.Ours == nil || r.Goal != goal {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// Each bad message is one by one thing alone, and no two are the same.
+func TestFloodMessages(t *testing.T) {
+	b, err := newBench(options{stderr: io.Discard}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	floods, err := b.floods()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range floods {
+		one, another := f.messages[0].write(nil, 1), f.messages[0].write(nil, 2)
+		token := func(wire []byte) string {
+			_, after, _ := strings.Cut(string(wire), "Bearer ")
+			return after[:strings.IndexFunc(after, func(c rune) bool { return c <= ' ' })]
+		}
+		if a, b := token(one), token(another); a == b || strings.Count(a, ".") != 2 {
+			t.Errorf("%s: %q and %q", f.name, a, b)
+		}
+		if len(f.messages) != floodVariants {
+			t.Errorf("%s: %d messages", f.name, len(f.messages))
+		}
+	}
+}

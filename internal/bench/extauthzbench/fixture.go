@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
@@ -58,6 +59,7 @@ type fixture struct {
 	keys    []byte
 	address string // of the issuer
 	server  *http.Server
+	reads   atomic.Int64 // of the keys
 	issued  int
 }
 
@@ -82,6 +84,8 @@ func newFixture(dir string) (*fixture, error) {
 
 func (f *fixture) close() { _ = f.server.Close() }
 
+const keysPath = "/keys"
+
 // issuer serves what never changes.
 func (f *fixture) issuer() http.Handler {
 	list := trust.RevocationList{Issuer: issuerName, Sequence: 1, IssuedAt: time.Now().Unix()}
@@ -92,6 +96,9 @@ func (f *fixture) issuer() http.Handler {
 	mux := http.NewServeMux()
 	serve := func(path string, body []byte) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			if path == keysPath {
+				f.reads.Add(1)
+			}
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("ETag", `"1"`)
 			if r.Header.Get("If-None-Match") == `"1"` {
@@ -101,7 +108,7 @@ func (f *fixture) issuer() http.Handler {
 			_, _ = w.Write(body)
 		})
 	}
-	serve("/keys", f.keys)
+	serve(keysPath, f.keys)
 	serve("/revoked", revoked)
 	return mux
 }

@@ -40,6 +40,7 @@ type options struct {
 	peer       string // "" when not given
 	envoy      string // $ENVOY; "" looks for it
 	throughIt  bool   // through Envoy
+	underFlood bool   // good requests beside bad ones
 	out        string
 	profileTo  string        // "" measures
 	span       time.Duration // of a point
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&o.peer, "opa-envoy", "", "opa-envoy-plugin's `program`, to compare with")
 	flags.StringVar(&o.envoy, "envoy-program", "", "Envoy's `program`; else it is looked for")
 	flags.BoolVar(&o.throughIt, "envoy", false, "measure through Envoy")
+	flags.BoolVar(&o.underFlood, "flood", false, "measure what good requests get beside a flood of bad ones")
 	flags.StringVar(&o.out, "out", "bench.json", "`file` for the rows as JSON")
 	flags.StringVar(&o.profileTo, "profile", "", "measure nothing, and write a CPU profile of the warm load to this `file`")
 	seconds := flags.Float64("seconds", 2, "`seconds` a point takes")
@@ -135,6 +137,9 @@ func (b *bench) parts(ctx context.Context) (rows []report.Row, err error) {
 	}
 	if b.options.throughIt {
 		parts = []func(context.Context) ([]report.Row, error){b.throughEnvoy}
+	}
+	if b.options.underFlood {
+		parts = []func(context.Context) ([]report.Row, error){b.flood}
 	}
 	for _, part := range parts {
 		more, err := part(ctx)

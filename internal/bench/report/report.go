@@ -29,6 +29,12 @@ func Compared(name string, ours, other, ratio, goalMax float64) Row {
 	return Row{name, finite(ours), finite(other), finite(ratio), goal(goalMax), &holds}
 }
 
+// AtLeast is a row whose goal bounds the ratio from below.
+func AtLeast(name string, ours, other, ratio, goalMin float64) Row {
+	holds := ratio >= goalMin
+	return Row{name, finite(ours), finite(other), finite(ratio), ">= " + strconv.FormatFloat(goalMin, 'g', 3, 64), &holds}
+}
+
 // Absolute is a row whose goal bounds our figure.
 func Absolute(name string, ours, goalMax float64) Row {
 	holds := ours <= goalMax
