@@ -26,6 +26,7 @@ const (
 	reasonPolicyRoute   = "policy_route"
 	reasonDeadline      = "deadline"
 	reasonPanic         = "panic"
+	reasonOverload      = "check_overload"
 )
 
 // The results a call can have.
@@ -56,6 +57,12 @@ type call struct {
 	status int
 	err    error // for operators; never sent
 
+	atOnce    bool // nothing that takes work may be done now
+	postponed bool // because of that, it is not concluded
+	known     bool // who calls, and that they may call so often
+
+	traceParent, traceState string // Envoy's, of its own call (W3C Trace Context)
+
 	rehearsed bool // the policy is in a dry run
 	overruled bool // its denial was not enforced
 
@@ -63,6 +70,7 @@ type call struct {
 
 	traced bool      // whether it is recorded is known
 	span   *obs.Span // nil: it is not
+	stage  string    // its last one
 }
 
 // open takes one decision id, one snapshot and one time for the whole call.
@@ -92,7 +100,7 @@ func (s *Server) close(ctx context.Context, c *call, panicked any) checkresp.Ans
 		s.options.Log.Warn("cannot decide", "decision_id", c.id, "reason", c.reason, "err", c.err, "epoch", c.snapshot.Epoch)
 	}
 	s.observe(c, elapsed)
-	s.endTrace(ctx, c)
+	s.endTrace(c)
 	return c.answer
 }
 

@@ -61,6 +61,15 @@ func tokens(t *testing.T, change func(*Options)) (*edge, func(claims map[string]
 	}
 }
 
+// withOtherByte changes one character of a token to another that can stand there.
+func withOtherByte(token string, at int) string {
+	other := byte('x')
+	if token[at] == other {
+		other = 'y'
+	}
+	return token[:at] + string(other) + token[at+1:]
+}
+
 func TestCompatTokensInThePolicy(t *testing.T) {
 	t.Parallel()
 	e, sign := tokens(t, nil)
@@ -78,7 +87,7 @@ func TestCompatTokensInThePolicy(t *testing.T) {
 		"expired":          {sign(map[string]any{"exp": now - 1}), 403},
 		"not yet":          {sign(map[string]any{"nbf": now + 100}), 403},
 		"no scope":         {sign(map[string]any{"scope": "other"}), 403},
-		"forged":           {sign(nil)[:50] + "x" + sign(nil)[51:], 403},
+		"forged":           {withOtherByte(sign(nil), 50), 403},
 		"no token":         {"a.b.c", 403},
 	} {
 		if got := e.ask(t, request("GET", "/orders", "authorization", "Bearer "+c.token)); got.status != c.status {

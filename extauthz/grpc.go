@@ -4,101 +4,110 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/encoding/proto"
-	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 
-	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/unary"
 )
 
 // Limits of the gRPC server; docs/limits.md lists them for operators.
 const (
-	messageBytesHard     = 1 << 20  // a check above checkreq.MessageBytesMax is denied; above this it is not received at all
-	answerBytesMax       = 64 << 10 // what checkresp can build is far below
-	streamsMax           = 250      // checks in flight on one connection; Envoy opens one connection per worker thread
-	streamWorkers        = 32       // goroutines that keep their grown stacks: a third less CPU per check than one goroutine each
-	metadataBytesMax     = 16 << 10 // HTTP/2 headers of the gRPC call itself
-	handshakeTimeout     = 5 * time.Second
-	keepaliveMin         = 10 * time.Second // clients that ping more often are disconnected
-	keepaliveEvery       = 30 * time.Second // we ping an idle Envoy, to notice one that is gone
-	keepaliveAnswerUntil = 10 * time.Second
+	receivingBytesMax = 64 << 20         // of checks that are not complete yet, over all connections
+	streamsMax        = 250              // checks in flight on one connection; Envoy opens one connection per worker thread
+	connectionsMax    = 1024             // Envoys are few; each connection has buffers of about 128 KiB
+	streamWorkers     = 32               // goroutines that keep their grown stacks for checks that take work
+	metadataBytesMax  = 16 << 10         // HTTP/2 headers of the gRPC call itself
+	handshakeTimeout  = 5 * time.Second  // from a connection to its HTTP/2 settings
+	idlePing          = 30 * time.Second // we ping an idle Envoy, to notice one that is gone
+	pingTimeout       = 10 * time.Second
 )
 
-// Names of Envoy's service (envoy/service/auth/v3/external_auth.proto).
+// Names of Envoy's service (envoy/service/auth/v3/external_auth.proto) and of gRPC's own (grpc/health/v1/health.proto).
 const (
-	serviceName = "envoy.service.auth.v3.Authorization"
-	checkMethod = "/" + serviceName + "/Check"
+	serviceName  = "envoy.service.auth.v3.Authorization"
+	checkMethod  = "/" + serviceName + "/Check"
+	healthMethod = "/grpc.health.v1.Health/Check"
 )
 
-// service is served without Envoy's message types: linking them would cost a sidecar several megabytes, and building them
-// a third of the processor time of a check (docs/adr/0018).
-var service = grpc.ServiceDesc{
-	ServiceName: serviceName,
-	HandlerType: (*interface {
-		Check(context.Context, []byte) checkresp.Answer
-	})(nil),
-	Methods:  []grpc.MethodDesc{{MethodName: "Check", Handler: handleCheck}},
-	Metadata: "envoy/service/auth/v3/external_auth.proto",
+// NewGRPCServer returns a gRPC server that serves Check behind Guard, and health checks that say what ready says, with every
+// limit set. The caller serves and stops it.
+func NewGRPCServer(s *Server, ready func() error) *unary.Server {
+	return unary.NewServer(s.grpcConfig(ready))
 }
 
-// NewGRPCServer returns a gRPC server that serves Check behind Guard, with every limit set. The caller registers further
-// services (health), and serves and stops it.
-func NewGRPCServer(s *Server, extra ...grpc.ServerOption) *grpc.Server {
-	options := append([]grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(s.Guard),
-		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(proto.Name)}),
-		grpc.MaxRecvMsgSize(messageBytesHard),
-		grpc.MaxSendMsgSize(answerBytesMax),
-		grpc.MaxConcurrentStreams(streamsMax),
-		grpc.NumStreamWorkers(streamWorkers),
-		grpc.MaxHeaderListSize(metadataBytesMax),
-		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveEvery, Timeout: keepaliveAnswerUntil}),
-	}, extra...)
-	server := grpc.NewServer(options...)
-	server.RegisterService(&service, s)
-	return server
-}
-
-// received is a check as it came. Its bytes may be gRPC's, to be given back.
-type received struct{ message mem.Buffer }
-
-// codec passes checks and answers as bytes, and everything else (health) as protobuf does. Nothing about a check can fail
-// here: one that does not decode (a header that is not UTF-8 in a text field, CVE-2023-27488) or is too large is denied by
-// Check, as requests nobody can read are. Else gRPC would answer with an error on our behalf, and leave the decision to
-// failure_mode_allow.
-type codec struct{ encoding.CodecV2 }
-
-// Unmarshal implements encoding.CodecV2.
-func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	check, ok := v.(*received)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
+func (s *Server) grpcConfig(ready func() error) unary.Config {
+	return unary.Config{
+		Methods:         map[string]unary.Method{checkMethod: s.serveCheck, healthMethod: serveHealth(ready)},
+		MessageBytesMax: checkreq.MessageBytesMax, ReceivingBytesMax: receivingBytesMax,
+		StreamsMax: streamsMax, ConnectionsMax: connectionsMax, HeaderBytesMax: metadataBytesMax,
+		HandshakeTimeout: handshakeTimeout, IdlePing: idlePing, PingTimeout: pingTimeout, Workers: streamWorkers,
+		Panicked: s.panicked,
 	}
-	check.message = data.MaterializeToBuffer(mem.DefaultBufferPool())
+}
+
+// serveCheck answers from what is remembered, and hands on what takes work. Nothing about a check can fail here: one that does not
+// decode (a header that is not UTF-8 in a text field, CVE-2023-27488), is too large or is no gRPC message is denied, as requests
+// nobody can read are. An error instead of an answer would leave the decision to failure_mode_allow.
+func (s *Server) serveCheck(in *unary.Call) (wire []byte, code unary.Code, later unary.Later) {
+	defer s.guard(&wire)
+	ctx := atOnce{in}
+	answer, open := s.checkRemembered(ctx, in)
+	if open == nil {
+		return s.fence(ctx, answer.Wire()), unary.OK, nil
+	}
+	return nil, unary.OK, func(ctx context.Context) ([]byte, unary.Code) {
+		return s.Guard(ctx, func(ctx context.Context) []byte { return s.checkOn(ctx, open).Wire() }), unary.OK
+	}
+}
+
+// atOnce is the context of a call that is answered while nothing else is read: nobody can cancel it meanwhile.
+type atOnce struct{ call *unary.Call }
+
+// Deadline implements context.Context, as do the others.
+func (c atOnce) Deadline() (time.Time, bool) { return c.call.Deadline, !c.call.Deadline.IsZero() }
+func (atOnce) Done() <-chan struct{}         { return nil }
+func (atOnce) Value(any) any                 { return nil }
+func (c atOnce) Err() error {
+	if at, ok := c.Deadline(); ok && !time.Now().Before(at) {
+		return context.DeadlineExceeded
+	}
 	return nil
 }
 
-// Marshal implements encoding.CodecV2.
-func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if answer, ok := v.([]byte); ok {
-		return mem.BufferSlice{mem.SliceBuffer(answer)}, nil
-	}
-	return c.CodecV2.Marshal(v)
-}
+// Health states (grpc.health.v1.HealthCheckResponse.ServingStatus), and the fields they come and go in.
+const (
+	healthService    = 1
+	healthStatus     = 1
+	healthServing    = 1
+	healthNotServing = 2
+)
 
-// handleCheck does what a generated handler does, with bytes.
-func handleCheck(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-	var in received
-	if err := decode(&in); err != nil {
-		return nil, err // the stream is gone, or the message above messageBytesHard: gRPC has answered
+// serveHealth answers for the process and for Envoy's service. Watch is not implemented, as gRPC's health protocol allows.
+func serveHealth(ready func() error) unary.Method {
+	return func(in *unary.Call) ([]byte, unary.Code, unary.Later) {
+		var service string
+		for b := in.Message; len(b) > 0; {
+			number, kind, n := protowire.ConsumeTag(b)
+			if n < 0 {
+				return nil, unary.Internal, nil
+			}
+			value := protowire.ConsumeFieldValue(number, kind, b[n:])
+			if value < 0 {
+				return nil, unary.Internal, nil
+			}
+			if number == healthService && kind == protowire.BytesType {
+				text, _ := protowire.ConsumeBytes(b[n:])
+				service = string(text)
+			}
+			b = b[n+value:]
+		}
+		if service != "" && service != serviceName {
+			return nil, unary.NotFound, nil
+		}
+		status := uint64(healthServing)
+		if ready() != nil {
+			status = healthNotServing
+		}
+		return protowire.AppendVarint(protowire.AppendTag(nil, healthStatus, protowire.VarintType), status), unary.OK, nil
 	}
-	defer in.message.Free()
-	check := func(ctx context.Context, in any) (any, error) {
-		return srv.(*Server).Check(ctx, in.([]byte)).Wire(), nil
-	}
-	return intercept(ctx, in.message.ReadOnlyData(), &grpc.UnaryServerInfo{Server: srv, FullMethod: checkMethod}, check)
 }

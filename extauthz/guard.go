@@ -7,43 +7,38 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 )
 
-// Guard is the last fence before the wire, a grpc.UnaryServerInterceptor. What is not an explicit OK in time, or an
-// explicit denial (or the resource's metadata), becomes a 503 denial: nothing (which Envoy reads as OK), a mixture, an error (which failure_mode_allow
-// would turn into OK), a panic (which would end the process). Check never returns any of those; Guard does not rely on it,
-// and reads the very bytes that are sent.
-// Methods of other services are only kept from ending the process.
-func (s *Server) Guard(ctx context.Context, in any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (out any, err error) {
-	isCheck := info.FullMethod == checkMethod
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		s.metrics.panics.Inc()
-		s.options.Log.Error("handler panicked", "method", info.FullMethod, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		out, err = nil, status.Error(codes.Internal, "internal error")
-		if isCheck {
-			out, err = s.replacement(), nil
-		}
-	}()
-	out, err = next(ctx, in)
-	if !isCheck {
-		return out, err
+// Guard is the last fence before the wire. What is not an explicit OK in time, or an explicit denial (or the resource's metadata),
+// becomes a 503 denial: nothing (which Envoy reads as OK), a mixture, a panic (which would end the process). Check never returns any
+// of those; Guard does not rely on it, and reads the very bytes that are sent.
+func (s *Server) Guard(ctx context.Context, check func(context.Context) []byte) (wire []byte) {
+	defer s.guard(&wire)
+	return s.fence(ctx, check(ctx))
+}
+
+// guard is deferred by whoever makes a wire.
+func (s *Server) guard(wire *[]byte) {
+	if p := recover(); p != nil {
+		s.panicked(checkMethod, p, debug.Stack())
+		*wire = s.replacement()
 	}
-	answer, ok := out.([]byte)
-	allows, explicit := checkresp.Explicit(answer)
-	explicit = explicit || s.resource.answers(answer)
-	if err != nil || !ok || !explicit || allows && late(ctx, time.Now()) {
-		return s.replacement(), nil
+}
+
+// fence lets through what can be read in one way.
+func (s *Server) fence(ctx context.Context, wire []byte) []byte {
+	allows, explicit := checkresp.Explicit(wire)
+	explicit = explicit || s.resource.answers(wire)
+	if !explicit || allows && late(ctx, time.Now()) {
+		return s.replacement()
 	}
-	return out, nil
+	return wire
+}
+
+func (s *Server) panicked(method string, value any, stack []byte) {
+	s.metrics.panics.Inc()
+	s.options.Log.Error("handler panicked", "method", method, "panic", fmt.Sprint(value), "stack", string(stack))
 }
 
 func (s *Server) replacement() []byte {

@@ -8,7 +8,6 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
@@ -34,14 +33,9 @@ func (e *edge) published(t *testing.T, in *authv3.CheckRequest) (status int, hea
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := e.Guard(context.Background(), wire, checkInfo, func(ctx context.Context, in any) (any, error) {
-		return e.Server.Check(ctx, in.([]byte)).Wire(), nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := e.Guard(context.Background(), func(ctx context.Context) []byte { return e.Server.Check(ctx, wire).Wire() })
 	m := &authv3.CheckResponse{}
-	if err := proto.Unmarshal(out.([]byte), m); err != nil {
+	if err := proto.Unmarshal(out, m); err != nil {
 		t.Fatal(err)
 	}
 	if m.GetOkResponse() != nil {
@@ -146,9 +140,9 @@ func TestGuardKnowsTheDocumentAndNoOther(t *testing.T) {
 		"ours":      {checkresp.Direct(e.resource.document, "d"), 200},
 		"another's": {checkresp.Direct(other.resource.document, "d"), 503},
 	} {
-		out, err := e.Guard(context.Background(), []byte{}, checkInfo, grpc.UnaryHandler(func(context.Context, any) (any, error) { return c.answer.Wire(), nil }))
+		out := e.Guard(context.Background(), func(context.Context) []byte { return c.answer.Wire() })
 		m := &authv3.CheckResponse{}
-		if err != nil || proto.Unmarshal(out.([]byte), m) != nil || int(m.GetDeniedResponse().GetStatus().GetCode()) != c.status || m.GetOkResponse() != nil {
+		if err := proto.Unmarshal(out, m); err != nil || int(m.GetDeniedResponse().GetStatus().GetCode()) != c.status || m.GetOkResponse() != nil {
 			t.Errorf("%s: %v, %v", name, m, err)
 		}
 	}

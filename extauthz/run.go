@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/internal/lifecycle"
@@ -84,7 +81,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	if err != nil {
 		return fmt.Errorf("tls: %w", err)
 	}
-	front, err := openFront(ctx, cfg, p, NewGRPCServer(server), certificate, store.Ready)
+	front, err := openFront(ctx, cfg, p, server, certificate, store.Ready)
 	if err != nil {
 		return err
 	}
@@ -108,27 +105,24 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	if certificate != nil {
 		services = append(services, lifecycle.Service{Name: "tls", Run: certificate.Run})
 	}
-	services = append(services,
-		lifecycle.Service{Name: "health", Run: func(ctx context.Context) error { return watchHealth(ctx, front.health, front.ready) }},
-		lifecycle.Service{Name: "grpc", Run: front.run},
-	)
+	services = append(services, lifecycle.Service{Name: "grpc", Run: front.run})
 	return lifecycle.Run(ctx, cfg.DrainDelay.Duration+stopMax, services...)
 }
 
 // openFront opens the listeners, unless there is a process to take over from: that waits until everything is loaded.
-func openFront(ctx context.Context, cfg *Config, p Process, server *grpc.Server, certificate *servertls.Certificate, loaded func() error) (*front, error) {
+func openFront(ctx context.Context, cfg *Config, p Process, server *Server, certificate *servertls.Certificate, loaded func() error) (*front, error) {
 	f := &front{
-		server: server, health: health.NewServer(), loaded: loaded, process: p, clientsKnown: cfg.TLS != nil && cfg.TLS.ClientCA != "",
+		loaded: loaded, process: p, clientsKnown: cfg.TLS != nil && cfg.TLS.ClientCA != "",
 		open:   func() ([]namedListener, error) { return openListeners(cfg, certificate) },
 		linger: func() { <-time.After(cfg.DrainDelay.Duration) },
 	}
-	healthv1.RegisterHealthServer(server, f.health)
+	f.server = NewGRPCServer(server, f.ready)
 	if cfg.succeeds() {
 		return f, nil
 	}
 	var err error
 	if f.listeners, err = f.open(); err != nil {
-		server.Stop()
+		f.server.Stop()
 		return nil, err
 	}
 	return f, nil

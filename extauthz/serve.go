@@ -10,16 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"github.com/agentidp/agentidp/extauthz/internal/unary"
 
 	"github.com/agentidp/agentidp/internal/servertls"
 )
 
 const (
 	drainMax     = 5 * time.Second        // for checks in flight when the end is asked for
-	readyPoll    = 100 * time.Millisecond // how late the health service may learn that everything is loaded
+	readyPoll    = 100 * time.Millisecond // how late a takeover may learn that everything is loaded
 	successorMax = 30 * time.Second       // for a process that is to take over a socket to get ready
 )
 
@@ -64,8 +62,7 @@ func (c *Config) succeeds() bool {
 
 // front is where checks arrive: listeners, and the gRPC server behind them.
 type front struct {
-	server    *grpc.Server
-	health    *health.Server
+	server    *unary.Server
 	loaded    func() error                    // nil once everything is
 	open      func() ([]namedListener, error) // called by run, when listeners is nil
 	listeners []namedListener
@@ -124,10 +121,10 @@ func (f *front) awaitReady(ctx context.Context) error {
 }
 
 // serve answers on all listeners until ctx ends; then it tells health checks, lingers, lets the checks in flight finish, and closes what is
-// left after drainMax. A ctx that ends before a listener was served is an orderly end, too: gRPC then says that the server was stopped.
+// left after drainMax. A ctx that ends before a listener was served is an orderly end, too: the server then says that it was stopped.
 //
-// Nothing that was sent is lost: gRPC closes the listeners, sends GOAWAY with the highest stream number there is (RFC 9113 s6.8), and names
-// the real last one only when the client has seen the first. Until then streams are opened and answered.
+// Nothing that was sent is lost: the listeners are closed, GOAWAY names the highest stream number there is (RFC 9113 s6.8), and the real last one
+// only when the client has seen the first. Until then streams are opened and answered.
 func (f *front) serve(ctx context.Context) error {
 	ended := make(chan error, len(f.listeners))
 	for _, l := range f.listeners {
@@ -138,7 +135,7 @@ func (f *front) serve(ctx context.Context) error {
 	var failure error
 	note := func(err error) {
 		running--
-		if failure == nil && !(ctx.Err() != nil && errors.Is(err, grpc.ErrServerStopped)) {
+		if failure == nil && !(ctx.Err() != nil && errors.Is(err, unary.ErrStopped)) {
 			failure = err
 		}
 	}
@@ -147,14 +144,13 @@ func (f *front) serve(ctx context.Context) error {
 	case err := <-ended:
 		note(err)
 	}
-	f.ending.Store(true)
-	f.health.Shutdown() // health checks learn before connections end
+	f.ending.Store(true) // health checks learn before connections end
 	if failure == nil {
 		f.linger()
 	}
-	force := time.AfterFunc(drainMax, f.server.Stop)
-	f.server.GracefulStop()
-	force.Stop()
+	drained, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainMax)
+	defer cancel()
+	f.server.Shutdown(drained)
 	for running > 0 {
 		note(<-ended)
 	}
@@ -167,23 +163,4 @@ func (f *front) announce(ctx context.Context, l namedListener) {
 		f.process.Log.WarnContext(ctx, "whoever reaches this address can ask for decisions: keep it inside the pod", "address", l.name)
 	}
 	f.process.listening(l.name, l.Addr())
-}
-
-// watchHealth tells gRPC health checks what /readyz tells HTTP ones.
-func watchHealth(ctx context.Context, h *health.Server, ready func() error) error {
-	tick := time.NewTicker(readyPoll)
-	defer tick.Stop()
-	for {
-		status := healthv1.HealthCheckResponse_SERVING
-		if ready() != nil {
-			status = healthv1.HealthCheckResponse_NOT_SERVING
-		}
-		h.SetServingStatus("", status)
-		h.SetServingStatus(serviceName, status)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }

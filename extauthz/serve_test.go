@@ -9,9 +9,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/agentidp/agentidp/extauthz/internal/unary"
 )
 
 // A SIGTERM can come between listening and serving: gRPC then refuses to serve, and that is no failure. Without one it is.
@@ -23,9 +24,9 @@ func TestServeThatEndsBeforeItBegan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := grpc.NewServer()
+		server := NewGRPCServer(newEdge(t, denyingNothing, nil).Server, func() error { return nil })
 		server.Stop()
-		f := &front{server: server, health: health.NewServer(), listeners: []namedListener{{l, "tcp"}}, linger: func() {}, process: Process{Log: slog.New(slog.DiscardHandler)}}
+		f := &front{server: server, listeners: []namedListener{{l, "tcp"}}, linger: func() {}, process: Process{Log: slog.New(slog.DiscardHandler)}}
 		return f.serve(ctx)
 	}
 	ended, end := context.WithCancel(t.Context())
@@ -35,25 +36,20 @@ func TestServeThatEndsBeforeItBegan(t *testing.T) {
 			t.Fatalf("an orderly end: %v", err)
 		}
 	}
-	if err := serveStopped(t.Context()); !errors.Is(err, grpc.ErrServerStopped) {
+	if err := serveStopped(t.Context()); !errors.Is(err, unary.ErrStopped) {
 		t.Errorf("a server that stopped by itself: %v", err)
 	}
 }
 
-// slow is a service whose calls last until they are let go.
-func slow(entered chan<- struct{}, leave <-chan struct{}) *grpc.ServiceDesc {
-	return &grpc.ServiceDesc{ServiceName: "slow", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{
-		MethodName: "Call",
-		Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
-			var in emptypb.Empty
-			if err := decode(&in); err != nil {
-				return nil, err
-			}
+// slow is a method whose calls last until they are let go.
+func slow(entered chan<- struct{}, leave <-chan struct{}) unary.Method {
+	return func(*unary.Call) ([]byte, unary.Code, unary.Later) {
+		return nil, unary.OK, func(context.Context) ([]byte, unary.Code) {
 			entered <- struct{}{}
 			<-leave
-			return &in, nil
-		},
-	}}}
+			return nil, unary.OK
+		}
+	}
 }
 
 // From the end that is asked for on: health checks are told at once, new connections are answered while the process lingers, and what is in
@@ -66,11 +62,12 @@ func TestServeLingersAndFinishesWhatIsInFlight(t *testing.T) {
 	}
 	entered, leave, lingering, linger := make(chan struct{}, 1), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	f := &front{
-		server: grpc.NewServer(), health: health.NewServer(), listeners: []namedListener{{l, "tcp"}}, loaded: func() error { return nil },
+		listeners: []namedListener{{l, "tcp"}}, loaded: func() error { return nil },
 		linger: func() { close(lingering); <-linger }, process: Process{Log: slog.New(slog.DiscardHandler)},
 	}
-	f.server.RegisterService(slow(entered, leave), nil)
-	healthv1.RegisterHealthServer(f.server, f.health)
+	config := newEdge(t, denyingNothing, nil).grpcConfig(f.ready)
+	config.Methods["/slow/Call"] = slow(entered, leave)
+	f.server = unary.NewServer(config)
 	ctx, end := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- f.run(ctx) }()

@@ -20,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/extauthz/internal/unary"
 	"github.com/agentidp/agentidp/internal/obs"
 )
 
@@ -57,7 +58,6 @@ type Server struct {
 	metrics   *metrics
 	gate      *admission.Gate
 	limits    *limiter // nil limits none
-	metadata  callMetadata
 	faults    sampler
 	dryRun    *dryRun    // nil: decisions are enforced
 	resource  *published // nil: no metadata
@@ -114,7 +114,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		options: o, verifier: verifier, proofs: proofs, metrics: metrics, metadata: newCallMetadata(), dryRun: rehearsal, resource: resource,
+		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
 		stages: stages{checkreq.Parse, credential.Find, verifier.IdentifyFrom, decide.Decide},
 	}
 	if err := s.bound(); err != nil {
@@ -142,57 +142,96 @@ func (s *Server) Close() {
 func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer) {
 	c := s.open()
 	defer func() { out = s.close(ctx, c, recover()) }()
-	if late(ctx, c.started) {
+	if s.read(ctx, c, check) {
+		s.judge(ctx, c)
+	}
+	return c.answer
+}
+
+// checkRemembered is Check as far as it goes without work. A call that is not concluded then is returned, for checkOn.
+func (s *Server) checkRemembered(ctx context.Context, in *unary.Call) (out checkresp.Answer, open *call) {
+	c := s.open()
+	defer func() {
+		if p := recover(); p != nil || !c.postponed {
+			out, open = s.close(ctx, c, p), nil
+		}
+	}()
+	c.traceParent, c.traceState = in.TraceParent, in.TraceState
+	c.atOnce = true
+	switch in.Fault {
+	case unary.FaultNone:
+		if s.read(ctx, c, in.Message) {
+			s.judge(ctx, c)
+		}
+	case unary.FaultOverload:
+		c.giveUp(reasonOverload, errors.New("more checks are being received than there is room for"))
+	default:
+		c.refuseRequest(checkreq.Unread(in.Fault == unary.FaultTooLarge))
+	}
+	return c.answer, c
+}
+
+// checkOn goes on with a call that checkRemembered returned.
+func (s *Server) checkOn(ctx context.Context, c *call) (out checkresp.Answer) {
+	c.atOnce, c.postponed = false, false
+	defer func() { out = s.close(ctx, c, recover()) }()
+	if late(ctx, time.Now()) {
 		return c.giveUp(reasonDeadline, ctx.Err())
 	}
+	s.judge(ctx, c)
+	return c.answer
+}
 
+// read makes a request of the bytes, and reports whether there is something to judge.
+func (s *Server) read(ctx context.Context, c *call, check []byte) bool {
+	if late(ctx, c.started) {
+		c.giveUp(reasonDeadline, ctx.Err())
+		return false
+	}
 	request, refusal := s.stages.parse(check)
-	s.trace(ctx, c, request)
+	s.trace(c, request)
 	if refusal != nil {
-		return c.refuseRequest(refusal)
+		c.refuseRequest(refusal)
+		return false
 	}
 	c.request = request
 	s.vouch(request)
 	if s.resource.has(request) {
-		return c.publish()
+		c.publish()
+		return false
 	}
 	if reason := s.bypass(request); reason != "" {
-		return c.pass(reason)
+		c.pass(reason)
+		return false
 	}
+	return true
+}
 
-	if s.needsIdentity(request) {
-		c.span.Enter(stageIdentity)
-		presented, missing := s.stages.credential(request)
-		switch {
-		case missing == nil:
-			c.scheme = presented.Scheme
-			who, result, refusal := s.stages.identify(c.snapshot, source(request), presented.Token, c.now)
-			s.metrics.token(result)
-			if refusal != nil {
-				return c.refuseToken(refusal)
-			}
-			if refusal := s.prove(c, who, presented); refusal != nil {
-				return c.refusePossession(refusal)
-			}
-			c.identity = who
-		case missing.Reason != credential.ReasonMissing || s.options.Identity == IdentityRequired:
-			return c.refuseCredential(missing)
+// judge concludes the call, unless it is postponed.
+func (s *Server) judge(ctx context.Context, c *call) {
+	if !c.known {
+		if s.needsIdentity(c.request) && !s.identify(c) {
+			return
+		}
+		c.known = true
+		if s.limits.apply(c) {
+			return
 		}
 	}
-
-	if s.limits.apply(c) {
-		return c.answer
-	}
 	if c.snapshot.Policy == nil {
-		return c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
+		c.giveUp(reasonPolicyMissing, errors.New("no policy is loaded"))
+		return
 	}
-	c.span.Enter(stageDecide)
+	c.enter(stageDecide)
 	evaluator, err := c.evaluator()
 	if err != nil {
-		return c.giveUp(reasonPolicyRoute, err)
+		c.giveUp(reasonPolicyRoute, err)
+		return
 	}
-	decision, refusal, fault := s.stages.decide(ctx, evaluator, s.subject(c))
+	decision, refusal, fault := s.decide(ctx, c, evaluator)
 	switch {
+	case c.postponed:
+		return
 	case fault != nil:
 		c.giveUp(string(fault.Reason), fault.Err)
 	case refusal != nil:
@@ -201,7 +240,58 @@ func (s *Server) Check(ctx context.Context, check []byte) (out checkresp.Answer)
 		c.conclude(decision, s.options.Identity)
 	}
 	s.dryRun.overrule(c)
-	return c.answer
+}
+
+// identify finds out who calls, and reports whether the call goes on: with an identity, or without one where it may.
+func (s *Server) identify(c *call) bool {
+	c.enter(stageIdentity)
+	presented, missing := s.stages.credential(c.request)
+	if missing != nil {
+		if missing.Reason != credential.ReasonMissing || s.options.Identity == IdentityRequired {
+			c.refuseCredential(missing)
+			return false
+		}
+		return true
+	}
+	c.scheme = presented.Scheme
+	who, result, refusal := s.verify(c, presented)
+	if c.postponed {
+		return false
+	}
+	s.metrics.token(result)
+	if refusal != nil {
+		c.refuseToken(refusal)
+		return false
+	}
+	if refusal := s.prove(c, who, presented); refusal != nil {
+		c.refusePossession(refusal)
+		return false
+	}
+	c.identity = who
+	return true
+}
+
+// verify asks whom the token proves. A signature, of the token or of a proof, is work.
+func (s *Server) verify(c *call, presented credential.Credential) (*identity.Identity, identity.Result, *identity.Refusal) {
+	if !c.atOnce {
+		return s.stages.identify(c.snapshot, source(c.request), presented.Token, c.now)
+	}
+	who, refusal, known := s.verifier.Recall(c.snapshot, presented.Token, c.now)
+	c.postponed = !known || who != nil && presented.Proof != ""
+	return who, identity.Result{Remembered: true}, refusal
+}
+
+// decide asks the policy, or only what is remembered of it.
+func (s *Server) decide(ctx context.Context, c *call, p decide.Evaluator) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+	if !c.atOnce {
+		return s.stages.decide(ctx, p, s.subject(c))
+	}
+	var known *decide.Decision
+	if s.decisions != nil {
+		known = s.decisions.Recall(p, s.subject(c))
+	}
+	c.postponed = known == nil
+	return known, nil, nil
 }
 
 // needsIdentity reports whether the request must, or may, prove who sends it. Where it is false the token is neither

@@ -1,12 +1,10 @@
 package extauthz
 
 import (
-	"context"
 	"fmt"
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"google.golang.org/grpc/metadata"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
@@ -35,12 +33,12 @@ func openTracer(cfg *obs.Tracing, env *feed.Env, r prometheus.Registerer) (*obs.
 
 // trace begins the span of a call, if its trace is recorded. Envoy says so in the metadata of the call, which names its own span; the header
 // of the request names the client's, and is asked only when Envoy traces nothing (docs/adr/0022). There is no request when it cannot be read.
-func (s *Server) trace(ctx context.Context, c *call, request *checkreq.Request) {
+func (s *Server) trace(c *call, request *checkreq.Request) {
 	c.traced = true
 	if s.options.Tracer == nil {
 		return
 	}
-	parent := s.metadata.traceContext(ctx)
+	parent := obs.ParseTraceContext(c.traceParent, c.traceState)
 	if !parent.IsValid() && request != nil {
 		traceparent, _ := request.Headers.Get(traceparentHeader) // one that came twice is none (W3C Trace Context s4.3)
 		tracestate, _ := request.Headers.Get(tracestateHeader)
@@ -49,14 +47,22 @@ func (s *Server) trace(ctx context.Context, c *call, request *checkreq.Request) 
 	c.span = s.options.Tracer.Begin(&parent, checkMethod[1:], c.started)
 }
 
+// enter begins a stage, unless the call was postponed in it and goes on.
+func (c *call) enter(stage string) {
+	if c.stage != stage {
+		c.stage = stage
+		c.span.Enter(stage)
+	}
+}
+
 // endTrace says in the span what the call came to. Nothing that goes wrong here changes the answer, which is made.
-func (s *Server) endTrace(ctx context.Context, c *call) {
+func (s *Server) endTrace(c *call) {
 	if s.options.Tracer == nil {
 		return
 	}
 	defer s.survive(c, "tracing a decision panicked")
 	if !c.traced {
-		s.trace(ctx, c, nil)
+		s.trace(c, nil)
 	}
 	if c.span == nil {
 		return
@@ -93,34 +99,4 @@ func (s *Server) survive(c *call, what string) {
 		s.metrics.panics.Inc()
 		s.options.Log.Error(what, "decision_id", c.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
-}
-
-// callMetadata reads the metadata of a gRPC call. Package metadata makes a copy for each reader, which only calls that are traced should cost.
-type callMetadata struct{ key any }
-
-func newCallMetadata() callMetadata {
-	var asked keyWatcher
-	metadata.FromIncomingContext(&asked)
-	return callMetadata{asked.key}
-}
-
-// keyWatcher is a context that notes what it is asked for.
-type keyWatcher struct {
-	context.Context
-	key any
-}
-
-func (w *keyWatcher) Value(key any) any { w.key = key; return nil }
-
-// traceContext is Envoy's. Envoy sends an empty tracestate where there is none.
-func (m callMetadata) traceContext(ctx context.Context) obs.TraceContext {
-	md, _ := ctx.Value(m.key).(metadata.MD) // names are in lower case as HTTP/2 has them (RFC 9113 s8.2.1); shared, and not written to
-	if len(md[traceparentHeader]) != 1 {
-		return obs.TraceContext{}
-	}
-	var state string
-	if values := md[tracestateHeader]; len(values) == 1 {
-		state = values[0]
-	}
-	return obs.ParseTraceContext(md[traceparentHeader][0], state)
 }

@@ -8,8 +8,6 @@
 package heap
 
 import (
-	"math"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -17,9 +15,10 @@ import (
 )
 
 const (
-	percentMin    = 50      // with a large live heap, half of it is room: marking it for less would cost more than it saves
-	percentChange = 10      // percent of the setting: a smaller change is not worth stopping the world for
-	liveMin       = 4 << 20 // a smaller heap has as much room as one of this size (runtime: "GOGC ... minimum total heap size")
+	percentDefault = 100     // GOGC that nobody set
+	percentMin     = 50      // with a large live heap, half of it is room: marking it for less would cost more than it saves
+	percentChange  = 10      // percent of the setting: a smaller change is not worth stopping the world for
+	liveMin        = 4 << 20 // a smaller heap has as much room as one of this size (runtime: "GOGC ... minimum total heap size")
 )
 
 // The three parts of what the collector calls the live heap: GOGC is a percentage of their sum.
@@ -34,14 +33,16 @@ type Pacer struct {
 }
 
 // Pace lets the process allocate about room bytes between two collections, more when the live heap is more than twice that. GOMEMLIMIT comes first: near
-// the limit the collector runs as often as it must. When the environment sets GOGC the operator has decided, and Pace does nothing.
+// the limit the collector runs as often as it must. Where GOGC is set to anything but
+// its default the operator has decided, and Pace does nothing.
 func Pace(room int64) *Pacer {
-	p := &Pacer{room: room, found: math.MinInt}
-	if os.Getenv("GOGC") != "" {
+	p := &Pacer{room: room}
+	p.found = debug.SetGCPercent(int(percentFor(room, 0))) // until the first collection says what is live
+	if p.found != percentDefault {
+		debug.SetGCPercent(p.found)
 		p.finished.Store(true)
 		return p
 	}
-	p.found = debug.SetGCPercent(int(percentFor(room, 0))) // until the first collection says what is live
 	p.percent.Store(percentFor(room, 0))
 	p.adjust()
 	p.afterNextCollection()

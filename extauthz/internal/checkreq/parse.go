@@ -19,7 +19,7 @@ const (
 // what a protobuf decoder accepts, less what Envoy never sends: see message.
 func Parse(check []byte) (*Request, *Refusal) {
 	if len(check) > MessageBytesMax {
-		return nil, refuse(ReasonLimit, "the check is larger than 256 KiB")
+		return nil, refuseSize()
 	}
 	var whole struct { // one allocation for a usual request, and one for its text
 		Request
@@ -30,7 +30,7 @@ func Parse(check []byte) (*Request, *Refusal) {
 	r.Segments = whole.segments[:0]
 	in := received{headers: whole.headers[:0]}
 	if !r.check(message{wire: check, text: string(check)}, &in) {
-		return nil, refuse(ReasonAttributes, "the check is not one that Envoy sends")
+		return nil, Unread(false)
 	}
 	if refusal := r.accept(&in); refusal != nil {
 		return nil, refusal

@@ -28,3 +28,13 @@ type Refusal struct {
 func (r *Refusal) Error() string { return string(r.Reason) + ": " + r.Detail }
 
 func refuse(reason Reason, detail string) *Refusal { return &Refusal{Reason: reason, Detail: detail} }
+
+// Unread refuses a check that was not received as one whole message: too large, or no message at all.
+func Unread(tooLarge bool) *Refusal {
+	if tooLarge {
+		return refuseSize()
+	}
+	return refuse(ReasonAttributes, "the check is not one that Envoy sends")
+}
+
+func refuseSize() *Refusal { return refuse(ReasonLimit, "the check is larger than 256 KiB") }

@@ -116,6 +116,22 @@ func (c *Cache) Decide(ctx context.Context, p Evaluator, s Subject) (*Decision, 
 	return d, refusal, fault
 }
 
+// Recall is Decide where the decision is remembered; else it returns nil and has done nothing.
+func (c *Cache) Recall(p Evaluator, s Subject) *Decision {
+	b := c.bind(p)
+	if !b.report.On {
+		return nil
+	}
+	k := c.keys.Get().(*key)
+	defer c.release(k)
+	k.fill(b, &s)
+	d := c.find(k.bytes, s.Now)
+	if d != nil {
+		c.hits.Add(1)
+	}
+	return d
+}
+
 // release keeps a buffer for the next request, unless one request made it unusually large.
 func (c *Cache) release(k *key) {
 	if cap(k.bytes) <= 2*keyBytesMax {

@@ -51,18 +51,8 @@ type verdict struct {
 // and organization are the same as when it was verified. Time, revocation and the age of keys and revocations are checked
 // on every call. A token that is refused for good is not remembered any longer.
 func (v *Verifier) IdentifyFrom(s *state.Snapshot, source, token string, now time.Time) (*Identity, Result, *Refusal) {
-	known := v.cache.get(token)
-	if known != nil {
-		if issuer := s.Issuers[known.identity.Issuer]; issuer != nil && known.holdsUnder(issuer) {
-			refusal := known.identity.check(s, issuer, now)
-			if refusal == nil {
-				return known.identity, Result{Remembered: true}, nil
-			}
-			if !refusal.Undecided {
-				v.cache.drop(known)
-			}
-			return nil, Result{Remembered: true}, refusal
-		}
+	if who, refusal, known := v.Recall(s, token, now); known {
+		return who, Result{Remembered: true}, refusal
 	}
 	issuer, fresh, refusal := v.verifyStranger(s, source, token, now)
 	if refusal != nil {
@@ -76,6 +66,26 @@ func (v *Verifier) IdentifyFrom(s *state.Snapshot, source, token string, now tim
 		return nil, Result{}, refusal
 	}
 	return fresh.identity, Result{}, nil
+}
+
+// Recall is IdentifyFrom for a token that is remembered: no signature is checked. known is false for every other token.
+func (v *Verifier) Recall(s *state.Snapshot, token string, now time.Time) (who *Identity, refusal *Refusal, known bool) {
+	d := v.cache.get(token)
+	if d == nil {
+		return nil, nil, false
+	}
+	issuer := s.Issuers[d.identity.Issuer]
+	if issuer == nil || !d.holdsUnder(issuer) {
+		return nil, nil, false
+	}
+	refusal = d.identity.check(s, issuer, now)
+	if refusal == nil {
+		return d.identity, nil, true
+	}
+	if !refusal.Undecided {
+		v.cache.drop(d)
+	}
+	return nil, refusal, true
 }
 
 func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*state.Issuer, *verdict, *Refusal) {
