@@ -37,12 +37,20 @@ func methods() map[string]unary.Method {
 		"/t/Size": func(c *unary.Call) ([]byte, unary.Code, unary.Later) {
 			return bytes.Repeat([]byte{'x'}, int(c.Message[0])<<10), unary.OK, nil
 		},
-		"/t/Fault":     func(c *unary.Call) ([]byte, unary.Code, unary.Later) { return []byte{byte('0' + c.Fault)}, unary.OK, nil },
-		"/t/Trace":     func(c *unary.Call) ([]byte, unary.Code, unary.Later) { return []byte(c.TraceParent + " " + c.TraceState), unary.OK, nil },
-		"/t/Deadline":  func(c *unary.Call) ([]byte, unary.Code, unary.Later) { return []byte(time.Until(c.Deadline).String()), unary.OK, nil },
-		"/t/NotFound":  func(*unary.Call) ([]byte, unary.Code, unary.Later) { return nil, unary.NotFound, nil },
-		"/t/Panic":     func(*unary.Call) ([]byte, unary.Code, unary.Later) { panic("fault") },
-		"/t/WorkPanic": func(*unary.Call) ([]byte, unary.Code, unary.Later) { return nil, unary.OK, func(context.Context) ([]byte, unary.Code) { panic("fault") } },
+		"/t/Fault": func(c *unary.Call) ([]byte, unary.Code, unary.Later) {
+			return []byte{byte('0' + c.Fault)}, unary.OK, nil
+		},
+		"/t/Trace": func(c *unary.Call) ([]byte, unary.Code, unary.Later) {
+			return []byte(c.TraceParent + " " + c.TraceState), unary.OK, nil
+		},
+		"/t/Deadline": func(c *unary.Call) ([]byte, unary.Code, unary.Later) {
+			return []byte(time.Until(c.Deadline).String()), unary.OK, nil
+		},
+		"/t/NotFound": func(*unary.Call) ([]byte, unary.Code, unary.Later) { return nil, unary.NotFound, nil },
+		"/t/Panic":    func(*unary.Call) ([]byte, unary.Code, unary.Later) { panic("fault") },
+		"/t/WorkPanic": func(*unary.Call) ([]byte, unary.Code, unary.Later) {
+			return nil, unary.OK, func(context.Context) ([]byte, unary.Code) { panic("fault") }
+		},
 	}
 }
 
@@ -97,7 +105,9 @@ func client(t testing.TB, a net.Addr, options ...grpc.DialOption) *grpc.ClientCo
 // raw is a codec for bytes.
 type raw struct{}
 
-func (raw) Marshal(v any) (mem.BufferSlice, error) { return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil }
+func (raw) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
 func (raw) Unmarshal(data mem.BufferSlice, v any) error {
 	*v.(*[]byte) = data.Materialize()
 	return nil
