@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/agentidp/agentidp/internal/testkit/rawhttp"
@@ -16,16 +17,14 @@ const cachePolicy = `package agentidp.authz
 
 default allow := false
 
-http := input.attributes.request.http
-
 allow if {
 	input.identity.organizationId == "org_a"
-	[http.method, http.host, http.path] == ["GET", "a.example", "/orders/1"]
+	[input.attributes.request.http.method, input.attributes.request.http.host, input.attributes.request.http.path] == ["GET", "a.example", "/orders/1"]
 }
 
 allow if {
 	input.identity.organizationId == "org_b"
-	[http.method, http.host, http.path] == ["DELETE", "b.example", "/orders/1?x"]
+	[input.attributes.request.http.method, input.attributes.request.http.host, input.attributes.request.http.path] == ["DELETE", "b.example", "/orders/1?x"]
 }
 `
 
@@ -68,6 +67,7 @@ func TestEdgeCachesConfuseNothing(t *testing.T) {
 		}
 		return http.StatusUnauthorized
 	}
+	awaitThat(t, "decisions are remembered", func() bool { return strings.Contains(e.log.String(), "decisions are remembered") })
 	random := rand.New(rand.NewPCG(1, 33496)) //nolint:gosec // the same order in each run
 	for range 8 * len(questions) {
 		q := questions[random.IntN(len(questions))]

@@ -198,7 +198,7 @@ func attacks() []attack {
 			if err := begin(c); err != nil {
 				return err
 			}
-			block := c.Block("x-odd", strings.Repeat("\x01", http2MaxFrame/4))
+			block := c.Block("x-odd", strings.Repeat("{", http2MaxFrame/2)) // what Huffman coding would make longer
 			return repeat(attackBytes/len(block), func(int) error { return c.WriteContinuation(1, false, block) })
 		}},
 		{"CONTINUATION of nothing", false, func(c *rawhttp.Conn2) error {
