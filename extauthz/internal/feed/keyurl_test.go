@@ -31,7 +31,7 @@ func TestKeyURLRefreshesAhead(t *testing.T) {
 			t.Errorf("read %d times before 70 %% of max-age passed", n)
 		}
 		b.source.set(second, `"2"`)
-		wait(2 * time.Minute)
+		wait(2*time.Minute + time.Second)
 		if n := b.source.count(); n != 2 || !hasKey(b.issuer(), secondIDs[0]) {
 			t.Errorf("read %d times by 90 %% of max-age; the new key must be in force", n)
 		}
