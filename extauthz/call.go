@@ -29,6 +29,9 @@ const (
 	reasonOverload      = "check_overload"
 )
 
+// codeScope is the code, and RFC 6750's error, of a policy that names the scopes it misses.
+const codeScope = "insufficient_scope"
+
 // The results a call can have.
 const (
 	resultAllowed   = "allowed"
@@ -128,11 +131,11 @@ func (c *call) giveUp(reason string, err error) checkresp.Answer {
 }
 
 func (c *call) refuseRequest(r *checkreq.Refusal) checkresp.Answer {
-	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{Status: http.StatusBadRequest, Code: string(r.Reason), Detail: r.Detail})
+	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{Status: http.StatusBadRequest, Code: string(r.Reason), Documented: true, Detail: r.Detail})
 }
 
 func (c *call) refuseCredential(r *credential.Refusal) checkresp.Answer {
-	d := checkresp.Denial{Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail, Challenge: &checkresp.Challenge{Scheme: challengeScheme(r.Scheme)}}
+	d := checkresp.Denial{Status: http.StatusUnauthorized, Code: string(r.Reason), Documented: true, Detail: r.Detail, Challenge: &checkresp.Challenge{Scheme: challengeScheme(r.Scheme)}}
 	switch r.Class { // RFC 6750 s3.1
 	case credential.InvalidRequest:
 		d.Status, d.Challenge.Error = http.StatusBadRequest, "invalid_request"
@@ -152,7 +155,7 @@ func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
 		return c.giveUp(string(r.Reason), r)
 	}
 	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{
-		Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail,
+		Status: http.StatusUnauthorized, Code: string(r.Reason), Documented: true, Detail: r.Detail,
 		Challenge: &checkresp.Challenge{Scheme: challengeScheme(c.scheme), Error: "invalid_token"},
 	})
 }
@@ -171,6 +174,7 @@ func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer 
 	if denial.Code == "" {
 		denial.Code = reasonPolicy
 	}
+	denial.Documented = denial.Code == reasonPolicy || denial.Code == codeScope
 	if denial.Detail == "" {
 		denial.Detail = "The policy does not allow this request."
 	}
@@ -184,7 +188,7 @@ func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer 
 	case denial.Status == http.StatusUnauthorized:
 		denial.Challenge = &checkresp.Challenge{Scheme: challengeScheme(c.scheme)}
 	case denial.Status == http.StatusForbidden && len(d.Reason.RequiredScopes) > 0:
-		denial.Challenge = &checkresp.Challenge{Scheme: challengeScheme(c.scheme), Error: "insufficient_scope", Scopes: d.Reason.RequiredScopes}
+		denial.Challenge = &checkresp.Challenge{Scheme: challengeScheme(c.scheme), Error: codeScope, Scopes: d.Reason.RequiredScopes}
 	}
 	return c.deny(resultDenied, reasonPolicy, denial)
 }

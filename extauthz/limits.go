@@ -173,7 +173,7 @@ func (m *limiter) apply(c *call) (limited bool) {
 // limited refuses a request that was one too many for a limit.
 func (c *call) limited(reason, name string, limit ratelimit.Limit, retry time.Duration) {
 	c.deny(resultDenied, reason, checkresp.Denial{
-		Status: http.StatusTooManyRequests, Code: reason, Detail: "Too many requests of this " + name + ".",
+		Status: http.StatusTooManyRequests, Code: reason, Documented: true, Detail: "Too many requests of this " + name + ".",
 		Limited: &checkresp.Limited{RetryAfter: seconds(retry), Policy: name, Quota: limit.Burst, Window: seconds(limit.Window())},
 	})
 }
@@ -182,7 +182,7 @@ func (c *call) limited(reason, name string, limit ratelimit.Limit, retry time.Du
 // from elsewhere is answered; and a client that gets 503 tries again at once.
 func (c *call) refuseCrowded(reason, detail string) checkresp.Answer {
 	return c.deny(resultDenied, reason, checkresp.Denial{
-		Status: http.StatusTooManyRequests, Code: reason, Detail: detail, Limited: &checkresp.Limited{RetryAfter: crowdedRetry},
+		Status: http.StatusTooManyRequests, Code: reason, Documented: true, Detail: detail, Limited: &checkresp.Limited{RetryAfter: crowdedRetry},
 	})
 }
 

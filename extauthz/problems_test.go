@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -21,6 +22,11 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 	if !ok {
 		t.Fatal("docs/problems.md has no part for the edge")
 	}
+	table, inside, ok := strings.Cut(edge, "### Cannot decide")
+	if !ok {
+		t.Fatal("docs/problems.md does not say why nothing was decided")
+	}
+	noProblem := []string{reasonAllowed, reasonHealth, reasonPreflight, reasonMetadata}
 	found := 0
 	for _, pattern := range []string{"*.go", "internal/*/*.go", "../internal/jose/*.go"} {
 		files, err := filepath.Glob(pattern)
@@ -36,6 +42,9 @@ func TestEveryReasonIsDocumented(t *testing.T) {
 				found++
 				if m[1] != "allowed" && !strings.Contains(edge, "`"+m[1]+"`") {
 					t.Errorf("%s: %q is not in docs/problems.md", file, m[1])
+				}
+				if !strings.Contains(table, "<a id=\""+m[1]+"\"></a>") && !strings.Contains(inside, "`"+m[1]+"`") && !slices.Contains(noProblem, m[1]) {
+					t.Errorf("%s: the type of a problem leads to %q, which docs/problems.md has not", file, m[1])
 				}
 			}
 		}

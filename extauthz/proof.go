@@ -100,7 +100,7 @@ func (c *call) refusePossession(r *possession.Refusal) checkresp.Answer {
 		return c.giveUp(string(r.Reason), r)
 	}
 	return c.deny(resultDenied, string(r.Reason), checkresp.Denial{
-		Status: http.StatusUnauthorized, Code: string(r.Reason), Detail: r.Detail,
+		Status: http.StatusUnauthorized, Code: string(r.Reason), Documented: true, Detail: r.Detail,
 		Challenge: &checkresp.Challenge{Scheme: challengeScheme(r.Scheme), Error: r.Code, Nonce: r.Nonce},
 	})
 }

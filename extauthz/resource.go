@@ -229,7 +229,7 @@ func (c *call) publish() checkresp.Answer {
 	case isPreflight(c.request):
 		c.answer, c.status = checkresp.DirectPreflight(document, c.id), http.StatusNoContent
 	default:
-		d := checkresp.Denial{Status: http.StatusMethodNotAllowed, Code: reasonMetadataMethod, Detail: "The resource's metadata can be read, and nothing else."}
+		d := checkresp.Denial{Status: http.StatusMethodNotAllowed, Code: reasonMetadataMethod, Documented: true, Detail: "The resource's metadata can be read, and nothing else."}
 		if err := d.Changes.SetHeader("allow", "GET, HEAD"); err != nil { // RFC 9110 s15.5.6
 			return c.giveUp(reasonPanic, err)
 		}

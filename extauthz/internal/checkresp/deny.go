@@ -7,21 +7,28 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/agentidp/agentidp/internal/problem"
 )
 
 const (
 	realm             = "agentidp"
 	retryAfterSeconds = 1   // an outage of the sidecar's own material is over in seconds or needs a person
-	detailBytesMax    = 256 // of a problem document: the body stays below 1 KiB
+	detailBytesMax    = 256 // of a problem document
+	bodyBytesMax      = 1 << 10
 	codeBytesMax      = 64
 	challengeScopeMax = 256 // bytes of the scope parameter
 )
+
+// typeBase begins the type of each documented problem.
+var typeBase = problem.TypeURI("")
 
 // Denial is why a request is not forwarded. The zero value is a 503.
 type Denial struct {
 	DecisionID string
 	Status     int        // 300 to 599; anything else becomes 503
 	Code       string     // stable, snake_case; names the problem for programs
+	Documented bool       // the code is one of docs/problems.md, which the problem's type leads to
 	Detail     string     // a sentence for people; never bytes of the request
 	Challenge  *Challenge // for WWW-Authenticate; nil leaves the header out
 	Limited    *Limited   // when to come again; nil says nothing, except of a 503
@@ -40,6 +47,7 @@ func Unavailable(decisionID string) Denial {
 		DecisionID: decisionID,
 		Status:     http.StatusServiceUnavailable,
 		Code:       "cannot_decide",
+		Documented: true,
 		Detail:     "The request could not be authorized at the moment.",
 	}
 }
@@ -108,15 +116,29 @@ func appendPolicyHeaders(denied []byte, policy []setting, grpc bool) []byte {
 	return denied
 }
 
-// appendProblem appends a problem document (RFC 9457).
+// appendProblem appends a problem document (RFC 9457) of at most bodyBytesMax. A code nobody documented is a policy's own: its
+// problem has no type.
 func appendProblem(b []byte, d *Denial) []byte {
-	b = append(b, `{"type":"about:blank","title":`...)
+	from := len(b)
+	if b = appendProblemWith(b, d, clip(d.Detail, detailBytesMax)); len(b)-from > bodyBytesMax {
+		b = appendProblemWith(b[:from], d, "") // a detail of characters that are escaped; the code says enough
+	}
+	return b
+}
+
+func appendProblemWith(b []byte, d *Denial, detail string) []byte {
+	code := clip(d.Code, codeBytesMax)
+	if d.Documented && isCode(code) {
+		b = append(append(append(append(b, `{"type":"`...), typeBase...), code...), `","title":`...)
+	} else {
+		b = append(b, `{"type":"about:blank","title":`...)
+	}
 	b = appendJSON(b, http.StatusText(d.Status))
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(d.Status), 10)
-	if detail := clip(d.Detail, detailBytesMax); detail != "" {
+	if detail != "" {
 		b = appendJSON(append(b, `,"detail":`...), detail)
 	}
-	b = appendJSON(append(b, `,"code":`...), clip(d.Code, codeBytesMax))
+	b = appendJSON(append(b, `,"code":`...), code)
 	b = appendJSON(append(b, `,"decisionId":`...), clip(d.DecisionID, codeBytesMax))
 	return append(b, '}')
 }
@@ -154,4 +176,14 @@ func clip(s string, bytesMax int) string {
 		n += size
 		return r
 	}, s)
+}
+
+// isCode accepts what needs no escaping, in JSON and in the fragment of an address.
+func isCode(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != ""
 }

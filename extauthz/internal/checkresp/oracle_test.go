@@ -20,6 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/agentidp/agentidp/internal/problem"
 )
 
 // The oracle builds answers from Envoy's message types. What Allow and Deny build must decode to the same messages.
@@ -199,6 +201,19 @@ func oraclePolicyHeaders(headers []*corev3.HeaderValueOption, policy []setting, 
 }
 
 func oracleProblem(d Denial) string {
+	document := oracleDocument(d)
+	if len(document) > 1024 {
+		d.Detail = ""
+		document = oracleDocument(d)
+	}
+	return document
+}
+
+func oracleDocument(d Denial) string {
+	kind := "about:blank"
+	if d.Documented && d.Code != "" && strings.Trim(d.Code, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" {
+		kind = problem.TypeURI(d.Code)
+	}
 	doc, err := json.Marshal(struct {
 		Type       string `json:"type"`
 		Title      string `json:"title"`
@@ -206,7 +221,7 @@ func oracleProblem(d Denial) string {
 		Detail     string `json:"detail,omitempty"`
 		Code       string `json:"code"`
 		DecisionID string `json:"decisionId"`
-	}{"about:blank", http.StatusText(d.Status), d.Status, clip(d.Detail, detailBytesMax), clip(d.Code, codeBytesMax), clip(d.DecisionID, codeBytesMax)})
+	}{kind, http.StatusText(d.Status), d.Status, clip(d.Detail, detailBytesMax), clip(d.Code, codeBytesMax), clip(d.DecisionID, codeBytesMax)})
 	if err != nil {
 		return "" // cannot happen with strings and a number; the status says enough
 	}

@@ -72,7 +72,7 @@ func jsonValue(v any) any {
 func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", "agt_1", "https://i.example", `<a> & "b" \ ü`, "line\nbreak\u2028"}))
+		text := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"", strings.Repeat("<", 256), "agt_1", "https://i.example", `<a> & "b" \ ü`, "line\nbreak\u2028"}))
 		changes, policy := drawChanges(t)
 		g := Grant{Nonce: rapid.SampledFrom([]string{"", "n-1"}).Draw(t, "next nonce"), DecisionID: text.Draw(t, "id"), Changes: changes, Strip: rapid.SliceOfN(rapid.SampledFrom([]string{"x-agent-id", "x-agent-role", "x_agent_id"}), 0, 3).Draw(t, "strip")}
 		var agent *Agent
@@ -95,7 +95,7 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 			t.Fatal(d)
 		}
 		denial := Denial{
-			DecisionID: text.Draw(t, "id"), Status: rapid.SampledFrom([]int{0, 200, 302, 400, 401, 403, 404, 429, 500, 502, 503, 600}).Draw(t, "status"), Code: text.Draw(t, "code"),
+			DecisionID: text.Draw(t, "id"), Status: rapid.SampledFrom([]int{0, 200, 302, 400, 401, 403, 404, 429, 500, 502, 503, 600}).Draw(t, "status"), Code: rapid.OneOf(text, rapid.SampledFrom([]string{"token_expired", "policy_denied"})).Draw(t, "code"), Documented: rapid.Bool().Draw(t, "documented"),
 			Detail: text.Draw(t, "detail"), GRPC: rapid.Bool().Draw(t, "grpc"), Changes: changes,
 		}
 		if rapid.Bool().Draw(t, "limited") {
@@ -203,8 +203,8 @@ func TestAnswersAreSmall(t *testing.T) {
 	if len(allowed) > 550 {
 		t.Errorf("an OK of %d bytes", len(allowed))
 	}
-	denied := Deny(Denial{DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f", Status: 401, Code: "token_expired", Detail: "token has expired", Challenge: &Challenge{Error: "invalid_token"}}).Wire()
-	if len(denied) > 450 {
+	denied := Deny(Denial{DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f", Status: 401, Code: "token_expired", Documented: true, Detail: "token has expired", Challenge: &Challenge{Error: "invalid_token"}}).Wire()
+	if len(denied) > 530 {
 		t.Errorf("a denial of %d bytes", len(denied))
 	}
 	t.Logf("OK %d bytes, denial %d bytes", len(allowed), len(denied))
