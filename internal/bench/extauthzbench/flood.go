@@ -89,13 +89,20 @@ func (g *goodLoad) phase(ctx context.Context, span time.Duration) (due int, allo
 	for range goodCallers {
 		callers.Go(func() {
 			var question, answer []byte
+			timer := time.NewTimer(0)
+			defer timer.Stop()
 			for {
 				n := next.Add(1) - 1
-				if n >= int64(due) || ctx.Err() != nil {
+				if n >= int64(due) {
 					return
 				}
 				at := start.Add(time.Duration(float64(n) / goodRate * float64(time.Second)))
-				time.Sleep(time.Until(at))
+				timer.Reset(time.Until(at))
+				select {
+				case <-ctx.Done():
+					return
+				case <-timer.C:
+				}
 				question = g.messages[n%int64(len(g.messages))].write(question, uint64(n))
 				call, cancel := context.WithTimeout(ctx, callTimeout)
 				failed := ask(call, c, &question, &answer)
