@@ -11,6 +11,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
@@ -38,6 +39,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
+	served := issuers.NewSet(issuers.Issuer{ID: cfg.Issuer, Keys: ring})
 	hashKey := []byte(cfg.CredentialHashKey.Reveal())
 	agentService, err := agents.NewService(store, hashKey, env.Now)
 	if err != nil {
@@ -47,7 +49,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
-	minter, err := tokens.NewMinter(cfg.Issuer, cfg.Tokens.Lifetime.Duration, dids, ring, env.Now)
+	minter, err := tokens.NewMinter(cfg.Tokens.Lifetime.Duration, dids, env.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -67,10 +69,10 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 		return nil, err
 	}
 	return web.NewHandler(web.Config{
-		Routes: adminapi.Routes(operations{
+		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{Organizations: orgs.NewService(store, env.Now), Agents: agentService, Audit: store, Pages: pages, DIDs: dids},
 			endpoint, documents, revocation.New(store, cfg.Issuer, env.Now),
-		}),
+		})),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,
 	})

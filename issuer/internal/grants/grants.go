@@ -16,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -79,6 +80,10 @@ func (e *Endpoint) issue(r *http.Request) (tokens.AccessToken, error) {
 	if err != nil {
 		return tokens.AccessToken{}, err
 	}
+	issuer := issuers.From(r.Context())
+	if !issuer.Admits(client.Agent.OrganizationID) { // the answer to a client that does not exist
+		return tokens.AccessToken{}, &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
+	}
 	grant, ok := e.grants[form.Get("grant_type")]
 	if !ok {
 		return tokens.AccessToken{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
@@ -87,6 +92,7 @@ func (e *Endpoint) issue(r *http.Request) (tokens.AccessToken, error) {
 	if err != nil {
 		return tokens.AccessToken{}, err
 	}
+	authorization.Issuer = issuer
 	if err := grant.Authorize(r.Context(), form, &authorization); err != nil {
 		return tokens.AccessToken{}, err
 	}

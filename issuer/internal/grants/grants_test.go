@@ -18,6 +18,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -29,6 +30,7 @@ type trail struct {
 	recordErr  error
 	credential agentid.Credential // authenticated with
 	authorized tokens.Authorization
+	issuer     issuers.Issuer // addressed; the instance's when the test does not say
 }
 
 const secretToken = "canary.of.token"
@@ -36,7 +38,7 @@ const secretToken = "canary.of.token"
 func (l *trail) AuthenticateSecret(context.Context, string, string) (agents.Agent, agentid.Credential, error) {
 	l.steps = append(l.steps, "authenticate")
 	l.credential = agentid.New[agentid.Credential]()
-	return agents.Agent{ID: agentid.New[agentid.Agent](), Scopes: []string{"a", "b"}, Audiences: []string{"svc://1", "svc://2"}}, l.credential, nil
+	return agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Scopes: []string{"a", "b"}, Audiences: []string{"svc://1", "svc://2"}}, l.credential, nil
 }
 
 func (l *trail) AccessToken(a tokens.Authorization) (tokens.AccessToken, error) {
@@ -66,6 +68,9 @@ func (l *trail) grant(err error) grants.Grant {
 func (l *trail) post(t *testing.T, grant grants.Grant, body string) (*httptest.ResponseRecorder, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
+	if l.issuer.ID == "" {
+		l.issuer.ID = "https://id.example.com"
+	}
 	endpoint, err := grants.New(clientauth.New(l), l, l, registry, grant)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +79,7 @@ func (l *trail) post(t *testing.T, grant grants.Grant, body string) (*httptest.R
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth("id", "secret")
 	w := httptest.NewRecorder()
-	endpoint.IssueToken(w, r)
+	endpoint.IssueToken(w, r.WithContext(issuers.With(r.Context(), l.issuer)))
 	return w, registry
 }
 
@@ -87,6 +92,9 @@ func TestStepsHappenInOrder(t *testing.T) {
 	}
 	if want := `{"access_token":"canary.of.token","token_type":"Bearer","expires_in":60,"scope":"b"}`; w.Body.String() != want {
 		t.Errorf("%s, want %s", w.Body, want)
+	}
+	if l.authorized.Issuer.ID != "https://id.example.com" {
+		t.Errorf("authorized by %q", l.authorized.Issuer.ID)
 	}
 	if l.authorized.Audience != "svc://2" || l.authorized.Credential != l.credential {
 		t.Errorf("authorized for %s with %s, authenticated with %s", l.authorized.Audience, l.authorized.Credential, l.credential)
@@ -112,6 +120,7 @@ func TestNoTokenLeavesWhenAStepFails(t *testing.T) {
 		code     string
 		last     string
 	}{
+		{"another organization's issuer", trail{issuer: issuers.Issuer{ID: "https://id.example.com/o/b", Organization: agentid.New[agentid.Organization]()}}, nil, "grant_type=test", 401, "invalid_client", "authenticate"},
 		{"grant not served", trail{}, nil, "grant_type=other", 400, "unsupported_grant_type", "authenticate"},
 		{"scope", trail{}, nil, "grant_type=test&scope=c", 400, "invalid_scope", "authenticate"},
 		{"resource", trail{}, nil, "grant_type=test&resource=svc://3", 400, "invalid_target", "authenticate"},

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 )
 
@@ -26,13 +26,9 @@ const (
 // typeAccessToken is the typ header, RFC 9068 s2.1.
 const typeAccessToken = "at+jwt"
 
-// Signers gives the active signing key of a use. keys.Ring implements it.
-type Signers interface {
-	Signer(use keys.Use) (*jose.SigningKey, error)
-}
-
 // Authorization is what a grant allowed. Everything in a token comes from here, from the agent's record, or from us.
 type Authorization struct {
+	Issuer     issuers.Issuer // who says so, and signs it
 	Agent      agents.Agent
 	Credential agentid.Credential // what the client authenticated with; the token dies with it
 	Audience   string
@@ -50,21 +46,19 @@ type AccessToken struct {
 	ExpiresIn time.Duration // from now, as the client sees it
 }
 
-// Minter signs tokens of one issuer.
+// Minter signs tokens, each with the keys of the issuer its authorization names.
 type Minter struct {
-	issuer   string
 	lifetime time.Duration
 	dids     did.Namespace
-	signers  Signers
 	now      func() time.Time
 }
 
 // NewMinter refuses lifetimes outside LifetimeMin and LifetimeMax.
-func NewMinter(issuer string, lifetime time.Duration, dids did.Namespace, signers Signers, now func() time.Time) (*Minter, error) {
+func NewMinter(lifetime time.Duration, dids did.Namespace, now func() time.Time) (*Minter, error) {
 	if lifetime < LifetimeMin || lifetime > LifetimeMax {
 		return nil, fmt.Errorf("token lifetime %s: want %s to %s", lifetime, LifetimeMin, LifetimeMax)
 	}
-	return &Minter{issuer, lifetime.Truncate(time.Second), dids, signers, now}, nil
+	return &Minter{lifetime.Truncate(time.Second), dids, now}, nil
 }
 
 // accessClaims is RFC 9068 s2.2 and what the design adds. Field order is the order in the token.
@@ -92,7 +86,10 @@ type agentClaims struct {
 
 // AccessToken signs a token for an authorization.
 func (m *Minter) AccessToken(a Authorization) (AccessToken, error) {
-	key, err := m.signers.Signer(keys.AccessToken)
+	if !a.Issuer.Admits(a.Agent.OrganizationID) {
+		return AccessToken{}, errors.New("the agent is no client of this issuer")
+	}
+	key, err := a.Issuer.Keys.Signer(keys.AccessToken)
 	if err != nil {
 		return AccessToken{}, fmt.Errorf("signing key: %w", err)
 	}
@@ -124,7 +121,7 @@ func (m *Minter) claims(a Authorization, notBefore, issued time.Time) accessClai
 		capabilities = []string{}
 	}
 	return accessClaims{
-		Issuer: m.issuer, Subject: a.Agent.ID.String(), Audience: a.Audience,
+		Issuer: a.Issuer.ID, Subject: a.Agent.ID.String(), Audience: a.Audience,
 		ExpiresAt: notBefore.Add(m.lifetime).Unix(), IssuedAt: issued.Unix(), NotBefore: notBefore.Unix(),
 		ID: rand.Text(), ClientID: a.Agent.ID.String(), Scope: strings.Join(a.Scopes, " "), OrganizationID: a.Agent.OrganizationID.String(),
 		CredentialID: a.Credential.String(),

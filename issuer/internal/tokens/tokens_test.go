@@ -13,6 +13,7 @@ import (
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 )
 
@@ -21,6 +22,8 @@ type signers struct {
 	err error
 }
 
+func (s signers) KeySet() []byte { return nil }
+
 func (s signers) Signer(use keys.Use) (*jose.SigningKey, error) {
 	if use != keys.AccessToken {
 		return nil, errors.New("an access token is signed with another key")
@@ -28,7 +31,7 @@ func (s signers) Signer(use keys.Use) (*jose.SigningKey, error) {
 	return s.key, s.err
 }
 
-func minter(t *testing.T, lifetime time.Duration, now time.Time) (*Minter, *jose.SigningKey) {
+func minter(t *testing.T, lifetime time.Duration, now time.Time) (*Minter, issuers.Issuer, *jose.SigningKey) {
 	t.Helper()
 	key, err := jose.GenerateSigningKey(jose.ES256)
 	if err != nil {
@@ -38,19 +41,20 @@ func minter(t *testing.T, lifetime time.Duration, now time.Time) (*Minter, *jose
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := NewMinter("https://id.example.com", lifetime, dids, signers{key: key}, func() time.Time { return now })
+	m, err := NewMinter(lifetime, dids, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m, key
+	return m, issuers.Issuer{ID: "https://id.example.com", Keys: signers{key: key}}, key
 }
 
 // Our own verifier accepts what we sign, with the strictest rules it has.
 func TestTokensVerify(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 9, 0, 0, 900e6, time.UTC)
-	m, key := minter(t, LifetimeMax, now)
+	m, issuer, key := minter(t, LifetimeMax, now)
 	a := Authorization{
+		Issuer:     issuer,
 		Agent:      agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Name: `"<&>` + "\u2028"},
 		Credential: agentid.New[agentid.Credential](), Audience: "svc://a", Scopes: []string{"x", "y"},
 	}
@@ -107,8 +111,8 @@ func TestIssuedAt(t *testing.T) {
 func TestWatermarkDoesNotExtendLife(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
-	m, _ := minter(t, time.Minute, now)
-	token, err := m.AccessToken(Authorization{Agent: agents.Agent{TokensNotBefore: now.Add(time.Second)}, Credential: agentid.New[agentid.Credential]()})
+	m, issuer, _ := minter(t, time.Minute, now)
+	token, err := m.AccessToken(Authorization{Issuer: issuer, Agent: agents.Agent{OrganizationID: agentid.New[agentid.Organization](), TokensNotBefore: now.Add(time.Second)}, Credential: agentid.New[agentid.Credential]()})
 	if err != nil || token.ExpiresAt.Unix() != 1060 || token.IssuedAt.Unix() != 1001 {
 		t.Errorf("%+v, %v", token, err)
 	}
@@ -125,19 +129,27 @@ func TestWatermarkDoesNotExtendLife(t *testing.T) {
 func TestMinterRefuses(t *testing.T) {
 	t.Parallel()
 	for _, lifetime := range []time.Duration{0, LifetimeMin - 1, LifetimeMax + 1} {
-		if _, err := NewMinter("https://a", lifetime, did.Namespace{}, signers{}, time.Now); err == nil {
+		if _, err := NewMinter(lifetime, did.Namespace{}, time.Now); err == nil {
 			t.Errorf("a lifetime of %s is accepted", lifetime)
 		}
 	}
-	m, err := NewMinter("https://a", LifetimeDefault, did.Namespace{}, signers{err: errors.New("no key")}, time.Now)
-	if err != nil {
+	m, issuer, _ := minter(t, LifetimeDefault, time.Now())
+	good := Authorization{
+		Issuer: issuer, Agent: agents.Agent{OrganizationID: agentid.New[agentid.Organization]()}, Credential: agentid.New[agentid.Credential](),
+	}
+	if _, err := m.AccessToken(good); err != nil {
 		t.Fatal(err)
 	}
-	if token, err := m.AccessToken(Authorization{Credential: agentid.New[agentid.Credential]()}); err == nil || token.Text != "" {
-		t.Errorf("a token without a key: %+v", token)
-	}
-	m, _ = minter(t, LifetimeDefault, time.Now())
-	if token, err := m.AccessToken(Authorization{}); err == nil || token.Text != "" {
-		t.Errorf("a token that names no credential: %+v", token)
+	for name, spoil := range map[string]func(*Authorization){
+		"no key":                        func(a *Authorization) { a.Issuer.Keys = signers{err: errors.New("no key")} },
+		"no issuer":                     func(a *Authorization) { a.Issuer = issuers.Issuer{} },
+		"another organization's issuer": func(a *Authorization) { a.Issuer.Organization = agentid.New[agentid.Organization]() },
+		"no credential":                 func(a *Authorization) { a.Credential = agentid.Credential{} },
+	} {
+		a := good
+		spoil(&a)
+		if token, err := m.AccessToken(a); err == nil || token.Text != "" {
+			t.Errorf("%s: %+v", name, token)
+		}
 	}
 }
