@@ -30,6 +30,8 @@ type Config struct {
 	// Public routes are asked of the policy without an identity.
 	Public  []PublicRoute `yaml:"public"`
 	Metrics *Metrics      `yaml:"metrics"`
+	// TokenCache remembers verified tokens.
+	TokenCache TokenCache `yaml:"tokenCache"`
 	// DecisionCache remembers decisions of policies that allow it.
 	DecisionCache DecisionCache `yaml:"decisionCache"`
 	// DPoP says how proofs of possession are judged.

@@ -89,6 +89,7 @@ func TestConfigDefaults(t *testing.T) {
 		Identity: IdentityRequired,
 
 		CORS:          CORS{Preflight: PreflightOff},
+		TokenCache:    TokenCache{Bytes: 64 << 20},
 		DecisionCache: DecisionCache{Bytes: 32 << 20, MaxAge: config.Duration{Duration: time.Minute}},
 		DPoP:          DPoP{MaxAge: config.Duration{Duration: time.Minute}, Nonce: NonceOff, ReplayBytes: 64 << 20},
 	}
@@ -180,6 +181,7 @@ func TestConfigMistakes(t *testing.T) {
 		"end": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", "tcp://127.0.0.1:0", 1) + "drainDelay: 61s\nsocketTakeover: true\n", []string{
 			"7: drainDelay: want between 0s and 1m0s", "8: socketTakeover: is for unix:// addresses, and listen has none",
 		}},
+		"token cache":    {minimal + "tokenCache: {bytes: 1KiB}\n", []string{"7: tokenCache.bytes: want at least 1MiB"}},
 		"tls for nobody": {minimal + "tls: {key: keys.json}\n", []string{"7: tls: is for tcp:// addresses, and listen has none", "7: tls.cert: is required"}},
 		"tls broken": {strings.Replace(minimal, "unix:///run/agentidp/extauthz.sock", "tcp://127.0.0.1:0", 1) + "tls: {cert: keys.json, key: keys.json}\n", []string{
 			"7: tls: DIR/keys.json and DIR/keys.json: tls: failed to find any PEM data in certificate input",

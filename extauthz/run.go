@@ -68,7 +68,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 	server, err := New(Options{
 		Store: store, Identity: cfg.Identity, Public: cfg.Public, CORS: cfg.CORS, Health: cfg.Health, Hints: src.hints, Possession: cfg.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
-		DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
+		CacheBytes: int64(cfg.TokenCache.Bytes), DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
 		Explain: watch.explain, Shadow: watch.shadow, Tracer: watch.tracer,
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ func (c *Config) Validate(r *config.Report) {
 	c.validateIssuers(r)
 	c.validatePolicy(r)
 	c.validatePublic(r)
+	c.TokenCache.validate(r)
 	c.DecisionCache.validate(r)
 	c.DPoP.validate(r)
 	c.validateHops(r)

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("extauthz", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	file := flags.String("config", "extauthz.yaml", "the config `file`; see docs/extauthz.md")
-	check := flags.Bool("check", false, "check the config, the keys and the policy it names, and exit without opening a socket")
+	check := flags.Bool("check", false, "check the config and the files it names, say what would be done, and exit without opening a socket")
 	version := flags.Bool("version", false, "print the version and exit")
 	switch err := flags.Parse(args); {
 	case err == flag.ErrHelp:
@@ -61,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if *check {
 		fmt.Fprintf(stdout, "%s: good\n", *file)
+		cfg.Describe(stdout)
 		return ok
 	}
 	defer heap.Pace(heapRoom).Stop()

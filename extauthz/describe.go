@@ -1,0 +1,143 @@
+package extauthz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/servertls"
+)
+
+// Describe writes what a process with this configuration, which must be valid, would do: a line for each thing it would listen on, read, ask or
+// write. It opens no socket, asks no URL and writes no file. Secrets are not in it.
+func (c *Config) Describe(w io.Writer) {
+	c.describeListen(w)
+	for i := range c.Issuers {
+		c.Issuers[i].describe(w)
+	}
+	fmt.Fprintf(w, "identity: %s\n", c.Identity)
+	c.describePolicy(w)
+	if d := c.DecisionLog; d != nil {
+		where := "standard output"
+		switch {
+		case d.File != "":
+			where = string(d.File)
+		case d.HTTP != nil:
+			where = d.HTTP.URL
+		}
+		fmt.Fprintf(w, "decision log: to %s, %g %% of what is allowed, all else\n", where, 100*d.SampleAllowed)
+	}
+	if c.Metrics != nil {
+		fmt.Fprintf(w, "metrics: on http://%s\n", c.Metrics.Listen)
+	}
+	c.describeMemory(w)
+}
+
+func (c *Config) describeListen(w io.Writer) {
+	for _, name := range c.Listen {
+		path, unix := strings.CutPrefix(name, "unix://")
+		switch {
+		case unix:
+			place := "free"
+			if err := checkPlace(path, c.SocketTakeover); err != nil {
+				place = err.Error()
+			} else if c.SocketTakeover && isAnswered(path) {
+				place = "to be taken over"
+			}
+			fmt.Fprintf(w, "listen: %s, mode %04o: %s\n", name, uint32(c.SocketMode), place)
+		case c.TLS == nil:
+			fmt.Fprintf(w, "listen: %s, plaintext\n", name)
+		default:
+			c.TLS.describe(w, name)
+		}
+	}
+}
+
+func (t *TLS) describe(w io.Writer, name string) {
+	clients := "clients without certificate"
+	if t.ClientCA != "" {
+		clients = "clients with a certificate of " + string(t.ClientCA)
+	}
+	certificate, err := servertls.Open(t.files(), time.Now, slog.New(slog.DiscardHandler))
+	if err != nil {
+		fmt.Fprintf(w, "listen: %s, TLS: %v\n", name, err)
+		return
+	}
+	fmt.Fprintf(w, "listen: %s, TLS until %s, %s\n", name, certificate.NotAfter().UTC().Format(time.RFC3339), clients)
+}
+
+func (i *Issuer) describe(w io.Writer) {
+	keys := i.JWKS.URL
+	if keys == "" {
+		keys = string(i.JWKS.File)
+	}
+	revocations := "no revocation list"
+	if i.Revocations != nil {
+		revocations = fmt.Sprintf("revocations of %s each %s", i.Revocations.URL, i.Revocations.Interval)
+	}
+	fmt.Fprintf(w, "issuer: %s, keys of %s, %s\n", i.Issuer, keys, revocations)
+}
+
+// describePolicy compiles once more, to say what is remembered, and the candidate, which validation leaves alone.
+func (c *Config) describePolicy(w io.Writer) {
+	p, err := compileDir(string(c.Policy.Dir), c.policyConfig())
+	if err != nil { // it was good a moment ago
+		fmt.Fprintf(w, "policy: %v\n", err)
+		return
+	}
+	defer p.Close()
+	fmt.Fprintf(w, "policy: %s of %s, revision %.12s\n", c.Policy.decisionPath(), c.Policy.Dir, p.Revision())
+	c.describeCache(w, p)
+	if c.Policy.DryRun {
+		fmt.Fprintln(w, "policy: DRY RUN, what it denies passes")
+	}
+	if s := c.Shadow; s != nil {
+		candidate, err := compileDir(string(s.Dir), c.policyConfig())
+		if err != nil {
+			fmt.Fprintf(w, "shadow: %s is not asked: %v\n", s.Dir, err)
+			return
+		}
+		candidate.Close()
+		fmt.Fprintf(w, "shadow: %s is asked about %g %% of the decisions\n", s.Dir, s.Percent)
+	}
+}
+
+func (c *Config) describeCache(w io.Writer, p *policy.Policy) {
+	if c.DecisionCache.Bytes == 0 {
+		fmt.Fprintln(w, "decisions: not remembered: decisionCache.bytes is 0")
+		return
+	}
+	cache, err := decide.NewCache(int64(c.DecisionCache.Bytes), c.DecisionCache.MaxAge.Duration)
+	if err != nil {
+		fmt.Fprintf(w, "decisions: not remembered: %v\n", err)
+		return
+	}
+	defer cache.Close()
+	report := cache.Use(p)
+	if report.On {
+		fmt.Fprintf(w, "decisions: remembered for %s by %s\n", c.DecisionCache.MaxAge, report.ReadSet)
+		return
+	}
+	for _, o := range report.Obstacles[:min(len(report.Obstacles), obstaclesLogMax)] {
+		fmt.Fprintf(w, "decisions: not remembered: %s\n", o)
+	}
+}
+
+func compileDir(dir string, cfg policy.Config) (*policy.Policy, error) {
+	sources, err := policy.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := policy.Compile(context.Background(), sources, cfg)
+	var broken *policy.CompileError
+	if errors.As(err, &broken) && len(broken.Problems) > 0 {
+		return nil, errors.New(broken.Problems[0].String())
+	}
+	return p, err
+}
