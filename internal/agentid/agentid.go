@@ -24,16 +24,22 @@ type (
 	agent        struct{}
 	credential   struct{}
 	event        struct{}
+	client       struct{}
+	signIn       struct{}
 )
 
 func (organization) prefix() string { return "org_" }
 func (agent) prefix() string        { return "agt_" }
 func (credential) prefix() string   { return "crd_" }
 func (event) prefix() string        { return "evt_" }
+func (client) prefix() string       { return "cli_" }
+func (signIn) prefix() string       { return "sgn_" }
 func (organization) noun() string   { return "organization" }
 func (agent) noun() string          { return "agent" }
 func (credential) noun() string     { return "credential" }
 func (event) noun() string          { return "audit event" }
+func (client) noun() string         { return "client" }
+func (signIn) noun() string         { return "sign-in" }
 
 // ID is an identifier of kind K. The zero value identifies nothing. IDs of different kinds are different types.
 type ID[K Kind] struct{ uuid uuid.UUID }
@@ -44,6 +50,8 @@ type (
 	Agent        = ID[agent]
 	Credential   = ID[credential]
 	Event        = ID[event]
+	Client       = ID[client] // a relying party
+	SignIn       = ID[signIn] // of an agent at a relying party
 )
 
 // New returns a fresh id; ids made later sort later.

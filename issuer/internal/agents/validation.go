@@ -29,11 +29,8 @@ func check(a *Agent) error {
 	if a.OrganizationID.IsZero() {
 		return invalid("/organizationId", "organization_missing", "must name an organization")
 	}
-	if err := checkText("/name", a.Name, 1, NameCharsMax, ""); err != nil {
+	if err := CheckName("/name", a.Name); err != nil {
 		return err
-	}
-	if strings.TrimSpace(a.Name) != a.Name {
-		return invalid("/name", "name_characters", "must not begin or end with white space")
 	}
 	if len(a.Type) > TypeCharsMax || !only(a.Type, "-") {
 		return invalid("/type", "type_format", fmt.Sprintf("must be up to %d lower-case letters, digits and hyphens", TypeCharsMax))
@@ -66,6 +63,13 @@ func checkText(field, s string, charsMin, charsMax int, allowed string) error {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
 			return invalid(field, noun+"_characters", "must not hold control, line separator or text direction characters")
 		}
+	}
+	return nil
+}
+
+func checkTrimmed(field, s string) error {
+	if strings.TrimSpace(s) != s {
+		return invalid(field, strings.TrimPrefix(field, "/")+"_characters", "must not begin or end with white space")
 	}
 	return nil
 }

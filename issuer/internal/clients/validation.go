@@ -1,0 +1,128 @@
+package clients
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+)
+
+// Limits of the fields.
+const (
+	RedirectURIsMax     = 10
+	RedirectURICharsMax = 500
+)
+
+// check says what is wrong with a relying party, the first problem only.
+func check(c *Client) error {
+	if c.OrganizationID.IsZero() {
+		return invalid("/organizationId", "organization_missing", "must name an organization")
+	}
+	if err := agents.CheckName("/name", c.Name); err != nil {
+		return err
+	}
+	if c.Type != Web && c.Type != Native {
+		return invalid("/type", "type_unknown", "must be web or native")
+	}
+	if !slices.Contains(Authentications(), c.Authentication) {
+		return invalid("/authentication", "authentication_unknown", "must be client_secret_basic, client_secret_post or none")
+	}
+	if c.Public() && c.PKCEOptional {
+		// RFC 9700 s2.1.1: for a public client nothing else protects the code.
+		return invalid("/pkceOptional", "pkce_required", "a client without a secret must use PKCE")
+	}
+	if err := checkRedirectURIs(c); err != nil {
+		return err
+	}
+	if err := agents.CheckScopes("/scopes", c.Scopes); err != nil {
+		return err
+	}
+	return agents.CheckAudiences("/audiences", c.Audiences)
+}
+
+func checkRedirectURIs(c *Client) error {
+	const field = "/redirectUris"
+	if n := len(c.RedirectURIs); n < 1 || n > RedirectURIsMax {
+		return invalid(field, "redirect_uris_count", fmt.Sprintf("must have 1 to %d entries", RedirectURIsMax))
+	}
+	for i, uri := range c.RedirectURIs {
+		at := fmt.Sprintf("%s/%d", field, i)
+		if wrong := redirectProblem(uri, c.Type); wrong != "" {
+			return invalid(at, "redirect_uri_format", wrong)
+		}
+		if slices.Contains(c.RedirectURIs[:i], uri) {
+			return invalid(at, "duplicate_entry", "is in the list already")
+		}
+	}
+	return nil
+}
+
+// redirectProblem says why a redirect URI is refused, "" when it is not. A code sent to any other place than the client's own is a code given away.
+func redirectProblem(s string, t Type) string {
+	if len(s) > RedirectURICharsMax {
+		return fmt.Sprintf("must be at most %d characters", RedirectURICharsMax)
+	}
+	for _, b := range []byte(s) {
+		if b <= ' ' || b >= 0x7f || strings.IndexByte(`"<>\^`+"`{|}*", b) >= 0 { // not in RFC 3986, or a wildcard somebody means
+			return "must be a URI (RFC 3986) without wildcards"
+		}
+	}
+	u, err := url.Parse(s)
+	if err != nil || !u.IsAbs() {
+		return "must be an absolute URI"
+	}
+	if strings.Contains(s, "#") || u.User != nil {
+		return "must not have a fragment or user information" // RFC 6749 s3.1.2
+	}
+	switch {
+	case u.Scheme == "https" && u.Hostname() != "":
+		return ""
+	case t == Web:
+		return "must be https with a host" // OpenID Connect Registration s2, application_type
+	case u.Scheme == "http" && loopback(u.Hostname()):
+		return ""
+	case strings.Contains(u.Scheme, "."): // RFC 8252 s7.1: a scheme named after a domain of the application's owner
+		return ""
+	}
+	return "must be https, http on a loopback address, or a private-use scheme with a dot"
+}
+
+// loopback is RFC 8252 s7.3, and the name that native clients use although s8.3 advises against it.
+func loopback(host string) bool {
+	return host == "127.0.0.1" || host == "::1" || host == "localhost"
+}
+
+// Redirects reports whether uri is one of the client's: equal as a string, but for the port of a native client's loopback address, which the operating system
+// chose a moment ago (RFC 8252 s7.3).
+func (c Client) Redirects(uri string) bool {
+	if slices.Contains(c.RedirectURIs, uri) {
+		return true
+	}
+	if c.Type != Native || redirectProblem(uri, Native) != "" {
+		return false
+	}
+	asked, ok := withoutLoopbackPort(uri)
+	return ok && slices.ContainsFunc(c.RedirectURIs, func(registered string) bool {
+		other, ok := withoutLoopbackPort(registered)
+		return ok && other == asked
+	})
+}
+
+// withoutLoopbackPort cuts the port out of an http loopback URI and leaves every other byte as it is.
+func withoutLoopbackPort(uri string) (string, bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "http" || !loopback(u.Hostname()) {
+		return "", false
+	}
+	if u.Port() == "" {
+		return uri, true
+	}
+	return strings.Replace(uri, ":"+u.Port(), "", 1), true
+}
+
+func invalid(field, code, detail string) error {
+	return &problem.Error{Kind: problem.Invalid, Code: code, Field: field, Detail: detail}
+}
