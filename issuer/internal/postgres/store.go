@@ -51,6 +51,7 @@ func (cfg *Config) setDefaults() {
 type Store struct {
 	app      pool // never used without an organization: see inOrg and orgOnce
 	platform pool
+	tokens   *committer
 	now      func() time.Time
 }
 
@@ -81,11 +82,15 @@ func open(ctx context.Context, cfg Config, minimums map[int]int) (*Store, error)
 		s.Close()
 		return nil, err
 	}
+	s.tokens = newCommitter(ctx, s.app)
 	return s, nil
 }
 
-// Close waits for connections in use to be given back, then closes them.
+// Close commits the tokens that wait for their record, waits for connections in use to be given back, then closes them.
 func (s *Store) Close() {
+	if s.tokens != nil {
+		s.tokens.close()
+	}
 	s.app.Close()
 	s.platform.Close()
 }
