@@ -53,7 +53,9 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
-	endpoint, err := grants.New(clientauth.New(agentService), minter, agentService, env.Registry, grants.ClientCredentials())
+	endpoint, err := grants.New(grants.Config{
+		Clients: clientauth.New(agentService), Minter: minter, Recorder: agentService, Metrics: env.Registry, Now: env.Now,
+	}, grants.ClientCredentials())
 	if err != nil {
 		return nil, err
 	}

@@ -109,9 +109,10 @@ type Store interface {
 	DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error
 	// ClientForAuthentication is one query: the agent and every unexpired secret hash. NotFound when there is no such agent.
 	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []SecretHash, error)
-	// RecordTokenIssued writes the token.issue audit row and the credential's last use in one transaction, and fails (NotFound) when the agent
-	// is no longer active or the credential is gone or expired: no token leaves without its audit row. It waits for a suspension under way.
-	RecordTokenIssued(ctx context.Context, actor audit.Actor, agent Agent, credential agentid.Credential, details map[string]any) error
+	// RecordTokenIssued writes the token.issue audit row, the credential's last use and what the token uses up in one transaction, and fails (NotFound) when
+	// the agent is no longer active or the credential is gone or expired, or the same is so of a holder; UsedError when something was used before. No token
+	// leaves without its audit row. It waits for a suspension under way.
+	RecordTokenIssued(ctx context.Context, actor audit.Actor, i Issuance) error
 }
 
 // SecretHash is the stored keyed hash of one client secret.

@@ -144,9 +144,3 @@ func unavailable(err error) error {
 	}
 	return &problem.Error{Kind: problem.Unavailable, Code: "store_unavailable", Detail: "try again later", RetryAfter: time.Second, Err: err}
 }
-
-// RecordTokenIssued is Store.RecordTokenIssued. The token's iat must be read from the clock before the call: then a suspension, which waits for
-// this record, is always later than the token it has to kill.
-func (s *Service) RecordTokenIssued(ctx context.Context, actor audit.Actor, agent Agent, credential agentid.Credential, details map[string]any) error {
-	return s.store.RecordTokenIssued(ctx, actor, agent, credential, details)
-}

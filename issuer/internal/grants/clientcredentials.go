@@ -3,7 +3,6 @@ package grants
 import (
 	"context"
 
-	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
@@ -11,6 +10,6 @@ import (
 func ClientCredentials() Grant {
 	return Grant{
 		Type:      "client_credentials",
-		Authorize: func(context.Context, oauth.Form, *tokens.Authorization) error { return nil },
+		Authorize: func(context.Context, *Request, *tokens.Authorization) error { return nil },
 	}
 }

@@ -1,24 +1,39 @@
 package grants
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 )
 
+// Config of the endpoint. Everything is required.
+type Config struct {
+	Clients  *clientauth.Authenticator
+	Minter   Minter
+	Recorder Recorder
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
+}
+
 // New returns the endpoint that serves these grants.
-func New(clients *clientauth.Authenticator, minter Minter, recorder Recorder, reg prometheus.Registerer, served ...Grant) (*Endpoint, error) {
-	e := &Endpoint{clients: clients, minter: minter, recorder: recorder, grants: make(map[string]Grant, len(served)), metrics: newMetrics(reg)}
+func New(cfg Config, served ...Grant) (*Endpoint, error) {
+	if cfg.Now == nil || cfg.Metrics == nil {
+		return nil, errors.New("the token endpoint has no clock or no metrics")
+	}
+	e := &Endpoint{cfg: cfg, grants: make(map[string]Grant, len(served))}
 	for _, g := range served {
 		if _, dup := e.grants[g.Type]; dup || g.Type == "" || g.Authorize == nil {
 			return nil, fmt.Errorf("grant %q: given twice, or not complete", g.Type)
 		}
 		e.grants[g.Type] = g
 	}
+	e.metrics = newMetrics(cfg.Metrics)
 	return e, nil
 }
 

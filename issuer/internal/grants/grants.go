@@ -1,7 +1,7 @@
 // Package grants is the token endpoint. The endpoint is a template that no grant can skip a step of; a grant type is a row of hooks in a file of its own.
 //
-//	parse ─► authenticate the client ─► grant type served? ─► scope and resource allowed? ─► grant's own check
-//	      ─► claims and signature ─► audit record, committed ─► answer
+//	parse ─► authenticate the client ─► client of this issuer? ─► grant type served? ─► possession proven? ─► scope and resource allowed?
+//	      ─► grant's own check ─► claims and signature ─► the rest of the answer ─► audit record and what is used up, committed ─► answer
 package grants
 
 import (
@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -25,33 +23,55 @@ import (
 type Grant struct {
 	Type string // grant_type
 
-	// Authorize checks what is special to the grant (an assertion, a subject token). It may lower the authorization and must not raise it.
-	Authorize func(ctx context.Context, form oauth.Form, a *tokens.Authorization) error
+	// Targets are the resources the request asks for, when the grant has other parameters for them than resource (RFC 8707). May be nil.
+	Targets func(form oauth.Form) []string
+
+	// Authorize checks what is special to the grant (an assertion, a subject token, a code). It may lower the authorization and must not raise it. What the token
+	// uses up, and of whom else it speaks, it notes in the request's issuance: that is decided when the token is recorded.
+	Authorize func(ctx context.Context, r *Request, a *tokens.Authorization) error
+
+	// Complete adds to the answer what belongs to the signed token (an id_token, a refresh token), and to the issuance what has to be committed with it.
+	// Nothing is committed yet, and nothing has left. May be nil.
+	Complete func(ctx context.Context, r *Request, t tokens.AccessToken, answer *oauth.TokenResponse) error
+}
+
+// Request is a token request as a grant sees it: from a client that was authenticated, at an issuer it is a client of.
+type Request struct {
+	Form   oauth.Form
+	Issuer issuers.Issuer
+	Client clientauth.Client
+	Now    time.Time
+
+	// Confirmation is what the sender proved to hold, and what the token will be bound to. A code or a subject token that is bound to something wants it here.
+	Confirmation tokens.Confirmation
+	// Certificate is the x5t#S256 of the certificate the connection was made with, "" without one. The sender holds its key, whether or not the token is bound to it.
+	Certificate string
+
+	// Issuance is what is recorded with the token. Details say more about a grant; names the template uses are its own.
+	Issuance agents.Issuance
 }
 
 // Minter signs tokens.
 type Minter interface {
-	AccessToken(a tokens.Authorization) (tokens.AccessToken, error)
+	Mint(a tokens.Authorization) (tokens.AccessToken, error)
 }
 
-// Recorder writes the audit record of a token before the token leaves. It fails with kind NotFound when the agent is no longer active or its
-// credential is gone, and then no token leaves.
+// Recorder writes the audit record of a token before the token leaves, and with it uses up what may be used once. It fails with kind NotFound when the
+// agent or a holder is no longer active or its credential is gone, with UsedError when something was used before, and then no token leaves.
 type Recorder interface {
-	RecordTokenIssued(ctx context.Context, actor audit.Actor, agent agents.Agent, credential agentid.Credential, details map[string]any) error
+	RecordTokenIssued(ctx context.Context, actor audit.Actor, i agents.Issuance) error
 }
 
 // Endpoint serves POST /oauth2/token.
 type Endpoint struct {
-	clients  *clientauth.Authenticator
-	minter   Minter
-	recorder Recorder
-	grants   map[string]Grant
-	metrics  *metrics
+	cfg     Config
+	grants  map[string]Grant
+	metrics *metrics
 }
 
 // IssueToken answers one token request.
 func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
-	token, err := e.issue(r)
+	answer, err := e.issue(r)
 	if err != nil {
 		failure, ok := errors.AsType[*oauth.Error](err)
 		if !ok {
@@ -62,66 +82,73 @@ func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
 		oauth.WriteError(w, failure)
 		return
 	}
-	oauth.WriteToken(w, oauth.TokenResponse{
-		AccessToken: token.Text, TokenType: oauth.Bearer, ExpiresIn: int64(token.ExpiresIn / time.Second), Scope: token.Scope,
-	})
+	oauth.WriteToken(w, answer)
 }
 
 // issue is the template.
-func (e *Endpoint) issue(r *http.Request) (tokens.AccessToken, error) {
+func (e *Endpoint) issue(r *http.Request) (oauth.TokenResponse, error) {
+	request, grant, err := e.receive(r)
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	authorization, err := allowed(request, grant)
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	if err := grant.Authorize(r.Context(), request, &authorization); err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	token, err := e.cfg.Minter.Mint(authorization)
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	answer := respond(authorization, token)
+	if grant.Complete != nil {
+		if err := grant.Complete(r.Context(), request, token, &answer); err != nil {
+			return oauth.TokenResponse{}, err
+		}
+	}
+	if err := e.record(r.Context(), request, grant, authorization, token); err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	e.metrics.issued.WithLabelValues(grant.Type).Inc()
+	return answer, nil
+}
+
+// receive is everything up to a request that a grant may see.
+func (e *Endpoint) receive(r *http.Request) (*Request, Grant, error) {
 	form, err := oauth.ReadForm(r)
 	if err != nil {
-		return tokens.AccessToken{}, err
+		return nil, Grant{}, err
 	}
 	if form.Get("grant_type") == "" {
-		return tokens.AccessToken{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "grant_type is missing."}
+		return nil, Grant{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "grant_type is missing."}
 	}
-	client, err := e.clients.Authenticate(r, form)
+	client, err := e.cfg.Clients.Authenticate(r, form)
 	if err != nil {
-		return tokens.AccessToken{}, err
+		return nil, Grant{}, err
 	}
 	issuer := issuers.From(r.Context())
 	if !issuer.Admits(client.Agent.OrganizationID) { // the answer to a client that does not exist
-		return tokens.AccessToken{}, &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
+		return nil, Grant{}, &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
 	}
 	grant, ok := e.grants[form.Get("grant_type")]
 	if !ok {
-		return tokens.AccessToken{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
+		return nil, Grant{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
 	}
-	authorization, err := allowed(client, form)
-	if err != nil {
-		return tokens.AccessToken{}, err
-	}
-	authorization.Issuer = issuer
-	if err := grant.Authorize(r.Context(), form, &authorization); err != nil {
-		return tokens.AccessToken{}, err
-	}
-	token, err := e.minter.AccessToken(authorization)
-	if err != nil {
-		return tokens.AccessToken{}, err
-	}
-	if err := e.record(r.Context(), client, grant, authorization, token); err != nil {
-		return tokens.AccessToken{}, err
-	}
-	e.metrics.issued.WithLabelValues(grant.Type).Inc()
-	return token, nil
+	return &Request{
+		Form: form, Issuer: issuer, Client: client, Now: e.cfg.Now(),
+		Issuance: agents.Issuance{Agent: client.Agent, Credential: client.Credential},
+	}, grant, nil
 }
 
-// record makes the issuance a fact before the token is one. The token was signed before: its iat must not be later than a suspension that waits for
-// the record.
-func (e *Endpoint) record(ctx context.Context, client clientauth.Client, grant Grant, a tokens.Authorization, t tokens.AccessToken) error {
-	actor := audit.Actor{Kind: audit.KindAgent, ID: client.Agent.ID.String(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
-	err := e.recorder.RecordTokenIssued(ctx, actor, client.Agent, client.Credential, map[string]any{
-		"tokenId": t.ID, "keyId": t.KeyID, "grantType": grant.Type, "clientAuthentication": string(client.Method), "credentialId": client.Credential.String(),
-		"audience": a.Audience, "scope": t.Scope, "issuedAt": t.IssuedAt.Format(time.RFC3339), "expiresAt": t.ExpiresAt.Format(time.RFC3339),
-	})
-	switch {
-	case err == nil:
-		return nil
-	case problem.KindOf(err) == problem.NotFound: // suspended, or credential deleted, since it was authenticated
-		return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: err}
-	case problem.KindOf(err) == problem.Unavailable:
-		return oauth.Unavailable(err)
+// respond is what every grant answers, RFC 6749 s5.1.
+func respond(a tokens.Authorization, t tokens.AccessToken) oauth.TokenResponse {
+	answer := oauth.TokenResponse{
+		AccessToken: t.Text, TokenType: oauth.Bearer, ExpiresIn: int64(t.ExpiresIn / time.Second), Scope: t.Scope, AuthorizationDetails: a.Details,
 	}
-	return oauth.Internal(err)
+	if a.Confirmation.KeyThumbprint != "" {
+		answer.TokenType = oauth.DPoP // RFC 9449 s5
+	}
+	return answer
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,15 +42,15 @@ func (l *trail) AuthenticateSecret(context.Context, string, string) (agents.Agen
 	return agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Scopes: []string{"a", "b"}, Audiences: []string{"svc://1", "svc://2"}}, l.credential, nil
 }
 
-func (l *trail) AccessToken(a tokens.Authorization) (tokens.AccessToken, error) {
+func (l *trail) Mint(a tokens.Authorization) (tokens.AccessToken, error) {
 	l.steps = append(l.steps, "sign")
 	l.authorized = a
 	return tokens.AccessToken{Text: secretToken, Scope: strings.Join(a.Scopes, " "), ExpiresIn: time.Minute}, l.mintErr
 }
 
-func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, _ agents.Agent, _ agentid.Credential, details map[string]any) error {
+func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, i agents.Issuance) error {
 	l.steps = append(l.steps, "record")
-	for name, value := range details {
+	for name, value := range i.Details {
 		if s, _ := value.(string); strings.Contains(s, secretToken) {
 			l.steps = append(l.steps, "the token is in the record as "+name)
 		}
@@ -57,8 +58,12 @@ func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, _ agents.Age
 	return l.recordErr
 }
 
+func (l *trail) config(registry *prometheus.Registry) grants.Config {
+	return grants.Config{Clients: clientauth.New(l), Minter: l, Recorder: l, Metrics: registry, Now: time.Now}
+}
+
 func (l *trail) grant(err error) grants.Grant {
-	return grants.Grant{Type: "test", Authorize: func(_ context.Context, _ oauth.Form, a *tokens.Authorization) error {
+	return grants.Grant{Type: "test", Authorize: func(_ context.Context, _ *grants.Request, a *tokens.Authorization) error {
 		l.steps = append(l.steps, "authorize")
 		a.Scopes = a.Scopes[:1]
 		return err
@@ -71,7 +76,7 @@ func (l *trail) post(t *testing.T, grant grants.Grant, body string) (*httptest.R
 	if l.issuer.ID == "" {
 		l.issuer.ID = "https://id.example.com"
 	}
-	endpoint, err := grants.New(clientauth.New(l), l, l, registry, grant)
+	endpoint, err := grants.New(l.config(registry), grant)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +101,7 @@ func TestStepsHappenInOrder(t *testing.T) {
 	if l.authorized.Issuer.ID != "https://id.example.com" {
 		t.Errorf("authorized by %q", l.authorized.Issuer.ID)
 	}
-	if l.authorized.Audience != "svc://2" || l.authorized.Credential != l.credential {
+	if !slices.Equal(l.authorized.Audience, []string{"svc://2"}) || l.authorized.Credential != l.credential {
 		t.Errorf("authorized for %s with %s, authenticated with %s", l.authorized.Audience, l.authorized.Credential, l.credential)
 	}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(`
@@ -154,11 +159,11 @@ func TestNoTokenLeavesWhenAStepFails(t *testing.T) {
 
 func TestEndpointRefusesBadGrants(t *testing.T) {
 	t.Parallel()
-	authorize := func(context.Context, oauth.Form, *tokens.Authorization) error { return nil }
+	authorize := func(context.Context, *grants.Request, *tokens.Authorization) error { return nil }
 	for name, served := range map[string][]grants.Grant{
 		"twice": {grants.ClientCredentials(), grants.ClientCredentials()}, "no type": {{Authorize: authorize}}, "no hook": {{Type: "x"}},
 	} {
-		if _, err := grants.New(nil, nil, nil, prometheus.NewRegistry(), served...); err == nil {
+		if _, err := grants.New((&trail{}).config(prometheus.NewRegistry()), served...); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}

@@ -6,16 +6,30 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// Form is the parameters of a request, each at most once (RFC 6749 s3.2). A parameter without a value counts as absent, also by s3.2, except that
-// it may not come twice either.
+// repeatable are the parameters that may come several times: RFC 8707 s2, RFC 8693 s2.1. Every other one that does is refused (RFC 6749 s3.2).
+var repeatable = []string{"resource", "audience"}
+
+// repeatsMax is as many audiences as a token may have for our verifiers.
+const repeatsMax = 8
+
+// Form is the parameters of a request. A parameter without a value counts as absent (RFC 6749 s3.2), except that it may not come twice either.
 type Form struct{ values url.Values }
 
-// Get is a parameter's value, "" when it is absent.
+// Get is a parameter's value, "" when it is absent. Of one that may come several times it is the first: use All.
 func (f Form) Get(name string) string { return f.values.Get(name) }
+
+// All is every value of a parameter that may come several times, without empty ones. The caller must not change it.
+func (f Form) All(name string) []string {
+	if !slices.Contains(f.values[name], "") {
+		return f.values[name]
+	}
+	return slices.DeleteFunc(slices.Clone(f.values[name]), func(v string) bool { return v == "" })
+}
 
 // ReadForm reads the body of a POST whose length the caller has capped (http.MaxBytesReader). Nothing may stand in the query: RFC 6749 s2.3.1
 // forbids credentials there, and what is written there ends up in logs.
@@ -38,10 +52,12 @@ func ReadForm(r *http.Request) (Form, error) {
 		return Form{}, &Error{Code: InvalidRequest, Description: "The body is not well-formed."} // err repeats bytes of the body
 	}
 	for name, given := range values {
-		if len(given) > 1 {
+		switch {
+		case len(given) > 1 && !slices.Contains(repeatable, name):
 			return Form{}, &Error{Code: InvalidRequest, Description: "A parameter is given more than once."}
-		}
-		if !utf8.ValidString(name) || !utf8.ValidString(given[0]) {
+		case len(given) > repeatsMax:
+			return Form{}, &Error{Code: InvalidRequest, Description: "A parameter is given too often."}
+		case !utf8.ValidString(name) || slices.ContainsFunc(given, func(v string) bool { return !utf8.ValidString(v) }):
 			return Form{}, &Error{Code: InvalidRequest, Description: "A parameter is not UTF-8."}
 		}
 	}

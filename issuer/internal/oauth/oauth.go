@@ -19,9 +19,14 @@ const (
 	UnauthorizedClient     Code = "unauthorized_client"
 	UnsupportedGrantType   Code = "unsupported_grant_type"
 	InvalidScope           Code = "invalid_scope"
-	InvalidTarget          Code = "invalid_target" // RFC 8707 s2
+	InvalidGrant           Code = "invalid_grant"
+	InvalidTarget          Code = "invalid_target"     // RFC 8707 s2
+	InvalidDPoPProof       Code = "invalid_dpop_proof" // RFC 9449 s5
+	UseDPoPNonce           Code = "use_dpop_nonce"     // RFC 9449 s8
 	ServerError            Code = "server_error"
 	TemporarilyUnavailable Code = "temporarily_unavailable"
+
+	InvalidAuthorizationDetails Code = "invalid_authorization_details" // RFC 9396 s5
 )
 
 // Error is the answer of an OAuth endpoint that failed. Description is fixed text: it never repeats what was sent. Err is for operators.
@@ -77,10 +82,19 @@ type TokenResponse struct {
 	TokenType   string `json:"token_type"`
 	ExpiresIn   int64  `json:"expires_in"` // seconds
 	Scope       string `json:"scope"`      // always said, also when it is what was asked for
+
+	IssuedTokenType      string          `json:"issued_token_type,omitempty"`     // RFC 8693 s2.2.1
+	RefreshToken         string          `json:"refresh_token,omitempty"`         // RFC 6749 s6
+	IDToken              string          `json:"id_token,omitempty"`              // OpenID Connect Core s3.1.3.3
+	AuthorizationDetails json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 s7
 }
 
-// Bearer is the token type of RFC 6750.
-const Bearer = "Bearer"
+// The token types.
+const (
+	Bearer = "Bearer" // RFC 6750
+	DPoP   = "DPoP"   // RFC 9449 s5
+	NoType = "N_A"    // RFC 8693 s2.2.1: not a token to access something with
+)
 
 // WriteToken answers with a token.
 func WriteToken(w http.ResponseWriter, t TokenResponse) { write(w, http.StatusOK, t) }

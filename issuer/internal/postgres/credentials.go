@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -108,32 +107,6 @@ func (s *Store) Credentials(ctx context.Context, agentID agentid.Agent) ([]agent
 		list = append(list, credential(row))
 	}
 	return list, nil
-}
-
-// RecordTokenIssued implements agents.Store: one statement, one round trip. It writes nothing and answers NotFound unless the agent is active and the
-// credential unexpired at this moment.
-func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, a agents.Agent, credentialID agentid.Credential, details map[string]any) error {
-	if err := actor.Validate(); err != nil {
-		return asProblem(err, credentialNoun)
-	}
-	q, err := s.orgOnce(a.OrganizationID)
-	if err != nil {
-		return asProblem(err, credentialNoun)
-	}
-	all := map[string]any{"credentialId": credentialID.String()}
-	maps.Copy(all, details)
-	row, err := s.auditRow(actor, a.OrganizationID, event{audit.TokenIssue, a.ID.String(), all})
-	if err != nil {
-		return asProblem(err, credentialNoun)
-	}
-	n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{
-		OrgID: row.OrgID, Event: row.Event, Ts: row.Ts, Actor: row.Actor, Action: row.Action, Target: row.Target, EncVersion: row.EncVersion, Body: row.Body,
-		AgentID: a.ID.UUID(), CredentialID: credentialID.UUID(),
-	})
-	if err == nil && n == 0 {
-		err = notFound(credentialNoun)
-	}
-	return asProblem(err, credentialNoun)
 }
 
 func refuseRevoked(a agents.Agent) error {

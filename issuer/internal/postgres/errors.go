@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 )
 
 // retryAfter is what a caller is told when the database is busy, restarting or gone.
@@ -32,6 +33,9 @@ func asProblem(err error, noun string) error {
 		return nil
 	}
 	if _, ok := errors.AsType[*problem.Error](err); ok {
+		return err
+	}
+	if _, ok := agents.AsUsed(err); ok {
 		return err
 	}
 	if isNoRows(err) {

@@ -151,7 +151,7 @@ func TestDatabaseThatRefusesConnections(t *testing.T) {
 	}
 	_, _, err := w.agents.AuthenticateSecret(t.Context(), w.agent.ID.String(), "x")
 	wantUnavailable(t, "client authentication", err)
-	wantUnavailable(t, "token", w.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil))
+	wantUnavailable(t, "token", w.RecordTokenIssued(t.Context(), operator, w.issuance()))
 	_, err = w.AuditRecords(t.Context(), w.org.ID, audit.Filter{}, agentid.Event{}, 1)
 	wantUnavailable(t, "audit", err)
 	exec(t, elsewhere, "alter database "+w.db.Name+" connection limit -1")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/seal"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 )
@@ -37,6 +39,11 @@ func newTenants(t *testing.T) *tenants {
 			t.Fatal(err)
 		}
 		if err := b.Keysets(operator).CreateKeyset(t.Context(), w.org.ID.String(), seal.WrappedKeyset{Bytes: []byte(slug), KEKID: slug}); err != nil {
+			t.Fatal(err)
+		}
+		used := w.issuance()
+		used.Uses = []agents.SingleUse{{Purpose: agents.UseProof, Key: [32]byte{1}, ExpiresAt: start}}
+		if err := b.RecordTokenIssued(t.Context(), operator, used); err != nil {
 			t.Fatal(err)
 		}
 		gone := b.newAgent(t, w.org.ID, "gone")
@@ -131,6 +138,14 @@ var probes = map[string]probe{
 		n, err := q.DeleteCredential(ctx, orgdb.DeleteCredentialParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), ID: theirs.credential.ID.UUID()})
 		return n > 0, err
 	},
+	"LockLiveAgent": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.LockLiveAgent(ctx, orgdb.LockLiveAgentParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), IssuedAt: start})
+		return n > 0, err
+	},
+	"ForgetUses": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		err := q.ForgetUses(ctx, orgdb.ForgetUsesParams{OrgID: mine.org.ID.UUID(), At: start.Add(time.Hour)})
+		return c.affected > 1, err // more than mine
+	},
 	"RecordTokenIssued": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), CredentialID: theirs.credential.ID.UUID(), Event: uuid.New(), Ts: start, Body: []byte{}})
 		return n > 0, err
@@ -156,6 +171,10 @@ var inserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *wor
 	},
 	"InsertKeyset": func(ctx context.Context, q *orgdb.Queries, _ *world) error {
 		return q.InsertKeyset(ctx, orgdb.InsertKeysetParams{OrgID: uuid.New(), Wrapped: []byte("planted"), CreatedAt: start})
+	},
+	"UseOnce": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		_, err := q.UseOnce(ctx, orgdb.UseOnceParams{OrgID: theirs.org.ID.UUID(), Purpose: "dpop", Key: make([]byte, 32), ExpiresAt: start})
+		return err
 	},
 	"InsertAuditRecord": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 		return q.InsertAuditRecord(ctx, orgdb.InsertAuditRecordParams{OrgID: theirs.org.ID.UUID(), Event: uuid.New(), Ts: start, Body: []byte("planted")})
@@ -321,7 +340,7 @@ func TestForeignIsNotFound(t *testing.T) {
 	w := newTenants(t)
 	a := w.mine.agent
 	a.OrganizationID = w.theirs.org.ID // a caller that mixes two organizations up
-	if err := w.RecordTokenIssued(t.Context(), operator, a, w.mine.credential.ID, nil); err == nil {
+	if err := w.RecordTokenIssued(t.Context(), operator, agents.Issuance{Agent: a, Credential: w.mine.credential.ID}); err == nil {
 		t.Error("a token was recorded in another organization's log")
 	}
 	records, err := w.AuditRecords(t.Context(), w.mine.org.ID, audit.Filter{Target: w.theirs.agent.ID.String()}, agentid.Event{}, 10)

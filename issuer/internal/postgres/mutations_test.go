@@ -39,6 +39,19 @@ func newWorld(t *testing.T, b *bundle) *world {
 	return w
 }
 
+// issuance is a token of the client alone.
+func (w *world) issuance() agents.Issuance {
+	return agents.Issuance{Agent: w.agent, Credential: w.credential.ID}
+}
+
+// exchange is a token made from one of the same agent, with a proof.
+func (w *world) exchange() agents.Issuance {
+	i := w.issuance()
+	i.Holders = []agents.Holder{{Agent: w.agent.ID, Credential: w.credential.ID, IssuedAt: start}}
+	i.Uses = []agents.SingleUse{{Purpose: agents.UseProof, Key: [32]byte{1}, ExpiresAt: start.Add(time.Minute)}}
+	return i
+}
+
 // mutation is one way to change something. It must be repeatable after it failed.
 type mutation struct {
 	name   string // "Method" or "Method: variant" of *postgres.Store
@@ -90,7 +103,10 @@ var mutations = []mutation{
 		return w.DeleteCredential(ctx, by, w.agent.ID, w.credential.ID)
 	}},
 	{"RecordTokenIssued", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
-		return w.RecordTokenIssued(ctx, by, w.agent, w.credential.ID, map[string]any{"tokenId": "t"})
+		return w.RecordTokenIssued(ctx, by, agents.Issuance{Agent: w.agent, Credential: w.credential.ID, Details: map[string]any{"tokenId": "t"}})
+	}},
+	{"RecordTokenIssued: with what it uses up", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.RecordTokenIssued(ctx, by, w.exchange())
 	}},
 	{"CreateSigningKey", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.CreateSigningKey(ctx, by, keys.Stored{ID: "kid", Use: keys.AccessToken, Algorithm: jose.ES256, State: keys.ActiveKey, PublicJWK: []byte("{}"), Sealed: []byte("x"), CreatedAt: start})

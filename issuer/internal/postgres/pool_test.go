@@ -30,7 +30,7 @@ func TestOrganizationDoesNotStayOnTheConnection(t *testing.T) {
 			_, err := w.CreateAgent(ctx, operator, a)
 			return err
 		},
-		"write in a round trip": func() error { return w.RecordTokenIssued(ctx, operator, w.agent, w.credential.ID, nil) },
+		"write in a round trip": func() error { return w.RecordTokenIssued(ctx, operator, w.issuance()) },
 	}
 	for name, use := range uses {
 		_ = use() // some fail on purpose
@@ -63,7 +63,7 @@ func TestHotPathsAreOneRoundTrip(t *testing.T) {
 		trip int
 	}{
 		"client look-up":  {func() error { _, _, err := w.ClientForAuthentication(ctx, w.agent.ID, start); return err }, 1},
-		"token record":    {func() error { return w.RecordTokenIssued(ctx, operator, w.agent, w.credential.ID, nil) }, 1},
+		"token record":    {func() error { return w.RecordTokenIssued(ctx, operator, w.issuance()) }, 1},
 		"revocation list": {func() error { _, err := w.RevocationList(ctx, issuer); return err }, 1},
 		"organization":    {func() error { _, err := w.Organization(ctx, w.org.ID); return err }, 1},
 		"agents":          {func() error { _, err := w.Agents(ctx, w.org.ID, agentid.Agent{}, 10); return err }, 1},

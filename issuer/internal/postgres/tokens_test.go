@@ -26,7 +26,7 @@ func TestTokenIsRecorded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
 	by := audit.Actor{Kind: audit.KindAgent, ID: w.agent.ID.String(), RequestID: "r7", Source: "192.0.2.1"}
-	if err := w.agents.RecordTokenIssued(t.Context(), by, w.agent, w.credential.ID, map[string]any{"tokenId": "jti-1", "scope": "payments:read"}); err != nil {
+	if err := w.agents.RecordTokenIssued(t.Context(), by, agents.Issuance{Agent: w.agent, Credential: w.credential.ID, Details: map[string]any{"tokenId": "jti-1", "scope": "payments:read"}}); err != nil {
 		t.Fatal(err)
 	}
 	records := w.issued(t, w.org.ID)
@@ -51,7 +51,7 @@ func TestLastUseIsKeptToTheMinute(t *testing.T) {
 		{time.Minute, start.Truncate(time.Minute).Add(time.Minute)},
 	} {
 		w.clock.Advance(step.advance)
-		if err := w.agents.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil); err != nil {
+		if err := w.agents.RecordTokenIssued(t.Context(), operator, w.issuance()); err != nil {
 			t.Fatal(err)
 		}
 		list, err := w.agents.Credentials(t.Context(), w.agent.ID)
@@ -93,7 +93,7 @@ func TestTokenIsRefusedWhenThingsChanged(t *testing.T) {
 			if err := change(t.Context(), w); err != nil {
 				t.Fatal(err)
 			}
-			err := w.agents.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil)
+			err := w.agents.RecordTokenIssued(t.Context(), operator, w.issuance())
 			wantProblem(t, name, err, problem.NotFound, "credential_not_found")
 			if n := len(w.issued(t, w.org.ID)); n != 0 {
 				t.Errorf("%d records of a token that was not issued", n)
@@ -123,7 +123,7 @@ func TestTokenWaitsForASuspensionUnderWay(t *testing.T) {
 	super := w.db.Superuser(t)
 	result := make(chan error, 1)
 	_, err := w.UpdateAgent(t.Context(), operator, w.agent.ID, 0, audit.AgentSuspend, func(a *agents.Agent) error {
-		go func() { result <- w.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil) }()
+		go func() { result <- w.RecordTokenIssued(t.Context(), operator, w.issuance()) }()
 		awaitBlocked(t, super, 1)
 		a.Status, a.TokensNotBefore = agents.Suspended, start
 		return nil
@@ -145,7 +145,7 @@ func TestSuspensionWaitsForATokenUnderWay(t *testing.T) {
 	exec(t, super, "create trigger stop before insert on audit_logs for each row execute function stop()")
 	exec(t, blocker, "select pg_advisory_lock(7)")
 	recorded := make(chan error, 1)
-	go func() { recorded <- w.RecordTokenIssued(t.Context(), operator, w.agent, w.credential.ID, nil) }()
+	go func() { recorded <- w.RecordTokenIssued(t.Context(), operator, w.issuance()) }()
 	awaitBlocked(t, super, 1)
 
 	suspended := make(chan error, 1)

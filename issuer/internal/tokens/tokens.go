@@ -2,17 +2,12 @@
 package tokens
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/did"
-	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 )
 
@@ -23,17 +18,11 @@ const (
 	LifetimeMax     = 15 * time.Minute
 )
 
+// ErrExpired is an authorization that ends before a token of it would begin.
+var ErrExpired = errors.New("what the token is made from has expired")
+
 // typeAccessToken is the typ header, RFC 9068 s2.1.
 const typeAccessToken = "at+jwt"
-
-// Authorization is what a grant allowed. Everything in a token comes from here, from the agent's record, or from us.
-type Authorization struct {
-	Issuer     issuers.Issuer // who says so, and signs it
-	Agent      agents.Agent
-	Credential agentid.Credential // what the client authenticated with; the token dies with it
-	Audience   string
-	Scopes     []string
-}
 
 // AccessToken is a signed token and what is told about it.
 type AccessToken struct {
@@ -61,31 +50,8 @@ func NewMinter(lifetime time.Duration, dids did.Namespace, now func() time.Time)
 	return &Minter{lifetime.Truncate(time.Second), dids, now}, nil
 }
 
-// accessClaims is RFC 9068 s2.2 and what the design adds. Field order is the order in the token.
-type accessClaims struct {
-	Issuer         string      `json:"iss"`
-	Subject        string      `json:"sub"` // for client credentials the client itself, RFC 9068 s2.2
-	Audience       string      `json:"aud"`
-	ExpiresAt      int64       `json:"exp"`
-	IssuedAt       int64       `json:"iat"`
-	NotBefore      int64       `json:"nbf"`
-	ID             string      `json:"jti"`
-	ClientID       string      `json:"client_id"`
-	Scope          string      `json:"scope"` // space separated, RFC 9068 s2.2.3; may be empty
-	OrganizationID string      `json:"org_id"`
-	CredentialID   string      `json:"credential_id"` // ours: what a deleted credential's tokens are known by
-	Agent          agentClaims `json:"agent"`
-}
-
-type agentClaims struct {
-	Name         string   `json:"name"`
-	DID          string   `json:"did"`
-	Type         string   `json:"type"`
-	Capabilities []string `json:"capabilities"`
-}
-
-// AccessToken signs a token for an authorization.
-func (m *Minter) AccessToken(a Authorization) (AccessToken, error) {
+// Mint signs a token for an authorization.
+func (m *Minter) Mint(a Authorization) (AccessToken, error) {
 	if !a.Issuer.Admits(a.Agent.OrganizationID) {
 		return AccessToken{}, errors.New("the agent is no client of this issuer")
 	}
@@ -98,8 +64,11 @@ func (m *Minter) AccessToken(a Authorization) (AccessToken, error) {
 	}
 	now := m.now()
 	notBefore := now.Truncate(time.Second)
-	issued := issuedAt(notBefore, a.Agent.TokensNotBefore)
+	issued := issuedAt(notBefore, a.watermark())
 	claims := m.claims(a, notBefore, issued)
+	if claims.ExpiresAt <= claims.IssuedAt {
+		return AccessToken{}, ErrExpired
+	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return AccessToken{}, fmt.Errorf("encode claims: %w", err)
@@ -113,20 +82,6 @@ func (m *Minter) AccessToken(a Authorization) (AccessToken, error) {
 		Text: text, ID: claims.ID, KeyID: key.ID(), Scope: claims.Scope,
 		IssuedAt: issued.UTC(), ExpiresAt: expires, ExpiresIn: expires.Sub(now).Truncate(time.Second),
 	}, nil
-}
-
-func (m *Minter) claims(a Authorization, notBefore, issued time.Time) accessClaims {
-	capabilities := a.Agent.Capabilities
-	if capabilities == nil {
-		capabilities = []string{}
-	}
-	return accessClaims{
-		Issuer: a.Issuer.ID, Subject: a.Agent.ID.String(), Audience: a.Audience,
-		ExpiresAt: notBefore.Add(m.lifetime).Unix(), IssuedAt: issued.Unix(), NotBefore: notBefore.Unix(),
-		ID: rand.Text(), ClientID: a.Agent.ID.String(), Scope: strings.Join(a.Scopes, " "), OrganizationID: a.Agent.OrganizationID.String(),
-		CredentialID: a.Credential.String(),
-		Agent:        agentClaims{a.Agent.Name, m.dids.Agent(a.Agent.ID), a.Agent.Type, capabilities},
-	}
 }
 
 // watermarkAheadMax is how far an agent's watermark can be in the future: it is the whole second after a suspension.

@@ -56,9 +56,9 @@ func TestTokensVerify(t *testing.T) {
 	a := Authorization{
 		Issuer:     issuer,
 		Agent:      agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Name: `"<&>` + "\u2028"},
-		Credential: agentid.New[agentid.Credential](), Audience: "svc://a", Scopes: []string{"x", "y"},
+		Credential: agentid.New[agentid.Credential](), Audience: []string{"svc://a"}, Scopes: []string{"x", "y"},
 	}
-	token, err := m.AccessToken(a)
+	token, err := m.Mint(a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestTokensVerify(t *testing.T) {
 	if token.ExpiresIn != 899*time.Second {
 		t.Errorf("the client is told %s, but the token lives 899.1 s from now", token.ExpiresIn)
 	}
-	again, err := m.AccessToken(a)
+	again, err := m.Mint(a)
 	if err != nil || again.ID == token.ID {
 		t.Errorf("jti twice, or %v", err)
 	}
@@ -112,7 +112,7 @@ func TestWatermarkDoesNotExtendLife(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
 	m, issuer, _ := minter(t, time.Minute, now)
-	token, err := m.AccessToken(Authorization{Issuer: issuer, Agent: agents.Agent{OrganizationID: agentid.New[agentid.Organization](), TokensNotBefore: now.Add(time.Second)}, Credential: agentid.New[agentid.Credential]()})
+	token, err := m.Mint(Authorization{Issuer: issuer, Agent: agents.Agent{OrganizationID: agentid.New[agentid.Organization](), TokensNotBefore: now.Add(time.Second)}, Credential: agentid.New[agentid.Credential]()})
 	if err != nil || token.ExpiresAt.Unix() != 1060 || token.IssuedAt.Unix() != 1001 {
 		t.Errorf("%+v, %v", token, err)
 	}
@@ -137,7 +137,7 @@ func TestMinterRefuses(t *testing.T) {
 	good := Authorization{
 		Issuer: issuer, Agent: agents.Agent{OrganizationID: agentid.New[agentid.Organization]()}, Credential: agentid.New[agentid.Credential](),
 	}
-	if _, err := m.AccessToken(good); err != nil {
+	if _, err := m.Mint(good); err != nil {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*Authorization){
@@ -148,7 +148,7 @@ func TestMinterRefuses(t *testing.T) {
 	} {
 		a := good
 		spoil(&a)
-		if token, err := m.AccessToken(a); err == nil || token.Text != "" {
+		if token, err := m.Mint(a); err == nil || token.Text != "" {
 			t.Errorf("%s: %+v", name, token)
 		}
 	}

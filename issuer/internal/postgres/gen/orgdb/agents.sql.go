@@ -170,6 +170,27 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 	return err
 }
 
+const lockLiveAgent = `-- name: LockLiveAgent :execrows
+select id from agents
+where org_id = $1 and id = $2 and status = 'active' and (tokens_not_before is null or tokens_not_before <= $3::timestamptz)
+for share
+`
+
+type LockLiveAgentParams struct {
+	OrgID    uuid.UUID
+	ID       uuid.UUID
+	IssuedAt time.Time
+}
+
+// LockLiveAgent waits for a suspension under way, and then sees it.
+func (q *Queries) LockLiveAgent(ctx context.Context, arg LockLiveAgentParams) (int64, error) {
+	result, err := q.db.Exec(ctx, lockLiveAgent, arg.OrgID, arg.ID, arg.IssuedAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const updateAgent = `-- name: UpdateAgent :exec
 update agents
 set name = $1, type = $2, description = $3, capabilities = $4, scopes = $5, audiences = $6,

@@ -19,3 +19,9 @@ where org_id = @org_id and id = @id;
 
 -- name: DeleteAgent :exec
 delete from agents where org_id = @org_id and id = @id;
+
+-- name: LockLiveAgent :execrows
+-- LockLiveAgent waits for a suspension under way, and then sees it.
+select id from agents
+where org_id = @org_id and id = @id and status = 'active' and (tokens_not_before is null or tokens_not_before <= @issued_at::timestamptz)
+for share;

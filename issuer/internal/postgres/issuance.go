@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+)
+
+// usesKeptLonger is how long a use is kept after it expired: the clocks of two processes may differ by as much.
+const usesKeptLonger = time.Minute
+
+// RecordTokenIssued implements agents.Store. For a token that speaks of the client alone and uses nothing up it is one statement, one round trip. It
+// writes nothing and answers NotFound unless the agent is active and the credential unexpired at this moment.
+func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agents.Issuance) error {
+	if err := actor.Validate(); err != nil {
+		return asProblem(err, credentialNoun)
+	}
+	all := map[string]any{"credentialId": i.Credential.String()}
+	maps.Copy(all, i.Details)
+	row, err := s.auditRow(actor, i.Agent.OrganizationID, event{audit.TokenIssue, i.Agent.ID.String(), all})
+	if err != nil {
+		return asProblem(err, credentialNoun)
+	}
+	record := func(q *orgdb.Queries) error {
+		n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{
+			OrgID: row.OrgID, Event: row.Event, Ts: row.Ts, Actor: row.Actor, Action: row.Action, Target: row.Target, EncVersion: row.EncVersion, Body: row.Body,
+			AgentID: i.Agent.ID.UUID(), CredentialID: i.Credential.UUID(),
+		})
+		if err == nil && n == 0 {
+			err = notFound(credentialNoun)
+		}
+		return err
+	}
+	if len(i.Uses) == 0 && len(i.Holders) == 0 {
+		q, err := s.orgOnce(i.Agent.OrganizationID)
+		if err == nil {
+			err = record(q)
+		}
+		return asProblem(err, credentialNoun)
+	}
+	return asProblem(s.inOrg(ctx, i.Agent.OrganizationID, func(q *orgdb.Queries) error {
+		if err := s.useUp(ctx, q, i); err != nil {
+			return err
+		}
+		for _, h := range i.Holders {
+			if err := checkHolder(ctx, q, i.Agent, h); err != nil {
+				return err
+			}
+		}
+		return record(q)
+	}), credentialNoun)
+}
+
+// useUp comes first: of two tokens that use the same, the second waits here for the first.
+func (s *Store) useUp(ctx context.Context, q *orgdb.Queries, i agents.Issuance) error {
+	org := i.Agent.OrganizationID.UUID()
+	for _, u := range i.Uses {
+		n, err := q.UseOnce(ctx, orgdb.UseOnceParams{OrgID: org, Purpose: u.Purpose, Key: u.Key[:], ExpiresAt: u.ExpiresAt.Add(usesKeptLonger)})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return &agents.UsedError{Purpose: u.Purpose}
+		}
+	}
+	if len(i.Uses) == 0 {
+		return nil
+	}
+	return q.ForgetUses(ctx, orgdb.ForgetUsesParams{OrgID: org, At: s.clock()})
+}
+
+// checkHolder locks first and looks for the credential then, in a statement of its own that sees a deletion it waited for.
+func checkHolder(ctx context.Context, q *orgdb.Queries, client agents.Agent, h agents.Holder) error {
+	org := client.OrganizationID.UUID()
+	n, err := q.LockLiveAgent(ctx, orgdb.LockLiveAgentParams{OrgID: org, ID: h.Agent.UUID(), IssuedAt: h.IssuedAt})
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return notFound(agentNoun)
+	}
+	if h.Credential.IsZero() {
+		return nil
+	}
+	exists, err := q.CredentialExists(ctx, orgdb.CredentialExistsParams{OrgID: org, AgentID: h.Agent.UUID(), ID: h.Credential.UUID()})
+	if err == nil && !exists {
+		err = notFound(credentialNoun)
+	}
+	return err
+}
