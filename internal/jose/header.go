@@ -16,8 +16,16 @@ type header struct {
 	typ       string // normalised
 }
 
+// Whether a header must name its key.
+const (
+	keyIDRequired = true
+	keyIDOptional = false
+)
+
 // parseHeader is steps 2 to 5 as far as the token alone decides them.
-func parseHeader(doc []byte) (*header, error) {
+func parseHeader(doc []byte) (*header, error) { return readHeader(doc, keyIDRequired) }
+
+func readHeader(doc []byte, keyID bool) (*header, error) {
 	members, err := strictjson.ParseObject(doc, headerLimits)
 	if err != nil {
 		return nil, refuse(ReasonHeader, "header is not one strict JSON object within the limits")
@@ -37,11 +45,12 @@ func parseHeader(doc []byte) (*header, error) {
 			return nil, refuse(ReasonType, "typ is not a media type name")
 		}
 	}
+	kid, present := members["kid"]
 	var ok bool
-	if h.keyID, ok = members["kid"].(string); !ok {
+	if h.keyID, ok = kid.(string); !ok && (present || keyID) {
 		return nil, refuse(ReasonKeyID, "kid is missing or not a string")
 	}
-	if !visibleASCII(h.keyID, keyIDBytesMax) {
+	if present && !visibleASCII(h.keyID, keyIDBytesMax) {
 		return nil, refuse(ReasonKeyID, "kid is not 1 to 128 visible ASCII characters")
 	}
 	alg, ok := members["alg"].(string)

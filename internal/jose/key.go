@@ -111,6 +111,15 @@ func jwkOf(public crypto.PublicKey) publicJWK {
 	return publicJWK{}
 }
 
+// Thumbprint is the RFC 7638 SHA-256 thumbprint of a public key that something else vouches for, a certificate say. ok is false for a key of a kind, size or
+// curve that could not be in a KeySet.
+func Thumbprint(public crypto.PublicKey) (_ string, ok bool) {
+	if kindOf(public) == kindNone {
+		return "", false
+	}
+	return thumbprint(public), true
+}
+
 // thumbprint is RFC 7638 with SHA-256. Only checked keys come here.
 func thumbprint(public crypto.PublicKey) string {
 	canonicalJWK, err := json.Marshal(jwkOf(public)) // the text of base64url and of fixed names is never escaped

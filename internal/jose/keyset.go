@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/agentidp/agentidp/internal/strictjson"
 )
@@ -27,6 +30,14 @@ func (s *KeySet) Len() int {
 		return 0
 	}
 	return len(s.keys)
+}
+
+// Keys are all usable keys, in the order of their kid.
+func (s *KeySet) Keys() []*VerificationKey {
+	if s == nil {
+		return nil
+	}
+	return slices.SortedFunc(maps.Values(s.keys), func(a, b *VerificationKey) int { return strings.Compare(a.id, b.id) })
 }
 
 // KeyProblem tells an operator why one key of a document was left out.

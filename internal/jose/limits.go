@@ -14,6 +14,9 @@ const (
 	proofNonceBytesMax = 256
 	methodBytesMax     = 32
 
+	// assertionKeysMax is how many keys of a client are tried when its assertion names none.
+	assertionKeysMax = 4
+
 	keyIDBytesMax    = 128
 	issuerBytesMax   = 512
 	subjectBytesMax  = 512
