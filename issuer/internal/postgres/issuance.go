@@ -13,8 +13,9 @@ import (
 // usesKeptLonger is how long a use is kept after it expired: the clocks of two processes may differ by as much.
 const usesKeptLonger = time.Minute
 
-// RecordTokenIssued implements agents.Store. For a token that speaks of the client alone and uses nothing up it is one statement, one round trip. It
-// writes nothing and answers NotFound unless the agent is active and the credential unexpired at this moment.
+// RecordTokenIssued implements agents.Store. A token that speaks of the client alone and uses nothing up shares a transaction with others that are issued at
+// the same time (committer); what the group does not record is asked alone, in one statement that waits for whoever holds the agent. Nothing is written, and the
+// answer is NotFound, unless the agent is active and the credential unexpired at this moment.
 func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agents.Issuance) error {
 	if err := actor.Validate(); err != nil {
 		return asProblem(err, credentialNoun)
@@ -35,9 +36,13 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 		}
 		return err
 	}
-	if len(i.Uses) == 0 && len(i.Holders) == 0 {
+	if len(i.Uses) == 0 && len(i.Holders) == 0 && i.SignIn == nil {
 		q, err := s.orgOnce(i.Agent.OrganizationID)
-		if err == nil {
+		if err != nil {
+			return asProblem(err, credentialNoun)
+		}
+		recorded, err := s.tokens.record(ctx, &tokenRecord{row: row, agent: i.Agent.ID.UUID(), credential: i.Credential.UUID()})
+		if err == nil && !recorded {
 			err = record(q)
 		}
 		return asProblem(err, credentialNoun)
@@ -50,6 +55,9 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 			if err := checkHolder(ctx, q, i.Agent, h); err != nil {
 				return err
 			}
+		}
+		if err := s.advanceSignIn(ctx, q, i); err != nil {
+			return err
 		}
 		return record(q)
 	}), credentialNoun)
