@@ -193,6 +193,9 @@ func (c *conn) complete(s *stream, trailers []byte) {
 	}
 	delete(c.streams, s.id)
 	c.finished()
+	if len(c.out) > outBytesMax {
+		_ = c.flush() // many answers to what came in one piece; the goroutine that reads finds out
+	}
 }
 
 // finished is called once for each stream, when nothing of it is left.
@@ -235,7 +238,7 @@ func (c *conn) flush() error {
 	c.writing.Store(time.Now().UnixNano())
 	_, err := c.net.Write(c.out)
 	c.writing.Store(0)
-	if c.out = c.out[:0]; cap(c.out) > outBytesKept {
+	if c.out = c.out[:0]; cap(c.out) > 2*outBytesMax {
 		c.out = nil
 	}
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 const (
 	preface        = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" // s3.4
 	inBytes        = 64 << 10
-	outBytesKept   = 64 << 10
-	receiveWindow  = 8 << 20 // of a connection; given back as it is used, what is kept is bounded by Config
+	outBytesMax    = 64 << 10 // that wait for each other before they are sent, beside one answer
+	receiveWindow  = 8 << 20  // of a connection; given back as it is used, what is kept is bounded by Config
 	windowGiveBack = receiveWindow / 4
 	tableBytesMax  = 4096 // of HPACK (s6.5.2)
 	lingerMax      = time.Second

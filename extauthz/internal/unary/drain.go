@@ -39,6 +39,14 @@ func (c *conn) closeWhenDrained() {
 	}
 }
 
+// askAlive sends a ping that has no meaning but its answer.
+func (c *conn) askAlive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = appendPing(c.out, 0, [8]byte{})
+	_ = c.flush() // the goroutine that reads finds out
+}
+
 // watch pings a client that is silent, and breaks off with one that does not answer or does not read.
 func (c *conn) watch(now time.Time) {
 	since := func(unixNano int64) time.Duration { return now.Sub(time.Unix(0, unixNano)) }
@@ -58,8 +66,7 @@ func (c *conn) watch(now time.Time) {
 		c.pinged = false
 	case !c.pinged:
 		c.pinged = true
-		c.out = appendPing(c.out, 0, [8]byte{})
-		_ = c.flush()
+		c.server.running.Go(c.askAlive) // whoever watches must not wait for a client that reads nothing
 	case silent > idle+c.server.config.PingTimeout:
 		c.breakOff()
 	}

@@ -276,6 +276,7 @@ func (c *conn) settings(f *frame) error {
 		} // the others bound what we never do
 	}
 	c.out = appendFrameHeader(c.out, 0, frameSettings, flagAck, 0)
+	c.pump() // after it: from there on the client counts by the new windows
 	return nil
 }
 
@@ -351,6 +352,5 @@ func (c *conn) moveWindows(by int64) error {
 			return &connectionError{codeFlowControl, "a window that is too large"}
 		}
 	}
-	c.pump()
 	return nil
 }
