@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
 )
 
 // KeySetter gives the JWKS document as it is now. keys.Ring implements it.
-type KeySetter interface{ KeySet() []byte }
+type KeySetter interface{ KeySet() keys.Published }
 
 // Config of the documents.
 type Config struct {
@@ -96,7 +97,7 @@ func (d *Documents) GetOpenIDConfiguration(w http.ResponseWriter, r *http.Reques
 // GetKeySet serves the keys. The media type is application/json and not application/jwk-set+json (RFC 7517 s8.5.2), because some verifiers, service
 // meshes among them, refuse what they do not know, and none refuses this.
 func (d *Documents) GetKeySet(w http.ResponseWriter, r *http.Request) {
-	d.document("application/json", d.keySet.KeySet()).Serve(w, r)
+	d.document("application/json", d.keySet.KeySet().Document).Serve(w, r)
 }
 
 // GetContract serves the OpenAPI document.

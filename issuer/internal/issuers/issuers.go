@@ -18,7 +18,7 @@ import (
 // Keys are the signing keys of one issuer as they are now. keys.Ring implements it.
 type Keys interface {
 	Signer(use keys.Use) (*jose.SigningKey, error)
-	KeySet() []byte
+	KeySet() keys.Published
 }
 
 // Issuer is one issuer. The zero value signs nothing and admits nobody.

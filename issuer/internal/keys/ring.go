@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,7 +17,16 @@ var actor = audit.Actor{Kind: audit.KindSystem, ID: "issuer/keys"}
 // Ring serves keys from memory. It is immutable and safe for concurrent use.
 type Ring struct {
 	signers map[Use]*jose.SigningKey
-	keySet  []byte
+	keySet  Published
+}
+
+// Published is a key set as verifiers get it: every pending, active and retiring key.
+type Published struct {
+	Document []byte       // JWKS, RFC 7517 s5; not to be changed
+	Keys     *jose.KeySet // the same, to verify with what this issuer signed
+	// Current is false when the store could not be asked for a while. The document is then better than nothing, but nobody may cache it: the overlap of keys
+	// counts on caches that are filled with what is current.
+	Current bool
 }
 
 // Open loads the keys and creates the first active key of each use when there is none; safe when several instances start at once: the store lets one
@@ -105,7 +113,12 @@ func load(ctx context.Context, stored []Stored, sealer Sealer) (*Ring, error) {
 			return nil, fmt.Errorf("no active %s key", a.use)
 		}
 	}
-	r.keySet = jose.MarshalKeySet(published)
+	r.keySet = Published{Document: jose.MarshalKeySet(published), Current: true}
+	set, problems, err := jose.ParseKeySet(r.keySet.Document)
+	if err != nil || len(problems) > 0 {
+		return nil, fmt.Errorf("our own key set is not accepted: %v %w", problems, err)
+	}
+	r.keySet.Keys = set
 	return r, nil
 }
 
@@ -134,5 +147,5 @@ func (r *Ring) Signer(use Use) (*jose.SigningKey, error) {
 	return key, nil
 }
 
-// KeySet is the published JWKS document: every pending, active and retiring key. The caller may keep and change the bytes.
-func (r *Ring) KeySet() []byte { return bytes.Clone(r.keySet) }
+// KeySet is what is published now.
+func (r *Ring) KeySet() Published { return r.keySet }

@@ -71,7 +71,7 @@ func TestFirstKeysAreMadeOnce(t *testing.T) {
 		return
 	}
 	for _, r := range rings[1:] {
-		if string(r.KeySet()) != string(rings[0].KeySet()) {
+		if string(r.KeySet().Document) != string(rings[0].KeySet().Document) {
 			t.Error("two instances publish different keys")
 		}
 	}

@@ -22,7 +22,7 @@ type signers struct {
 	err error
 }
 
-func (s signers) KeySet() []byte { return nil }
+func (s signers) KeySet() keys.Published { return keys.Published{} }
 
 func (s signers) Signer(use keys.Use) (*jose.SigningKey, error) {
 	if use != keys.AccessToken {
