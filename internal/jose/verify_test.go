@@ -44,6 +44,8 @@ func TestZeroRulesAcceptNothing(t *testing.T) {
 		"Issuer":      {func(r *jose.Rules) { r.Issuer = "" }, jose.ReasonIssuer},
 		"Audiences":   {func(r *jose.Rules) { r.Audiences = nil }, jose.ReasonAudience},
 		"nothing":     {func(*jose.Rules) {}, ""},
+		"Audiences, for any":  {func(r *jose.Rules) { r.Audiences, r.AnyAudience = nil, true }, ""},
+		"any audience, alone": {func(r *jose.Rules) { *r = jose.Rules{AnyAudience: true} }, jose.ReasonType},
 	} {
 		rules := josetest.Rules()
 		tt.change(rules)

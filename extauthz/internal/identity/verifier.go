@@ -127,7 +127,7 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 func (d *verdict) holdsUnder(issuer *state.Issuer) bool {
 	a, b := &d.rules, &issuer.Rules
 	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID && d.identity.PartnerID == issuer.PartnerID &&
-		a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
+		a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew && a.AnyAudience == b.AnyAudience &&
 		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
 }
 
