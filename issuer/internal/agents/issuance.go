@@ -19,6 +19,9 @@ type Issuance struct {
 	// token was verified.
 	Holders []Holder
 
+	// SignIn is what the token of a relying party changes in the sign-in it comes from; nil for the tokens of agents themselves.
+	SignIn *SignInStep
+
 	// Uses are what this token uses up: nothing that may be used once is used by two tokens, whatever processes they are asked of.
 	Uses []SingleUse
 }

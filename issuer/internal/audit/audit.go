@@ -17,6 +17,7 @@ import (
 const (
 	KindBootstrap = "bootstrap" // the holder of the bootstrap admin token
 	KindAgent     = "agent"
+	KindClient    = "client" // a relying party
 	KindSystem    = "system" // a component of the issuer, acting on its own
 )
 
@@ -25,8 +26,8 @@ const actorFieldBytesMax = 128
 
 // Actor is who caused a change. The zero value is refused by every mutation.
 type Actor struct {
-	Kind      string // "bootstrap" (holder of the bootstrap admin token), "agent", "system"
-	ID        string // agent id, or "" for bootstrap; component name for system
+	Kind      string // "bootstrap" (holder of the bootstrap admin token), "agent", "client", "system"
+	ID        string // agent or client id, or "" for bootstrap; component name for system
 	RequestID string
 	Source    string // remote address, without port
 }
@@ -40,6 +41,10 @@ func (a Actor) Validate() error {
 		}
 	case KindAgent:
 		if _, err := agentid.Parse[agentid.Agent](a.ID); err != nil {
+			return fmt.Errorf("audit actor: %w", err)
+		}
+	case KindClient:
+		if _, err := agentid.Parse[agentid.Client](a.ID); err != nil {
 			return fmt.Errorf("audit actor: %w", err)
 		}
 	case KindSystem:
@@ -92,6 +97,11 @@ const (
 	CredentialRotate   Action = "credential.rotate"
 	CredentialDelete   Action = "credential.delete"
 	TokenIssue         Action = "token.issue"
+	ClientCreate       Action = "client.create"
+	ClientUpdate       Action = "client.update"
+	ClientDelete       Action = "client.delete"
+	SignInCreate       Action = "sign_in.create"
+	SignInRevoke       Action = "sign_in.revoke"
 	KeyCreate          Action = "signing_key.create"
 	KeysetCreate       Action = "keyset.create"
 )

@@ -50,13 +50,13 @@ type Client struct {
 	Scopes         []string // of the agents' scopes, those it may ask for; the scopes of OpenID Connect need no mention
 	Audiences      []string // resources it may ask tokens for (RFC 8707); may be empty
 
-	RefreshTokens  bool // it may keep a sign-in going without the agent
-	RequirePushed  bool // require_pushed_authorization_requests, RFC 9126 s6
-	RequireDPoP    bool // dpop_bound_access_tokens, RFC 9449 s5.2
-	PKCEOptional   bool // for an old client with a secret that cannot do PKCE; refused for None
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	Version        int64
+	RefreshTokens bool // it may keep a sign-in going without the agent
+	RequirePushed bool // require_pushed_authorization_requests, RFC 9126 s6
+	RequireDPoP   bool // dpop_bound_access_tokens, RFC 9449 s5.2
+	PKCEOptional  bool // for an old client with a secret that cannot do PKCE; refused for None
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	Version       int64
 }
 
 // ClientID is the OAuth client_id.

@@ -14,6 +14,7 @@ import (
 var instanceWide = map[string]string{
 	"organizations_slug_key":             "a slug is unique in the instance; only the platform role inserts, so it tells no organization about another",
 	"agents_id_key":                      "an agent id is a client_id and comes without its organization; ids are made by us, so a collision tells nothing",
+	"clients_id_key":                     "a relying party's id is a client_id too",
 	"deleted_agents_deleted_at_idx":      "the revocation list is of the whole instance",
 	"deleted_credentials_deleted_at_idx": "the revocation list is of the whole instance",
 }

@@ -23,6 +23,7 @@ var conflicts = map[string]*problem.Error{
 	"organizations_slug_key":   {Kind: problem.Conflict, Code: "slug_taken", Field: "/slug", Detail: "another organization has this slug"},
 	"agents_name_key":          {Kind: problem.Conflict, Code: "name_taken", Field: "/name", Detail: "another agent of the organization has this name"},
 	"agents_organization_fkey": {Kind: problem.Conflict, Code: "organization_has_agents", Detail: "the organization still has agents"},
+	"clients_name_key":         {Kind: problem.Conflict, Code: "client_name_taken", Field: "/name", Detail: "another client of the organization has this name"},
 	"signing_keys_active_key":  {Kind: problem.Conflict, Code: "active_key_exists", Detail: "the use has an active key already"},
 	"signing_keys_pkey":        {Kind: problem.Conflict, Code: "key_exists", Detail: "the key is stored already"},
 }

@@ -46,6 +46,7 @@ func newTenants(t *testing.T) *tenants {
 		if err := b.RecordTokenIssued(t.Context(), operator, used); err != nil {
 			t.Fatal(err)
 		}
+		w.party = w.newParty(t, slug)
 		gone := b.newAgent(t, w.org.ID, "gone")
 		if err := b.agents.Delete(t.Context(), operator, gone.ID, 0); err != nil {
 			t.Fatal(err)
@@ -189,10 +190,10 @@ func TestEveryQueryOfAnOrganizationIsProbed(t *testing.T) {
 			exist = append(exist, m.Name)
 		}
 	}
-	for name := range probes {
+	for name := range allProbes() {
 		probed = append(probed, name)
 	}
-	for name := range inserts {
+	for name := range allInserts() {
 		probed = append(probed, name)
 	}
 	slices.Sort(probed)
@@ -217,7 +218,7 @@ func TestEachFenceHoldsAlone(t *testing.T) {
 				disableRLS(t, w.db.Superuser(t))
 			}
 			app := w.db.Connect(t, w.db.AppDSN)
-			for query, p := range probes {
+			for query, p := range allProbes() {
 				leaked, err := inMyTransaction(t, app, w.mine, !fences.predicates, func(c *connection) (bool, error) {
 					return p(t.Context(), c, orgdb.New(c), w.mine, w.theirs)
 				})
@@ -225,7 +226,7 @@ func TestEachFenceHoldsAlone(t *testing.T) {
 					t.Errorf("%s: leaked %v (%v), want %v", query, leaked, err, fences.leaks)
 				}
 			}
-			for query, insert := range inserts {
+			for query, insert := range allInserts() {
 				_, err := inMyTransaction(t, app, w.mine, false, func(c *connection) (bool, error) { return false, insert(t.Context(), orgdb.New(c), w.theirs) })
 				if refused := err != nil && strings.Contains(err.Error(), "row-level security"); refused != fences.rls || (err != nil) != refused {
 					t.Errorf("%s: %v, want refused %v", query, err, fences.rls)

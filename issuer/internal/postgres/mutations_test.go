@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
@@ -26,6 +27,7 @@ type world struct {
 	org, empty orgs.Organization
 	agent      agents.Agent
 	credential agents.Credential
+	party      *party
 }
 
 func newWorld(t *testing.T, b *bundle) *world {
@@ -36,6 +38,7 @@ func newWorld(t *testing.T, b *bundle) *world {
 	if w.credential, _, err = b.agents.CreateCredential(t.Context(), operator, w.agent.ID, time.Hour); err != nil {
 		t.Fatal(err)
 	}
+	w.party = w.newParty(t, "party")
 	return w
 }
 
@@ -107,6 +110,28 @@ var mutations = []mutation{
 	}},
 	{"RecordTokenIssued: with what it uses up", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.RecordTokenIssued(ctx, by, w.exchange())
+	}},
+	{"CreateClient", audit.ClientCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.CreateClient(ctx, by, w.newClient("another"))
+		return err
+	}},
+	{"UpdateClient", audit.ClientUpdate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.UpdateClient(ctx, by, w.party.client.ID, 0, func(c *clients.Client) error { c.Name = "renamed"; return nil })
+		return err
+	}},
+	{"DeleteClient", audit.ClientDelete, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.DeleteClient(ctx, by, w.party.client.ID, 0)
+	}},
+	{"CreateSignIn", audit.SignInCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.CreateSignIn(ctx, by, w.newSignIn(w.party.client.ID), &w.party.pushed.Key)
+	}},
+	{"RevokeSignIn", audit.SignInRevoke, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.RevokeSignIn(ctx, by, w.org.ID, w.party.signIn.ID, "tested")
+	}},
+	{"RecordTokenIssued: of a relying party", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
+		i := w.issuance()
+		i.SignIn = &agents.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []agents.SignInToken{{ID: "t", ExpiresAt: start.Add(time.Minute)}}}
+		return w.RecordTokenIssued(ctx, by, i)
 	}},
 	{"CreateSigningKey", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.CreateSigningKey(ctx, by, keys.Stored{ID: "kid", Use: keys.AccessToken, Algorithm: jose.ES256, State: keys.ActiveKey, PublicJWK: []byte("{}"), Sealed: []byte("x"), CreatedAt: start})

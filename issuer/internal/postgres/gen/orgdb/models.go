@@ -26,6 +26,25 @@ type Agent struct {
 	Version         int64
 }
 
+type Client struct {
+	OrgID          uuid.UUID
+	ID             uuid.UUID
+	Name           string
+	Type           string
+	Authentication string
+	SecretHash     []byte
+	RedirectUris   []string
+	Scopes         []string
+	Audiences      []string
+	RefreshTokens  bool
+	RequirePushed  bool
+	RequireDpop    bool
+	PkceOptional   bool
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+	Version        int64
+}
+
 type Organization struct {
 	OrgID       uuid.UUID
 	Slug        string
@@ -33,4 +52,34 @@ type Organization struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	Version     int64
+}
+
+type SignIn struct {
+	OrgID                 uuid.UUID
+	ID                    uuid.UUID
+	ClientID              uuid.UUID
+	AgentID               uuid.UUID
+	CredentialID          uuid.UUID
+	Issuer                string
+	Scopes                []string
+	Audience              []string
+	AuthenticatedAt       time.Time
+	AuthenticationContext string
+	AuthenticationMethods []string
+	Nonce                 string
+	RedirectUri           string
+	CodeChallenge         string
+	CodeHash              []byte
+	CodeKey               string
+	CodeExpiresAt         time.Time
+	RedeemedAt            *time.Time
+	RefreshHash           []byte
+	RefreshExpiresAt      *time.Time
+	KeyThumbprint         string
+	CertificateSha256     string
+	TokenIds              []string
+	TokenExpiries         []time.Time
+	CreatedAt             time.Time
+	ExpiresAt             time.Time
+	RevokedAt             *time.Time
 }

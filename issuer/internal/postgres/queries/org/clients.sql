@@ -1,0 +1,22 @@
+-- name: InsertClient :exec
+insert into clients (org_id, id, name, type, authentication, secret_hash, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version)
+values (@org_id, @id, @name, @type, @authentication, @secret_hash, @redirect_uris, @scopes, @audiences, @refresh_tokens, @require_pushed, @require_dpop, @pkce_optional, @created_at, @updated_at, @version);
+
+-- name: Client :one
+select * from clients where org_id = @org_id and id = @id;
+
+-- name: ClientForUpdate :one
+select * from clients where org_id = @org_id and id = @id for update;
+
+-- name: Clients :many
+select * from clients where org_id = @org_id and id > @after order by id limit @row_limit;
+
+-- name: UpdateClient :exec
+update clients
+set name = @name, type = @type, authentication = @authentication, secret_hash = @secret_hash, redirect_uris = @redirect_uris, scopes = @scopes, audiences = @audiences,
+    refresh_tokens = @refresh_tokens, require_pushed = @require_pushed, require_dpop = @require_dpop, pkce_optional = @pkce_optional,
+    updated_at = @updated_at, version = @version
+where org_id = @org_id and id = @id;
+
+-- name: DeleteClient :exec
+delete from clients where org_id = @org_id and id = @id;

@@ -1,0 +1,53 @@
+-- name: InsertPushedRequest :exec
+insert into pushed_requests (org_id, key, client_id, issuer, parameters, expires_at)
+values (@org_id, @key, @client_id, @issuer, @parameters, @expires_at);
+
+-- name: PushedRequest :one
+select parameters from pushed_requests
+where org_id = @org_id and key = @key and client_id = @client_id and issuer = @issuer and expires_at > @at::timestamptz;
+
+-- name: UsePushedRequest :execrows
+-- UsePushedRequest waits for a sign-in that uses the same, and deletes nothing when that one is committed.
+delete from pushed_requests where org_id = @org_id and key = @key;
+
+-- name: ForgetPushedRequests :exec
+-- ForgetPushedRequests takes away a few of the oldest; each request pushed takes more away than it adds.
+delete from pushed_requests as old using (
+    select pushed_requests.key from pushed_requests
+    where pushed_requests.org_id = @org_id and pushed_requests.expires_at < @at::timestamptz
+    order by pushed_requests.expires_at limit 16 for update skip locked
+) as gone
+where old.org_id = @org_id and old.key = gone.key;
+
+-- name: InsertSignIn :exec
+insert into sign_ins (org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods,
+    nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, created_at, expires_at)
+values (@org_id, @id, @client_id, @agent_id, @credential_id, @issuer, @scopes, @audience, @authenticated_at, @authentication_context, @authentication_methods,
+    @nonce, @redirect_uri, @code_challenge, @code_hash, @code_key, @code_expires_at, @created_at, @expires_at);
+
+-- name: SignIn :one
+select * from sign_ins where org_id = @org_id and id = @id;
+
+-- name: SignInForUpdate :one
+select * from sign_ins where org_id = @org_id and id = @id for update;
+
+-- name: AdvanceSignIn :execrows
+-- AdvanceSignIn is the one step from a code, or a refresh token, to the next: it changes nothing when another one was faster, or the sign-in was revoked.
+update sign_ins
+set redeemed_at = coalesce(redeemed_at, @at::timestamptz), refresh_hash = @refresh_hash, refresh_expires_at = @refresh_expires_at, expires_at = @expires_at,
+    key_thumbprint = @key_thumbprint, certificate_sha256 = @certificate_sha256,
+    token_ids = @token_ids, token_expiries = @token_expiries
+where org_id = @org_id and id = @id and revoked_at is null and expires_at > @at::timestamptz
+    and refresh_hash is not distinct from sqlc.narg(was)::bytea and (redeemed_at is null) = (sqlc.narg(was)::bytea is null);
+
+-- name: RevokeSignIn :exec
+update sign_ins set revoked_at = @at::timestamptz where org_id = @org_id and id = @id;
+
+-- name: ForgetSignIns :exec
+-- ForgetSignIns takes away a few of the oldest; each sign-in takes more away than it adds.
+delete from sign_ins as old using (
+    select sign_ins.id from sign_ins
+    where sign_ins.org_id = @org_id and sign_ins.expires_at < @at::timestamptz
+    order by sign_ins.expires_at limit 16 for update skip locked
+) as gone
+where old.org_id = @org_id and old.id = gone.id;

@@ -1,0 +1,2 @@
+-- name: OrganizationOfClient :one
+select org_id from clients where id = @id;

@@ -1,0 +1,159 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/signin"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+const (
+	pushedNoun = "pushed request"
+	signInNoun = "sign-in"
+)
+
+var _ signin.Store = (*Store)(nil)
+
+// PushRequest implements signin.Store.
+func (s *Store) PushRequest(ctx context.Context, p signin.PushedRequest) error {
+	return asProblem(s.inOrg(ctx, p.OrganizationID, func(q *orgdb.Queries) error {
+		if err := q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: p.OrganizationID.UUID(), At: s.clock()}); err != nil {
+			return err
+		}
+		return q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{
+			OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: p.Client.UUID(), Issuer: p.Issuer, Parameters: p.Parameters, ExpiresAt: p.ExpiresAt,
+		})
+	}), pushedNoun)
+}
+
+// PushedRequest implements signin.Store.
+func (s *Store) PushedRequest(ctx context.Context, p signin.PushedRequest) (string, error) {
+	q, err := s.orgOnce(p.OrganizationID)
+	if err != nil {
+		return "", asProblem(err, pushedNoun)
+	}
+	parameters, err := q.PushedRequest(ctx, orgdb.PushedRequestParams{
+		OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: p.Client.UUID(), Issuer: p.Issuer, At: s.clock(),
+	})
+	return parameters, asProblem(err, pushedNoun)
+}
+
+// CreateSignIn implements signin.Store.
+func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.SignIn, pushed *[32]byte) error {
+	org := in.OrganizationID.UUID()
+	err := s.changeInOrg(ctx, actor, in.OrganizationID, func(q *orgdb.Queries) (event, error) {
+		if err := q.ForgetSignIns(ctx, orgdb.ForgetSignInsParams{OrgID: org, At: s.clock()}); err != nil {
+			return event{}, err
+		}
+		if pushed != nil {
+			n, err := q.UsePushedRequest(ctx, orgdb.UsePushedRequestParams{OrgID: org, Key: pushed[:]})
+			if err != nil {
+				return event{}, err
+			}
+			if n == 0 {
+				return event{}, &agents.UsedError{Purpose: agents.UsePushedRequest}
+			}
+		}
+		holder := agents.Holder{Agent: in.Agent, Credential: in.Credential, IssuedAt: in.Authentication.At}
+		if err := checkHolder(ctx, q, agents.Agent{OrganizationID: in.OrganizationID}, holder); err != nil {
+			return event{}, err
+		}
+		details := map[string]any{
+			"agentId": in.Agent.String(), "clientId": in.Client.String(), "credentialId": in.Credential.String(), "issuer": in.Issuer, "scopes": in.Scopes,
+			"audience": in.Audience, "pushed": pushed != nil,
+		}
+		return event{audit.SignInCreate, in.ID.String(), details}, q.InsertSignIn(ctx, orgdb.InsertSignInParams{
+			OrgID: org, ID: in.ID.UUID(), ClientID: in.Client.UUID(), AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), Issuer: in.Issuer,
+			Scopes: list(in.Scopes), Audience: list(in.Audience), AuthenticatedAt: in.Authentication.At, AuthenticationContext: in.Authentication.Context,
+			AuthenticationMethods: list(in.Authentication.Methods), Nonce: in.Nonce, RedirectUri: in.RedirectURI, CodeChallenge: in.CodeChallenge,
+			CodeHash: in.CodeHash, CodeKey: in.CodeKey, CodeExpiresAt: in.CodeExpiresAt, CreatedAt: in.CreatedAt, ExpiresAt: in.ExpiresAt,
+		})
+	})
+	if violates(err, "sign_ins_client_fkey") { // deleted a moment ago
+		return notFound(clientNoun)
+	}
+	return asProblem(err, signInNoun)
+}
+
+// SignIn implements signin.Store.
+func (s *Store) SignIn(ctx context.Context, org agentid.Organization, id agentid.SignIn) (signin.SignIn, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return signin.SignIn{}, asProblem(err, signInNoun)
+	}
+	row, err := q.SignIn(ctx, orgdb.SignInParams{OrgID: org.UUID(), ID: id.UUID()})
+	return signIn(row), asProblem(err, signInNoun)
+}
+
+// RevokeSignIn implements signin.Store.
+func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.SignIn, reason string) error {
+	err := s.changeInOrg(ctx, actor, org, func(q *orgdb.Queries) (event, error) {
+		row, err := q.SignInForUpdate(ctx, orgdb.SignInForUpdateParams{OrgID: org.UUID(), ID: id.UUID()})
+		if err != nil {
+			return event{}, err
+		}
+		if row.RevokedAt != nil {
+			return event{}, errRevokedBefore
+		}
+		in := signIn(row)
+		dead := in.LiveTokens(s.clock())
+		ids := make([]string, 0, len(dead))
+		for _, t := range dead {
+			ids = append(ids, t.ID)
+		}
+		details := map[string]any{"agentId": in.Agent.String(), "clientId": in.Client.String(), "reason": reason, "tokenIds": ids}
+		return event{audit.SignInRevoke, id.String(), details}, q.RevokeSignIn(ctx, orgdb.RevokeSignInParams{OrgID: org.UUID(), ID: id.UUID(), At: s.clock()})
+	})
+	if errors.Is(err, errRevokedBefore) {
+		return nil
+	}
+	return asProblem(err, signInNoun)
+}
+
+// errRevokedBefore ends a transaction that has nothing to do.
+var errRevokedBefore = errors.New("the sign-in was revoked before")
+
+// advanceSignIn is the part of RecordTokenIssued that belongs to a token of a relying party. Of two tokens from the same code or refresh token, one gets here
+// first, and the other finds the sign-in changed.
+func (s *Store) advanceSignIn(ctx context.Context, q *orgdb.Queries, i agents.Issuance) error {
+	if i.SignIn == nil {
+		return nil
+	}
+	step := i.SignIn
+	ids, expiries := make([]string, 0, len(step.Tokens)), make([]time.Time, 0, len(step.Tokens))
+	for _, t := range step.Tokens {
+		ids, expiries = append(ids, t.ID), append(expiries, t.ExpiresAt)
+	}
+	n, err := q.AdvanceSignIn(ctx, orgdb.AdvanceSignInParams{
+		OrgID: i.Agent.OrganizationID.UUID(), ID: step.ID.UUID(), At: s.clock(), Was: step.Was, RefreshHash: step.Next, RefreshExpiresAt: orNullTime(step.NextExpiresAt),
+		ExpiresAt: step.ExpiresAt, KeyThumbprint: step.KeyThumbprint, CertificateSha256: step.CertificateSHA256, TokenIds: ids, TokenExpiries: expiries,
+	})
+	if err == nil && n == 0 {
+		err = &agents.UsedError{Purpose: agents.UseSignIn}
+	}
+	return err
+}
+
+func signIn(row orgdb.SignIn) signin.SignIn {
+	in := signin.SignIn{
+		ID: agentid.FromUUID[agentid.SignIn](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID),
+		Client: agentid.FromUUID[agentid.Client](row.ClientID), Agent: agentid.FromUUID[agentid.Agent](row.AgentID),
+		Credential: agentid.FromUUID[agentid.Credential](row.CredentialID), Issuer: row.Issuer, Scopes: row.Scopes, Audience: row.Audience,
+		Authentication: tokens.Authentication{At: row.AuthenticatedAt.UTC(), Context: row.AuthenticationContext, Methods: row.AuthenticationMethods},
+		Nonce:          row.Nonce, RedirectURI: row.RedirectUri, CodeChallenge: row.CodeChallenge,
+		CodeHash: row.CodeHash, CodeKey: row.CodeKey, CodeExpiresAt: row.CodeExpiresAt.UTC(), RedeemedAt: orZeroTime(row.RedeemedAt),
+		RefreshHash: row.RefreshHash, RefreshExpiresAt: orZeroTime(row.RefreshExpiresAt),
+		Confirmation: tokens.Confirmation{KeyThumbprint: row.KeyThumbprint, CertificateSHA256: row.CertificateSha256},
+		CreatedAt:    row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(), RevokedAt: orZeroTime(row.RevokedAt),
+	}
+	for i, id := range row.TokenIds {
+		in.Tokens = append(in.Tokens, agents.SignInToken{ID: id, ExpiresAt: row.TokenExpiries[i].UTC()})
+	}
+	return in
+}

@@ -1,0 +1,152 @@
+package postgres_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/signin"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// party is a relying party with a pushed request and a sign-in of the organization's agent.
+type party struct {
+	client clients.Client
+	pushed signin.PushedRequest
+	signIn signin.SignIn
+}
+
+func (w *world) newClient(name string) clients.Client {
+	return clients.Client{
+		ID: agentid.New[agentid.Client](), OrganizationID: w.org.ID, Name: name, Type: clients.Web, Authentication: clients.ClientSecretBasic, SecretHash: make([]byte, 32),
+		RedirectURIs: []string{"https://" + name + ".example/cb"}, RefreshTokens: true, CreatedAt: start, UpdatedAt: start, Version: 1,
+	}
+}
+
+// newPushed has a key of its own.
+func (w *world) newPushed(c agentid.Client) signin.PushedRequest {
+	id := uuid.New()
+	return signin.PushedRequest{
+		OrganizationID: w.org.ID, Client: c, Issuer: issuer, Key: [32]byte(slices.Concat(id[:], id[:])), Parameters: "state=" + w.org.Slug, ExpiresAt: start.Add(time.Minute),
+	}
+}
+
+func (w *world) newSignIn(c agentid.Client) signin.SignIn {
+	return signin.SignIn{
+		ID: agentid.New[agentid.SignIn](), OrganizationID: w.org.ID, Client: c, Agent: w.agent.ID, Credential: w.credential.ID, Issuer: issuer,
+		Scopes: []string{"openid"}, Audience: []string{issuer}, Authentication: tokens.Authentication{At: start, Context: "c", Methods: []string{"m"}},
+		Nonce: "n", RedirectURI: "https://a.example/cb", CodeChallenge: "challenge", CodeHash: make([]byte, 32), CodeExpiresAt: start.Add(time.Minute),
+		CreatedAt: start, ExpiresAt: start.Add(time.Hour),
+	}
+}
+
+// newParty stores one of each.
+func (w *world) newParty(t *testing.T, name string) *party {
+	t.Helper()
+	p := &party{client: w.newClient(name)}
+	if _, err := w.CreateClient(t.Context(), operator, p.client); err != nil {
+		t.Fatal(err)
+	}
+	p.pushed, p.signIn = w.newPushed(p.client.ID), w.newSignIn(p.client.ID)
+	if err := w.PushRequest(t.Context(), p.pushed); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.CreateSignIn(t.Context(), operator, p.signIn, nil); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// signInProbes are the probes of relying parties and their sign-ins.
+var signInProbes = map[string]probe{
+	"Client": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		c, err := q.Client(ctx, orgdb.ClientParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.client.ID.UUID()})
+		return c.ID != uuid.Nil, err
+	},
+	"ClientForUpdate": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		c, err := q.ClientForUpdate(ctx, orgdb.ClientForUpdateParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.client.ID.UUID()})
+		return c.ID != uuid.Nil, err
+	},
+	"Clients": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		list, err := q.Clients(ctx, orgdb.ClientsParams{OrgID: mine.org.ID.UUID(), RowLimit: 100})
+		return slices.ContainsFunc(list, func(c orgdb.Client) bool { return c.OrgID == theirs.org.ID.UUID() }), err
+	},
+	"UpdateClient": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		err := q.UpdateClient(ctx, orgdb.UpdateClientParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.client.ID.UUID(), Name: "stolen", Type: "web", Authentication: "none", RedirectUris: []string{}, Scopes: []string{}, Audiences: []string{}, UpdatedAt: start})
+		return c.affected > 0, err
+	},
+	"DeleteClient": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		err := q.DeleteClient(ctx, orgdb.DeleteClientParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.client.ID.UUID()})
+		return c.affected > 0, err
+	},
+	"PushedRequest": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		p := theirs.party.pushed
+		found, err := q.PushedRequest(ctx, orgdb.PushedRequestParams{OrgID: mine.org.ID.UUID(), Key: p.Key[:], ClientID: p.Client.UUID(), Issuer: issuer, At: start})
+		return found != "", err
+	},
+	"UsePushedRequest": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.UsePushedRequest(ctx, orgdb.UsePushedRequestParams{OrgID: mine.org.ID.UUID(), Key: theirs.party.pushed.Key[:]})
+		return n > 0, err
+	},
+	"ForgetPushedRequests": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		err := q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: mine.org.ID.UUID(), At: start.Add(time.Hour)})
+		return c.affected > 1, err // mine is one
+	},
+	"SignIn": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		s, err := q.SignIn(ctx, orgdb.SignInParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID()})
+		return s.ID != uuid.Nil, err
+	},
+	"SignInForUpdate": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		s, err := q.SignInForUpdate(ctx, orgdb.SignInForUpdateParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID()})
+		return s.ID != uuid.Nil, err
+	},
+	"AdvanceSignIn": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.AdvanceSignIn(ctx, orgdb.AdvanceSignInParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID(), At: start, ExpiresAt: start, TokenIds: []string{}, TokenExpiries: []time.Time{}})
+		return n > 0, err
+	},
+	"RevokeSignIn": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		err := q.RevokeSignIn(ctx, orgdb.RevokeSignInParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID(), At: start})
+		return c.affected > 0, err
+	},
+	"ForgetSignIns": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		err := q.ForgetSignIns(ctx, orgdb.ForgetSignInsParams{OrgID: mine.org.ID.UUID(), At: start.Add(2 * time.Hour)})
+		return c.affected > 1, err // mine is one
+	},
+}
+
+// signInInserts are the inserts of relying parties and their sign-ins.
+var signInInserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error{
+	"InsertClient": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		return q.InsertClient(ctx, orgdb.InsertClientParams{OrgID: theirs.org.ID.UUID(), ID: uuid.New(), Name: "planted", Type: "web", Authentication: "none", RedirectUris: []string{}, Scopes: []string{}, Audiences: []string{}})
+	},
+	"InsertPushedRequest": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		return q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{OrgID: theirs.org.ID.UUID(), Key: make([]byte, 32), ClientID: theirs.party.client.ID.UUID()})
+	},
+	"InsertSignIn": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		return q.InsertSignIn(ctx, orgdb.InsertSignInParams{
+			OrgID: theirs.org.ID.UUID(), ID: uuid.New(), ClientID: theirs.party.client.ID.UUID(), AgentID: theirs.agent.ID.UUID(), CodeHash: make([]byte, 32),
+			Scopes: []string{}, Audience: []string{}, AuthenticationMethods: []string{},
+		})
+	},
+}
+
+// allProbes are those of every table.
+func allProbes() map[string]probe {
+	all := maps.Clone(probes)
+	maps.Copy(all, signInProbes)
+	return all
+}
+
+// allInserts are those of every table.
+func allInserts() map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+	all := maps.Clone(inserts)
+	maps.Copy(all, signInInserts)
+	return all
+}
