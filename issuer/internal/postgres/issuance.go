@@ -36,7 +36,7 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 		}
 		return err
 	}
-	if len(i.Uses) == 0 && len(i.Holders) == 0 {
+	if len(i.Uses) == 0 && len(i.Holders) == 0 && i.SignIn == nil {
 		q, err := s.orgOnce(i.Agent.OrganizationID)
 		if err != nil {
 			return asProblem(err, credentialNoun)
@@ -55,6 +55,9 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 			if err := checkHolder(ctx, q, i.Agent, h); err != nil {
 				return err
 			}
+		}
+		if err := s.advanceSignIn(ctx, q, i); err != nil {
+			return err
 		}
 		return record(q)
 	}), credentialNoun)
