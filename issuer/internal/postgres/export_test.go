@@ -58,3 +58,15 @@ func (s *Store) Setting(ctx context.Context, platform bool, name string) (value 
 	err = conn.QueryRow(ctx, "select current_setting($1)", name).Scan(&value)
 	return value, err
 }
+
+// GroupCommitters is how many groups of tokens are under way at once.
+const GroupCommitters = groupCommitters
+
+// TokensWaiting is how many tokens no committer has taken yet.
+func (s *Store) TokensWaiting() int { return len(s.tokens.waiting) }
+
+// WithTokensWaiting bounds how many may.
+func (cfg Config) WithTokensWaiting(n int) Config {
+	cfg.tokensWaiting = n
+	return cfg
+}

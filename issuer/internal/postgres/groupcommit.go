@@ -80,8 +80,8 @@ type committer struct {
 	waiting chan *tokenRecord
 }
 
-func newCommitter(ctx context.Context, app pool) *committer {
-	c := &committer{app: app, waiting: make(chan *tokenRecord, recordsWaitingMax)}
+func newCommitter(ctx context.Context, app pool, waitingMax int) *committer {
+	c := &committer{app: app, waiting: make(chan *tokenRecord, waitingMax)}
 	ctx = context.WithoutCancel(ctx) // a group belongs to many requests: it ends by its own timeout
 	for range groupCommitters {
 		c.running.Go(func() { c.run(ctx) })

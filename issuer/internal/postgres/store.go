@@ -23,7 +23,8 @@ type Config struct {
 	Now            func() time.Time // clock of audit rows; default time.Now
 	PoolWaitMax    time.Duration    // for a free connection, before Unavailable; default 250 ms
 
-	tracer pgx.QueryTracer // of tests: counts statements, and makes them fail
+	tracer        pgx.QueryTracer // of tests: counts statements, and makes them fail
+	tokensWaiting int             // of tests: instead of recordsWaitingMax
 }
 
 const (
@@ -44,6 +45,9 @@ func (cfg *Config) setDefaults() {
 	}
 	if cfg.PoolWaitMax <= 0 {
 		cfg.PoolWaitMax = poolWaitMaxDefault
+	}
+	if cfg.tokensWaiting <= 0 {
+		cfg.tokensWaiting = recordsWaitingMax
 	}
 }
 
@@ -82,7 +86,7 @@ func open(ctx context.Context, cfg Config, minimums map[int]int) (*Store, error)
 		s.Close()
 		return nil, err
 	}
-	s.tokens = newCommitter(ctx, s.app)
+	s.tokens = newCommitter(ctx, s.app, cfg.tokensWaiting)
 	return s, nil
 }
 

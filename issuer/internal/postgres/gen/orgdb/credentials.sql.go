@@ -243,6 +243,7 @@ with live as (
         and credentials.org_id = $1 and credentials.agent_id = $9 and credentials.id = $10
         and (credentials.expires_at is null or credentials.expires_at > $3::timestamptz)
     for share of agents
+    for key share of credentials
 ), used as (
     update credentials set last_used_at = date_trunc('minute', $3::timestamptz)
     where org_id = $1 and agent_id = $9 and id in (select live.id from live)
@@ -265,8 +266,8 @@ type RecordTokenIssuedParams struct {
 	CredentialID uuid.UUID
 }
 
-// RecordTokenIssued is one statement, so one round trip and one transaction. The share lock makes it wait for a suspension under way and then see it;
-// a suspension in turn waits for it. last_used_at is written once a minute, not once a token.
+// RecordTokenIssued is one statement, so one round trip and one transaction. The locks make it wait for a suspension or a deletion under way and then see it;
+// both in turn wait for it. last_used_at is written once a minute, not once a token.
 func (q *Queries) RecordTokenIssued(ctx context.Context, arg RecordTokenIssuedParams) (int64, error) {
 	result, err := q.db.Exec(ctx, recordTokenIssued,
 		arg.OrgID,

@@ -31,8 +31,8 @@ select exists (select 1 from credentials where org_id = @org_id and agent_id = @
 delete from credentials where org_id = @org_id and agent_id = @agent_id and id = @id;
 
 -- name: RecordTokenIssued :execrows
--- RecordTokenIssued is one statement, so one round trip and one transaction. The share lock makes it wait for a suspension under way and then see it;
--- a suspension in turn waits for it. last_used_at is written once a minute, not once a token.
+-- RecordTokenIssued is one statement, so one round trip and one transaction. The locks make it wait for a suspension or a deletion under way and then see it;
+-- both in turn wait for it. last_used_at is written once a minute, not once a token.
 with live as (
     select credentials.id
     from agents
@@ -41,6 +41,7 @@ with live as (
         and credentials.org_id = @org_id and credentials.agent_id = @agent_id and credentials.id = @credential_id
         and (credentials.expires_at is null or credentials.expires_at > @ts::timestamptz)
     for share of agents
+    for key share of credentials
 ), used as (
     update credentials set last_used_at = date_trunc('minute', @ts::timestamptz)
     where org_id = @org_id and agent_id = @agent_id and id in (select live.id from live)
