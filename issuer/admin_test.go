@@ -92,7 +92,8 @@ func TestAgentLife(t *testing.T) {
 	created.json(t, &body)
 	want := map[string]any{
 		"id": agent, "organizationId": organization, "name": "reader", "type": "", "description": "", "status": "active", "version": 1.0,
-		"capabilities": []any{}, "scopes": []any{}, "audiences": []any{"svc://payments"}, "createdAt": body["createdAt"], "updatedAt": body["createdAt"],
+		"capabilities": []any{}, "scopes": []any{}, "audiences": []any{"svc://payments"},
+		"serves": []any{}, "dpopBoundAccessTokens": false, "tlsClientCertificateBoundAccessTokens": false, "createdAt": body["createdAt"], "updatedAt": body["createdAt"],
 		"did": "did:web:" + strings.Replace(strings.TrimPrefix(i.url, "https://"), ":", "%3A", 1) + ":agents:" + agent,
 	}
 	if d := cmp.Diff(want, body); d != "" {

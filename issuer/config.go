@@ -69,7 +69,16 @@ type Database struct {
 // Tokens are the access tokens.
 type Tokens struct {
 	Lifetime config.Duration `yaml:"lifetime"` // default 5m, at most 15m
+
+	// DPoPNonce says whether a DPoP proof must carry a nonce of the issuer (RFC 9449 s8): required (the default) or optional.
+	DPoPNonce string `yaml:"dpopNonce"`
 }
+
+// The values of Tokens.DPoPNonce.
+const (
+	nonceRequired = "required"
+	nonceOptional = "optional"
+)
 
 // Discovery is about the public documents.
 type Discovery struct {
@@ -98,6 +107,7 @@ const (
 // SetDefaults implements the contract of package config.
 func (c *Config) SetDefaults() {
 	c.Tokens.Lifetime.Duration = tokens.LifetimeDefault
+	c.Tokens.DPoPNonce = nonceRequired
 	c.Discovery.MaxAge.Duration = 5 * time.Minute
 	c.Database.ConnectionsMax = 10
 	c.RequestsMax = web.ConcurrentRequestsMax
@@ -141,6 +151,9 @@ func (c *Config) Validate(r *config.Report) {
 	}
 	if l := c.Tokens.Lifetime.Duration; l < tokens.LifetimeMin || l > tokens.LifetimeMax {
 		r.Errorf("tokens.lifetime", "must be %s to %s", tokens.LifetimeMin, tokens.LifetimeMax)
+	}
+	if n := c.Tokens.DPoPNonce; n != nonceRequired && n != nonceOptional {
+		r.Errorf("tokens.dpopNonce", "must be %s or %s", nonceRequired, nonceOptional)
 	}
 	if a := c.Discovery.MaxAge.Duration; a > maxAgeMax {
 		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)

@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
+	"github.com/agentidp/agentidp/issuer/internal/dpop"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -53,8 +54,12 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
+	proofs, err := dpop.New(hashKey, cfg.Tokens.DPoPNonce == nonceRequired)
+	if err != nil {
+		return nil, err
+	}
 	endpoint, err := grants.New(grants.Config{
-		Clients: clientauth.New(agentService), Minter: minter, Recorder: agentService, Metrics: env.Registry, Now: env.Now,
+		Clients: clientauth.New(agentService), Minter: minter, Recorder: agentService, Proofs: proofs, Metrics: env.Registry, Now: env.Now,
 	}, grants.ClientCredentials())
 	if err != nil {
 		return nil, err

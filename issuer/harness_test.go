@@ -37,12 +37,14 @@ const (
 
 // instance is a running issuer: real server, real TLS, real PostgreSQL.
 type instance struct {
-	t        *testing.T
-	url      string
-	client   *http.Client
-	registry *prometheus.Registry
-	db       *pgtest.Database
-	cfg      issuer.Config
+	t      *testing.T
+	url    string
+	client *http.Client
+	// authority is the file of the CA that made the certificate.
+	authority string
+	registry  *prometheus.Registry
+	db        *pgtest.Database
+	cfg       issuer.Config
 
 	mu       sync.Mutex
 	canaries []string
@@ -70,12 +72,25 @@ func start(t *testing.T, change ...func(*issuer.Config)) *instance {
 	for _, c := range change {
 		c(&cfg)
 	}
-	i := &instance{t: t, url: cfg.Issuer, client: client(t, certificates.AuthorityFile()), registry: obs.NewRegistry("issuer"), db: db, cfg: cfg}
+	i := &instance{t: t, url: cfg.Issuer, client: client(t, certificates.AuthorityFile()), authority: certificates.AuthorityFile(), registry: obs.NewRegistry("issuer"), db: db, cfg: cfg}
 	i.canaries = []string{adminToken, hashKey, string(kek)}
 	var log safeBuffer
 	i.run(cfg, obs.NewLogger(&log, slog.LevelDebug))
 	t.Cleanup(func() { i.searchLog(log.String()) })
 	return i
+}
+
+// beside is another process of the same issuer: the same names, keys and database, another socket.
+func (i *instance) beside() *instance {
+	i.t.Helper()
+	cfg := i.cfg
+	cfg.Listen = fmt.Sprintf("localhost:%d", testkit.FreePort(i.t))
+	j := &instance{t: i.t, url: "https://" + cfg.Listen, client: client(i.t, i.authority), authority: i.authority, registry: obs.NewRegistry("issuer"), db: i.db, cfg: cfg}
+	j.canaries = i.canaries
+	var log safeBuffer
+	j.run(cfg, obs.NewLogger(&log, slog.LevelDebug))
+	i.t.Cleanup(func() { j.searchLog(log.String()) })
+	return j
 }
 
 func (i *instance) run(cfg issuer.Config, log *slog.Logger) {

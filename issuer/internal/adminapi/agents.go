@@ -52,6 +52,7 @@ func (a *API) createAgent(r *http.Request, in CreateAgent) (reply web.Reply[Agen
 	v, err := a.Agents.Create(r.Context(), actor(r), agents.Create{
 		OrganizationID: in.OrganizationId, Name: in.Name, Type: value(in.Type), Description: value(in.Description),
 		Capabilities: value(in.Capabilities), Scopes: value(in.Scopes), Audiences: in.Audiences,
+		Serves: value(in.Serves), DPoPBound: value(in.DpopBoundAccessTokens), CertificateBound: value(in.TlsClientCertificateBoundAccessTokens),
 	})
 	if err != nil {
 		return reply, err
@@ -91,6 +92,7 @@ func (a *API) updateAgent(r *http.Request, in UpdateAgent) (reply web.Reply[Agen
 	v, err := a.Agents.Update(r.Context(), actor(r), id, version, agents.Update{
 		Name: in.Name, Type: in.Type, Description: in.Description,
 		Capabilities: in.Capabilities, Scopes: in.Scopes, Audiences: in.Audiences,
+		Serves: in.Serves, DPoPBound: in.DpopBoundAccessTokens, CertificateBound: in.TlsClientCertificateBoundAccessTokens,
 	})
 	if err != nil {
 		return reply, err
@@ -149,7 +151,8 @@ func (a *API) agentReply(v agents.Agent) web.Reply[Agent] {
 func (a *API) agentBody(v agents.Agent) Agent {
 	return Agent{
 		Id: v.ID, OrganizationId: v.OrganizationID, Name: v.Name, Type: v.Type, Description: v.Description, Did: a.DIDs.Agent(v.ID),
-		Capabilities: list(v.Capabilities), Scopes: list(v.Scopes), Audiences: list(v.Audiences), Status: AgentStatus(v.Status),
+		Capabilities: list(v.Capabilities), Scopes: list(v.Scopes), Audiences: list(v.Audiences),
+		Serves: list(v.Serves), DpopBoundAccessTokens: v.DPoPBound, TlsClientCertificateBoundAccessTokens: v.CertificateBound, Status: AgentStatus(v.Status),
 		TokensNotBefore: present(v.TokensNotBefore.UTC()), CreatedAt: v.CreatedAt.UTC(), UpdatedAt: v.UpdatedAt.UTC(), Version: v.Version,
 	}
 }

@@ -29,6 +29,9 @@ type Agent struct {
 	// Did The agent's decentralized identifier (did:web of the issuer's host).
 	Did string `json:"did"`
 
+	// DpopBoundAccessTokens Tokens of the agent are bound to a key (RFC 9449); without a DPoP proof it gets none.
+	DpopBoundAccessTokens bool `json:"dpopBoundAccessTokens"`
+
 	// Id Opaque and sortable by age.
 	Id AgentId `json:"id"`
 
@@ -41,8 +44,14 @@ type Agent struct {
 	// Scopes OAuth scopes the agent may ask for.
 	Scopes Scopes `json:"scopes"`
 
+	// Serves Absolute URIs the agent is itself. It may exchange tokens that were meant for them (RFC 8693).
+	Serves Serves `json:"serves"`
+
 	// Status Suspended agents get no tokens and their tokens are dead; they can come back. Revoked is final.
 	Status AgentStatus `json:"status"`
+
+	// TlsClientCertificateBoundAccessTokens Tokens of the agent are bound to its TLS client certificate (RFC 8705); without one it gets none.
+	TlsClientCertificateBoundAccessTokens bool `json:"tlsClientCertificateBoundAccessTokens"`
 
 	// TokensNotBefore Tokens issued before this are dead. Set by suspend.
 	TokensNotBefore *time.Time `json:"tokensNotBefore,omitempty"`
@@ -140,6 +149,9 @@ type CreateAgent struct {
 	// Description For people.
 	Description *string `json:"description,omitempty"`
 
+	// DpopBoundAccessTokens Tokens of the agent are bound to a key (RFC 9449); without a DPoP proof it gets none.
+	DpopBoundAccessTokens *bool `json:"dpopBoundAccessTokens,omitempty"`
+
 	// Name Unique in the organization.
 	Name string `json:"name"`
 
@@ -148,6 +160,12 @@ type CreateAgent struct {
 
 	// Scopes OAuth scopes the agent may ask for.
 	Scopes *Scopes `json:"scopes,omitempty"`
+
+	// Serves Absolute URIs the agent is itself. It may exchange tokens that were meant for them (RFC 8693).
+	Serves *Serves `json:"serves,omitempty"`
+
+	// TlsClientCertificateBoundAccessTokens Tokens of the agent are bound to its TLS client certificate (RFC 8705); without one it gets none.
+	TlsClientCertificateBoundAccessTokens *bool `json:"tlsClientCertificateBoundAccessTokens,omitempty"`
 
 	// Type Free label, e.g. assistant.
 	Type *string `json:"type,omitempty"`
@@ -261,6 +279,9 @@ type RotateCredential struct {
 // Scopes OAuth scopes the agent may ask for.
 type Scopes = []string
 
+// Serves Absolute URIs the agent is itself. It may exchange tokens that were meant for them (RFC 8693).
+type Serves = []string
+
 // UpdateAgent Changes of an agent.
 type UpdateAgent struct {
 	// Audiences Absolute URIs the agent may ask tokens for (RFC 8707). The first is the default.
@@ -272,11 +293,20 @@ type UpdateAgent struct {
 	// Description For people.
 	Description *string `json:"description,omitempty"`
 
+	// DpopBoundAccessTokens Tokens of the agent are bound to a key (RFC 9449); without a DPoP proof it gets none.
+	DpopBoundAccessTokens *bool `json:"dpopBoundAccessTokens,omitempty"`
+
 	// Name Unique in the organization.
 	Name *string `json:"name,omitempty"`
 
 	// Scopes OAuth scopes the agent may ask for.
 	Scopes *Scopes `json:"scopes,omitempty"`
+
+	// Serves Absolute URIs the agent is itself. It may exchange tokens that were meant for them (RFC 8693).
+	Serves *Serves `json:"serves,omitempty"`
+
+	// TlsClientCertificateBoundAccessTokens Tokens of the agent are bound to its TLS client certificate (RFC 8705); without one it gets none.
+	TlsClientCertificateBoundAccessTokens *bool `json:"tlsClientCertificateBoundAccessTokens,omitempty"`
 
 	// Type Free label.
 	Type *string `json:"type,omitempty"`

@@ -28,14 +28,19 @@ const KindClientSecret = "client_secret"
 
 // Agent is one software agent of one organization. Its id is also its OAuth client_id.
 type Agent struct {
-	ID              agentid.Agent
-	OrganizationID  agentid.Organization
-	Name            string   // 1 to 100 characters, unique in the organization
-	Type            string   // free label, [a-z0-9-], up to 40, e.g. "assistant"; may be empty
-	Description     string   // up to 500 characters
-	Capabilities    []string // up to 50 of [a-z0-9_.:-]{1,100}
-	Scopes          []string // scopes it may ask for: up to 100 RFC 6749 scope-tokens of up to 100 characters
-	Audiences       []string // absolute URIs it may ask for (RFC 8707); 1 to 8; the first is the default
+	ID             agentid.Agent
+	OrganizationID agentid.Organization
+	Name           string   // 1 to 100 characters, unique in the organization
+	Type           string   // free label, [a-z0-9-], up to 40, e.g. "assistant"; may be empty
+	Description    string   // up to 500 characters
+	Capabilities   []string // up to 50 of [a-z0-9_.:-]{1,100}
+	Scopes         []string // scopes it may ask for: up to 100 RFC 6749 scope-tokens of up to 100 characters
+	Audiences      []string // absolute URIs it may ask for (RFC 8707); 1 to 8; the first is the default
+	Serves         []string // absolute URIs it is itself: it may exchange tokens that were meant for them; up to 8
+	// Tokens of the agent are bound to a key (RFC 9449) or to its TLS client certificate (RFC 8705), and without one it gets none. The names are those of
+	// client metadata: dpop_bound_access_tokens, tls_client_certificate_bound_access_tokens.
+	DPoPBound, CertificateBound bool
+
 	Status          Status
 	TokensNotBefore time.Time // tokens issued before this are dead (set by suspend, kept after reactivate); whole seconds; zero when never
 	CreatedAt       time.Time
@@ -60,6 +65,9 @@ func (a Agent) Changes(before Agent) map[string]any {
 	note("capabilities", !slices.Equal(a.Capabilities, before.Capabilities), before.Capabilities, a.Capabilities)
 	note("scopes", !slices.Equal(a.Scopes, before.Scopes), before.Scopes, a.Scopes)
 	note("audiences", !slices.Equal(a.Audiences, before.Audiences), before.Audiences, a.Audiences)
+	note("serves", !slices.Equal(a.Serves, before.Serves), before.Serves, a.Serves)
+	note("dpopBoundAccessTokens", a.DPoPBound != before.DPoPBound, before.DPoPBound, a.DPoPBound)
+	note("tlsClientCertificateBoundAccessTokens", a.CertificateBound != before.CertificateBound, before.CertificateBound, a.CertificateBound)
 	note("status", a.Status != before.Status, before.Status, a.Status)
 	if !a.TokensNotBefore.Equal(before.TokensNotBefore) {
 		changes["tokensNotBefore"] = a.TokensNotBefore.UTC().Format(time.RFC3339)
@@ -83,10 +91,14 @@ type (
 		OrganizationID                  agentid.Organization
 		Name, Type, Description         string
 		Capabilities, Scopes, Audiences []string
+		Serves                          []string
+		DPoPBound, CertificateBound     bool
 	}
 	Update struct {
 		Name, Type, Description         *string
 		Capabilities, Scopes, Audiences *[]string
+		Serves                          *[]string
+		DPoPBound, CertificateBound     *bool
 	}
 )
 

@@ -38,6 +38,7 @@ func (s *Service) Create(ctx context.Context, actor audit.Actor, in Create) (Age
 	a := Agent{
 		ID: agentid.New[agentid.Agent](), OrganizationID: in.OrganizationID, Name: in.Name, Type: in.Type, Description: in.Description,
 		Capabilities: list(in.Capabilities), Scopes: list(in.Scopes), Audiences: list(in.Audiences),
+		Serves: list(in.Serves), DPoPBound: in.DPoPBound, CertificateBound: in.CertificateBound,
 		Status: Active, CreatedAt: now, UpdatedAt: now, Version: 1,
 	}
 	if err := check(&a); err != nil {
@@ -75,9 +76,12 @@ func apply(a *Agent, in Update) {
 	setList(&a.Capabilities, in.Capabilities)
 	setList(&a.Scopes, in.Scopes)
 	setList(&a.Audiences, in.Audiences)
+	setList(&a.Serves, in.Serves)
+	set(&a.DPoPBound, in.DPoPBound)
+	set(&a.CertificateBound, in.CertificateBound)
 }
 
-func set(field, value *string) {
+func set[T any](field, value *T) {
 	if value != nil {
 		*field = *value
 	}

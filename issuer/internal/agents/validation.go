@@ -22,6 +22,7 @@ const (
 	AudiencesMin        = 1
 	AudiencesMax        = 8 // as many as a verifier accepts in aud
 	AudienceCharsMax    = 500
+	ServesMax           = 8
 )
 
 // check says what is wrong with an agent's describable fields, the first problem only.
@@ -44,7 +45,10 @@ func check(a *Agent) error {
 	if err := checkList("/scopes", a.Scopes, 0, ScopesMax, checkScope); err != nil {
 		return err
 	}
-	return checkList("/audiences", a.Audiences, AudiencesMin, AudiencesMax, checkAudience)
+	if err := checkList("/audiences", a.Audiences, AudiencesMin, AudiencesMax, checkAudience); err != nil {
+		return err
+	}
+	return checkList("/serves", a.Serves, 0, ServesMax, checkAudience)
 }
 
 // checkText refuses what a log line, a terminal or PostgreSQL would trip over: control characters (NUL among them), separators, text direction overrides.

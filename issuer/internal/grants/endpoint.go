@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/dpop"
 )
 
 // Config of the endpoint. Everything is required.
@@ -17,14 +18,15 @@ type Config struct {
 	Clients  *clientauth.Authenticator
 	Minter   Minter
 	Recorder Recorder
+	Proofs   *dpop.Checker
 	Metrics  prometheus.Registerer
 	Now      func() time.Time
 }
 
 // New returns the endpoint that serves these grants.
 func New(cfg Config, served ...Grant) (*Endpoint, error) {
-	if cfg.Now == nil || cfg.Metrics == nil {
-		return nil, errors.New("the token endpoint has no clock or no metrics")
+	if cfg.Now == nil || cfg.Metrics == nil || cfg.Proofs == nil {
+		return nil, errors.New("the token endpoint has no clock, no metrics or nothing that checks proofs")
 	}
 	e := &Endpoint{cfg: cfg, grants: make(map[string]Grant, len(served))}
 	for _, g := range served {

@@ -71,7 +71,7 @@ type Endpoint struct {
 
 // IssueToken answers one token request.
 func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
-	answer, err := e.issue(r)
+	answer, err := e.issue(w, r)
 	if err != nil {
 		failure, ok := errors.AsType[*oauth.Error](err)
 		if !ok {
@@ -86,9 +86,12 @@ func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
 }
 
 // issue is the template.
-func (e *Endpoint) issue(r *http.Request) (oauth.TokenResponse, error) {
+func (e *Endpoint) issue(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, error) {
 	request, grant, err := e.receive(r)
 	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	if err := e.confirm(w, r, request); err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	authorization, err := allowed(request, grant)

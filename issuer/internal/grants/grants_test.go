@@ -18,6 +18,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/dpop"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -59,7 +60,11 @@ func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, i agents.Iss
 }
 
 func (l *trail) config(registry *prometheus.Registry) grants.Config {
-	return grants.Config{Clients: clientauth.New(l), Minter: l, Recorder: l, Metrics: registry, Now: time.Now}
+	proofs, err := dpop.New(make([]byte, 32), false)
+	if err != nil {
+		panic(err)
+	}
+	return grants.Config{Clients: clientauth.New(l), Minter: l, Recorder: l, Proofs: proofs, Metrics: registry, Now: time.Now}
 }
 
 func (l *trail) grant(err error) grants.Grant {

@@ -35,6 +35,7 @@ type Error struct {
 	Description string
 	Status      int           // 0 is what RFC 6749 s5.2 says: 401 for invalid_client, else 400
 	RetryAfter  time.Duration // with 503
+	DPoPNonce   string        // for the client's next proof, RFC 9449 s8; "" for none
 	Err         error
 }
 
@@ -69,6 +70,9 @@ func WriteError(w http.ResponseWriter, e *Error) {
 	}
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+	if e.DPoPNonce != "" {
+		w.Header().Set("DPoP-Nonce", e.DPoPNonce)
 	}
 	write(w, status, struct {
 		Error       Code   `json:"error"`

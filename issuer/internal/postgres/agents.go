@@ -20,7 +20,7 @@ func (s *Store) CreateAgent(ctx context.Context, actor audit.Actor, a agents.Age
 	err := s.changeInOrg(ctx, actor, a.OrganizationID, func(q *orgdb.Queries) (event, error) {
 		err := q.InsertAgent(ctx, orgdb.InsertAgentParams{
 			OrgID: a.OrganizationID.UUID(), ID: a.ID.UUID(), Name: a.Name, Type: a.Type, Description: a.Description,
-			Capabilities: a.Capabilities, Scopes: a.Scopes, Audiences: a.Audiences,
+			Capabilities: a.Capabilities, Scopes: a.Scopes, Audiences: a.Audiences, Serves: a.Serves, DpopBound: a.DPoPBound, CertificateBound: a.CertificateBound,
 			Status: string(a.Status), TokensNotBefore: orNullTime(a.TokensNotBefore), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Version: a.Version,
 		})
 		return event{audit.AgentCreate, a.ID.String(), a.Changes(agents.Agent{})}, err
@@ -103,7 +103,7 @@ func (s *Store) UpdateAgent(ctx context.Context, actor audit.Actor, id agentid.A
 		after.ID, after.OrganizationID, after.CreatedAt, after.Version = before.ID, before.OrganizationID, before.CreatedAt, before.Version+1
 		return event{action, id.String(), after.Changes(before)}, q.UpdateAgent(ctx, orgdb.UpdateAgentParams{
 			OrgID: after.OrganizationID.UUID(), ID: id.UUID(), Name: after.Name, Type: after.Type, Description: after.Description,
-			Capabilities: after.Capabilities, Scopes: after.Scopes, Audiences: after.Audiences,
+			Capabilities: after.Capabilities, Scopes: after.Scopes, Audiences: after.Audiences, Serves: after.Serves, DpopBound: after.DPoPBound, CertificateBound: after.CertificateBound,
 			Status: string(after.Status), TokensNotBefore: orNullTime(after.TokensNotBefore), UpdatedAt: after.UpdatedAt, Version: after.Version,
 		})
 	})
@@ -142,7 +142,8 @@ func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, n
 	}
 	return agent(orgdb.Agent{
 		OrgID: row.OrgID, ID: row.ID, Name: row.Name, Type: row.Type, Description: row.Description,
-		Capabilities: row.Capabilities, Scopes: row.Scopes, Audiences: row.Audiences, Status: row.Status, TokensNotBefore: row.TokensNotBefore,
+		Capabilities: row.Capabilities, Scopes: row.Scopes, Audiences: row.Audiences, Serves: row.Serves, DpopBound: row.DpopBound, CertificateBound: row.CertificateBound,
+		Status: row.Status, TokensNotBefore: row.TokensNotBefore,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, Version: row.Version,
 	}), hashes, nil
 }
@@ -151,7 +152,7 @@ func agent(row orgdb.Agent) agents.Agent {
 	return agents.Agent{
 		ID: agentid.FromUUID[agentid.Agent](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID),
 		Name: row.Name, Type: row.Type, Description: row.Description,
-		Capabilities: row.Capabilities, Scopes: row.Scopes, Audiences: row.Audiences,
+		Capabilities: row.Capabilities, Scopes: row.Scopes, Audiences: row.Audiences, Serves: row.Serves, DPoPBound: row.DpopBound, CertificateBound: row.CertificateBound,
 		Status: agents.Status(row.Status), TokensNotBefore: orZeroTime(row.TokensNotBefore),
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
 	}

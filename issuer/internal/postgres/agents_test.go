@@ -97,7 +97,7 @@ func TestAgentConflicts(t *testing.T) {
 	b.newAgent(t, two, "payer") // names are unique in the organization only
 	other := b.newAgent(t, one, "other")
 
-	_, err := b.CreateAgent(ctx, operator, agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: one, Name: "payer", Status: agents.Active, Capabilities: []string{}, Scopes: []string{}, Audiences: []string{}})
+	_, err := b.CreateAgent(ctx, operator, agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: one, Name: "payer", Status: agents.Active, Capabilities: []string{}, Scopes: []string{}, Audiences: []string{}, Serves: []string{}})
 	wantProblem(t, "name taken", err, problem.Conflict, "name_taken")
 	name := a.Name
 	_, err = b.agents.Update(ctx, operator, other.ID, 0, agents.Update{Name: &name})

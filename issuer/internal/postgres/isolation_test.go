@@ -109,7 +109,7 @@ var probes = map[string]probe{
 		return slices.ContainsFunc(list, func(a orgdb.Agent) bool { return a.OrgID == theirs.org.ID.UUID() }), err
 	},
 	"UpdateAgent": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		err := q.UpdateAgent(ctx, orgdb.UpdateAgentParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), Name: "stolen", Status: "active", Capabilities: []string{}, Scopes: []string{}, Audiences: []string{}})
+		err := q.UpdateAgent(ctx, orgdb.UpdateAgentParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), Name: "stolen", Status: "active", Capabilities: []string{}, Scopes: []string{}, Audiences: []string{}, Serves: []string{}})
 		return c.affected > 0, err
 	},
 	"DeleteAgent": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
@@ -164,7 +164,7 @@ var probes = map[string]probe{
 // inserts write a row that says it is theirs: only row-level security can stop them.
 var inserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error{
 	"InsertAgent": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
-		return q.InsertAgent(ctx, orgdb.InsertAgentParams{OrgID: theirs.org.ID.UUID(), ID: uuid.New(), Name: "planted", Status: "active", Capabilities: []string{}, Scopes: []string{}, Audiences: []string{}})
+		return q.InsertAgent(ctx, orgdb.InsertAgentParams{OrgID: theirs.org.ID.UUID(), ID: uuid.New(), Name: "planted", Status: "active", Capabilities: []string{}, Scopes: []string{}, Audiences: []string{}, Serves: []string{}})
 	},
 	"InsertCredential": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 		_, err := q.InsertCredential(ctx, orgdb.InsertCredentialParams{OrgID: theirs.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), ID: uuid.New(), Kind: "client_secret", SecretHash: make([]byte, 32), CreatedAt: start})

@@ -13,7 +13,7 @@ import (
 )
 
 const agent = `-- name: Agent :one
-select org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version from agents where org_id = $1 and id = $2
+select org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version, serves, dpop_bound, certificate_bound from agents where org_id = $1 and id = $2
 `
 
 type AgentParams struct {
@@ -38,12 +38,15 @@ func (q *Queries) Agent(ctx context.Context, arg AgentParams) (Agent, error) {
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Version,
+		&i.Serves,
+		&i.DpopBound,
+		&i.CertificateBound,
 	)
 	return i, err
 }
 
 const agentForUpdate = `-- name: AgentForUpdate :one
-select org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version from agents where org_id = $1 and id = $2 for update
+select org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version, serves, dpop_bound, certificate_bound from agents where org_id = $1 and id = $2 for update
 `
 
 type AgentForUpdateParams struct {
@@ -68,12 +71,15 @@ func (q *Queries) AgentForUpdate(ctx context.Context, arg AgentForUpdateParams) 
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Version,
+		&i.Serves,
+		&i.DpopBound,
+		&i.CertificateBound,
 	)
 	return i, err
 }
 
 const agents = `-- name: Agents :many
-select org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version from agents where org_id = $1 and id > $2 order by id limit $3
+select org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version, serves, dpop_bound, certificate_bound from agents where org_id = $1 and id > $2 order by id limit $3
 `
 
 type AgentsParams struct {
@@ -105,6 +111,9 @@ func (q *Queries) Agents(ctx context.Context, arg AgentsParams) ([]Agent, error)
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.Version,
+			&i.Serves,
+			&i.DpopBound,
+			&i.CertificateBound,
 		); err != nil {
 			return nil, err
 		}
@@ -131,24 +140,27 @@ func (q *Queries) DeleteAgent(ctx context.Context, arg DeleteAgentParams) error 
 }
 
 const insertAgent = `-- name: InsertAgent :exec
-insert into agents (org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+insert into agents (org_id, id, name, type, description, capabilities, scopes, audiences, serves, dpop_bound, certificate_bound, status, tokens_not_before, created_at, updated_at, version)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 `
 
 type InsertAgentParams struct {
-	OrgID           uuid.UUID
-	ID              uuid.UUID
-	Name            string
-	Type            string
-	Description     string
-	Capabilities    []string
-	Scopes          []string
-	Audiences       []string
-	Status          string
-	TokensNotBefore *time.Time
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-	Version         int64
+	OrgID            uuid.UUID
+	ID               uuid.UUID
+	Name             string
+	Type             string
+	Description      string
+	Capabilities     []string
+	Scopes           []string
+	Audiences        []string
+	Serves           []string
+	DpopBound        bool
+	CertificateBound bool
+	Status           string
+	TokensNotBefore  *time.Time
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	Version          int64
 }
 
 func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error {
@@ -161,6 +173,9 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 		arg.Capabilities,
 		arg.Scopes,
 		arg.Audiences,
+		arg.Serves,
+		arg.DpopBound,
+		arg.CertificateBound,
 		arg.Status,
 		arg.TokensNotBefore,
 		arg.CreatedAt,
@@ -194,23 +209,27 @@ func (q *Queries) LockLiveAgent(ctx context.Context, arg LockLiveAgentParams) (i
 const updateAgent = `-- name: UpdateAgent :exec
 update agents
 set name = $1, type = $2, description = $3, capabilities = $4, scopes = $5, audiences = $6,
-    status = $7, tokens_not_before = $8, updated_at = $9, version = $10
-where org_id = $11 and id = $12
+    serves = $7, dpop_bound = $8, certificate_bound = $9,
+    status = $10, tokens_not_before = $11, updated_at = $12, version = $13
+where org_id = $14 and id = $15
 `
 
 type UpdateAgentParams struct {
-	Name            string
-	Type            string
-	Description     string
-	Capabilities    []string
-	Scopes          []string
-	Audiences       []string
-	Status          string
-	TokensNotBefore *time.Time
-	UpdatedAt       time.Time
-	Version         int64
-	OrgID           uuid.UUID
-	ID              uuid.UUID
+	Name             string
+	Type             string
+	Description      string
+	Capabilities     []string
+	Scopes           []string
+	Audiences        []string
+	Serves           []string
+	DpopBound        bool
+	CertificateBound bool
+	Status           string
+	TokensNotBefore  *time.Time
+	UpdatedAt        time.Time
+	Version          int64
+	OrgID            uuid.UUID
+	ID               uuid.UUID
 }
 
 func (q *Queries) UpdateAgent(ctx context.Context, arg UpdateAgentParams) error {
@@ -221,6 +240,9 @@ func (q *Queries) UpdateAgent(ctx context.Context, arg UpdateAgentParams) error 
 		arg.Capabilities,
 		arg.Scopes,
 		arg.Audiences,
+		arg.Serves,
+		arg.DpopBound,
+		arg.CertificateBound,
 		arg.Status,
 		arg.TokensNotBefore,
 		arg.UpdatedAt,

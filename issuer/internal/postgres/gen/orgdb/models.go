@@ -11,19 +11,22 @@ import (
 )
 
 type Agent struct {
-	OrgID           uuid.UUID
-	ID              uuid.UUID
-	Name            string
-	Type            string
-	Description     string
-	Capabilities    []string
-	Scopes          []string
-	Audiences       []string
-	Status          string
-	TokensNotBefore *time.Time
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-	Version         int64
+	OrgID            uuid.UUID
+	ID               uuid.UUID
+	Name             string
+	Type             string
+	Description      string
+	Capabilities     []string
+	Scopes           []string
+	Audiences        []string
+	Status           string
+	TokensNotBefore  *time.Time
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	Version          int64
+	Serves           []string
+	DpopBound        bool
+	CertificateBound bool
 }
 
 type Client struct {

@@ -22,6 +22,9 @@ select
     coalesce(a.capabilities, '{decoy}')::text[] as capabilities,
     coalesce(a.scopes, '{decoy:read}')::text[] as scopes,
     coalesce(a.audiences, '{decoy://service}')::text[] as audiences,
+    coalesce(a.serves, '{}')::text[] as serves,
+    coalesce(a.dpop_bound, false)::boolean as dpop_bound,
+    coalesce(a.certificate_bound, false)::boolean as certificate_bound,
     coalesce(a.status, 'active')::text as status,
     a.tokens_not_before,
     coalesce(a.created_at, '2000-01-01 00:00:00Z')::timestamptz as created_at,
@@ -45,21 +48,24 @@ type ClientForAuthenticationParams struct {
 }
 
 type ClientForAuthenticationRow struct {
-	OrgID           uuid.UUID
-	ID              uuid.UUID
-	Name            string
-	Type            string
-	Description     string
-	Capabilities    []string
-	Scopes          []string
-	Audiences       []string
-	Status          string
-	TokensNotBefore *time.Time
-	CreatedAt       time.Time
-	UpdatedAt       time.Time
-	Version         int64
-	CredentialIds   []uuid.UUID
-	SecretHashes    [][]byte
+	OrgID            uuid.UUID
+	ID               uuid.UUID
+	Name             string
+	Type             string
+	Description      string
+	Capabilities     []string
+	Scopes           []string
+	Audiences        []string
+	Serves           []string
+	DpopBound        bool
+	CertificateBound bool
+	Status           string
+	TokensNotBefore  *time.Time
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	Version          int64
+	CredentialIds    []uuid.UUID
+	SecretHashes     [][]byte
 }
 
 // ClientForAuthentication gives one row of about the same size after the same index look-ups whether or not there is such an agent: a stranger must not
@@ -76,6 +82,9 @@ func (q *Queries) ClientForAuthentication(ctx context.Context, arg ClientForAuth
 		&i.Capabilities,
 		&i.Scopes,
 		&i.Audiences,
+		&i.Serves,
+		&i.DpopBound,
+		&i.CertificateBound,
 		&i.Status,
 		&i.TokensNotBefore,
 		&i.CreatedAt,

@@ -1,6 +1,6 @@
 -- name: InsertAgent :exec
-insert into agents (org_id, id, name, type, description, capabilities, scopes, audiences, status, tokens_not_before, created_at, updated_at, version)
-values (@org_id, @id, @name, @type, @description, @capabilities, @scopes, @audiences, @status, @tokens_not_before, @created_at, @updated_at, @version);
+insert into agents (org_id, id, name, type, description, capabilities, scopes, audiences, serves, dpop_bound, certificate_bound, status, tokens_not_before, created_at, updated_at, version)
+values (@org_id, @id, @name, @type, @description, @capabilities, @scopes, @audiences, @serves, @dpop_bound, @certificate_bound, @status, @tokens_not_before, @created_at, @updated_at, @version);
 
 -- name: Agent :one
 select * from agents where org_id = @org_id and id = @id;
@@ -14,6 +14,7 @@ select * from agents where org_id = @org_id and id > @after order by id limit @r
 -- name: UpdateAgent :exec
 update agents
 set name = @name, type = @type, description = @description, capabilities = @capabilities, scopes = @scopes, audiences = @audiences,
+    serves = @serves, dpop_bound = @dpop_bound, certificate_bound = @certificate_bound,
     status = @status, tokens_not_before = @tokens_not_before, updated_at = @updated_at, version = @version
 where org_id = @org_id and id = @id;
 
