@@ -23,9 +23,6 @@ const (
 	Revoked   Status = "revoked"
 )
 
-// KindClientSecret is the kind of credential this issuer makes.
-const KindClientSecret = "client_secret"
-
 // Agent is one software agent of one organization. Its id is also its OAuth client_id.
 type Agent struct {
 	ID             agentid.Agent
@@ -79,10 +76,12 @@ func (a Agent) Changes(before Agent) map[string]any {
 type Credential struct {
 	ID         agentid.Credential
 	AgentID    agentid.Agent
-	Kind       string // "client_secret"
+	Kind       string
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // zero: does not expire
 	LastUsedAt time.Time // to the minute; zero: never
+
+	Registration Registration // empty for a client secret
 }
 
 // Create and Update are requests. A nil field of Update is left as it is.
@@ -111,24 +110,28 @@ type Store interface {
 	// UpdateAgent locks the row, applies change, writes it with Version+1 and the audit row (action, details) together.
 	UpdateAgent(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, action audit.Action, change func(*Agent) error) (Agent, error)
 	DeleteAgent(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
-	// CreateCredential refuses (Conflict) a revoked agent, and a third secret that is unexpired at c.CreatedAt.
+	// CreateCredential refuses (Conflict) a revoked agent, and a third credential of the kind that is unexpired at c.CreatedAt. secretHash is nil but for a secret.
 	CreateCredential(ctx context.Context, actor audit.Actor, c Credential, secretHash []byte) (Credential, error)
 	Credentials(ctx context.Context, agent agentid.Agent) ([]Credential, error)
-	// RotateCredential creates next and makes old expire at overlapUntil (or its own earlier expiry), in one transaction. Conflict when old is expired, or
-	// when more than two secrets would be unexpired afterwards.
+	// RotateCredential creates next and makes old expire at overlapUntil (or its own earlier expiry), in one transaction. Conflict when old is expired or of
+	// another kind, or when more than two of the kind would be unexpired afterwards.
 	RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, old agentid.Credential, next Credential, nextHash []byte, overlapUntil time.Time) (Credential, error)
 	// DeleteCredential puts the credential on the revocation list in the same transaction.
 	DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error
-	// ClientForAuthentication is one query: the agent and every unexpired secret hash. NotFound when there is no such agent.
-	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []SecretHash, error)
+	// ClientForAuthentication is one query: the agent and what every unexpired credential is checked against. NotFound when there is no such agent.
+	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []Registered, error)
 	// RecordTokenIssued writes the token.issue audit row, the credential's last use and what the token uses up in one transaction, and fails (NotFound) when
 	// the agent is no longer active or the credential is gone or expired, or the same is so of a holder; UsedError when something was used before. No token
 	// leaves without its audit row. It waits for a suspension under way.
 	RecordTokenIssued(ctx context.Context, actor audit.Actor, i Issuance) error
+	// UseUp uses something up on its own, before whatever follows; UsedError when it was used before, by whichever process.
+	UseUp(ctx context.Context, org agentid.Organization, use SingleUse) error
 }
 
-// SecretHash is the stored keyed hash of one client secret.
-type SecretHash struct {
-	Credential agentid.Credential
-	Hash       []byte
+// Registered is what an unexpired credential is checked against: the keyed hash of a client secret, else a registration.
+type Registered struct {
+	Credential   agentid.Credential
+	Kind         string
+	Hash         []byte // nil but for a client secret
+	Registration Registration
 }

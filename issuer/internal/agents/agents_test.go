@@ -18,7 +18,7 @@ import (
 type fake struct {
 	Store
 	agent   Agent
-	hashes  []SecretHash
+	hashes  []Registered
 	created []Credential
 	err     error // of ClientForAuthentication
 	lookups int
@@ -42,17 +42,17 @@ func (f *fake) UpdateAgent(_ context.Context, _ audit.Actor, _ agentid.Agent, _ 
 
 func (f *fake) CreateCredential(_ context.Context, _ audit.Actor, c Credential, hash []byte) (Credential, error) {
 	f.created = append(f.created, c)
-	f.hashes = append(f.hashes, SecretHash{c.ID, hash})
+	f.hashes = append(f.hashes, Registered{Credential: c.ID, Kind: c.Kind, Hash: hash})
 	return c, nil
 }
 
 func (f *fake) RotateCredential(_ context.Context, _ audit.Actor, _ agentid.Agent, _ agentid.Credential, next Credential, hash []byte, until time.Time) (Credential, error) {
 	next.ExpiresAt = until // shown back to the test
-	f.hashes = append(f.hashes, SecretHash{next.ID, hash})
+	f.hashes = append(f.hashes, Registered{Credential: next.ID, Kind: next.Kind, Hash: hash})
 	return next, nil
 }
 
-func (f *fake) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (Agent, []SecretHash, error) {
+func (f *fake) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (Agent, []Registered, error) {
 	f.lookups++
 	if f.err != nil {
 		return Agent{}, nil, f.err

@@ -5,9 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"time"
 
@@ -21,8 +19,8 @@ const SecretPrefix = "aidp_"
 
 const (
 	secretRandomBytes = 32
-	// SecretsMax is how many unexpired client secrets an agent may have: the one in use and the one it is moving to.
-	SecretsMax = 2
+	// PerKindMax is how many unexpired credentials of one kind an agent may have: the one in use and the one it is moving to.
+	PerKindMax = 2
 	// LifetimeMin keeps a credential from expiring before it can be delivered.
 	LifetimeMin = time.Minute
 	// LifetimeMax is what "long-lived" may mean at most.
@@ -33,20 +31,11 @@ const (
 	secretHashContext = "agentidp client secret v1\x00"
 )
 
-// ErrAuthentication is every failed client authentication. It says nothing about why: a stranger must not learn whether a client exists.
-var ErrAuthentication error = &problem.Error{
-	Kind: problem.Unauthenticated, Code: "client_authentication_failed", Detail: "client authentication failed",
-}
-
-// CreateCredential returns the secret; it is never shown again. lifetime 0 means no expiry. At most two unexpired client secrets at a time.
+// CreateCredential makes a client secret and returns it; it is never shown again. lifetime 0 means no expiry. At most two unexpired ones at a time.
 func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, lifetime time.Duration) (Credential, string, error) {
-	if lifetime != 0 && (lifetime < LifetimeMin || lifetime > LifetimeMax) {
-		return Credential{}, "", invalid("/lifetimeSeconds", "lifetime_range",
-			fmt.Sprintf("must be 0 (no expiry) or %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
-	}
-	next := s.newCredential(agent)
-	if lifetime != 0 {
-		next.ExpiresAt = next.CreatedAt.Add(lifetime)
+	next, err := s.newCredential(agent, KindClientSecret, lifetime)
+	if err != nil {
+		return Credential{}, "", err
 	}
 	secret := newSecret()
 	c, err := s.store.CreateCredential(ctx, actor, next, s.hash(secret))
@@ -56,22 +45,62 @@ func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, agent
 	return c, secret, nil
 }
 
+// RegisterCredential makes a credential of another kind: the agent keeps the secret half, we keep what it is checked against.
+func (s *Service) RegisterCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, kind string, r Registration, lifetime time.Duration) (Credential, error) {
+	if err := r.check(kind); err != nil {
+		return Credential{}, err
+	}
+	next, err := s.newCredential(agent, kind, lifetime)
+	if err != nil {
+		return Credential{}, err
+	}
+	next.Registration = r
+	return s.store.CreateCredential(ctx, actor, next, nil)
+}
+
 // Credentials lists an agent's credentials, expired ones too, oldest first.
 func (s *Service) Credentials(ctx context.Context, agent agentid.Agent) ([]Credential, error) {
 	return s.store.Credentials(ctx, agent)
 }
 
-// RotateCredential returns a new credential and secret; the old one keeps working for overlap. The new one lives as long as the old one was made for.
-func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (Credential, string, error) {
-	if overlap < 0 || overlap > OverlapMax {
-		return Credential{}, "", invalid("/overlapSeconds", "overlap_range", fmt.Sprintf("must be 0 to %d", OverlapMax/time.Second))
+// Credential finds one of an agent's credentials.
+func (s *Service) Credential(ctx context.Context, agent agentid.Agent, id agentid.Credential) (Credential, error) {
+	all, err := s.store.Credentials(ctx, agent)
+	if err != nil {
+		return Credential{}, err
 	}
-	next, secret := s.newCredential(agent), newSecret()
-	c, err := s.store.RotateCredential(ctx, actor, agent, id, next, s.hash(secret), next.CreatedAt.Add(overlap))
+	for _, c := range all {
+		if c.ID == id {
+			return c, nil
+		}
+	}
+	return Credential{}, &problem.Error{Kind: problem.NotFound, Code: "credential_not_found", Detail: "there is no such credential"}
+}
+
+// RotateCredential returns a new client secret; the old one keeps working for overlap. The new one lives as long as the old one was made for.
+func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (Credential, string, error) {
+	secret := newSecret()
+	c, err := s.rotate(ctx, actor, Credential{AgentID: agent, Kind: KindClientSecret}, id, s.hash(secret), overlap)
 	if err != nil {
 		return Credential{}, "", err
 	}
 	return c, secret, nil
+}
+
+// ReplaceCredential is RotateCredential for a credential of another kind, which the new registration must be of.
+func (s *Service) ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r Registration, overlap time.Duration) (Credential, error) {
+	if err := r.check(kind); err != nil {
+		return Credential{}, err
+	}
+	return s.rotate(ctx, actor, Credential{AgentID: agent, Kind: kind, Registration: r}, id, nil, overlap)
+}
+
+func (s *Service) rotate(ctx context.Context, actor audit.Actor, next Credential, old agentid.Credential, hash []byte, overlap time.Duration) (Credential, error) {
+	if overlap < 0 || overlap > OverlapMax {
+		return Credential{}, invalid("/overlapSeconds", "overlap_range", fmt.Sprintf("must be 0 to %d", OverlapMax/time.Second))
+	}
+	next.ID, next.CreatedAt = agentid.New[agentid.Credential](), s.clock()
+	return s.store.RotateCredential(ctx, actor, next.AgentID, old, next, hash, next.CreatedAt.Add(overlap))
 }
 
 // DeleteCredential removes a credential at once, and the tokens issued with it die. What replaces one in good hands is RotateCredential, which leaves them alive.
@@ -79,8 +108,16 @@ func (s *Service) DeleteCredential(ctx context.Context, actor audit.Actor, agent
 	return s.store.DeleteCredential(ctx, actor, agent, id)
 }
 
-func (s *Service) newCredential(agent agentid.Agent) Credential {
-	return Credential{ID: agentid.New[agentid.Credential](), AgentID: agent, Kind: KindClientSecret, CreatedAt: s.clock()}
+func (s *Service) newCredential(agent agentid.Agent, kind string, lifetime time.Duration) (Credential, error) {
+	if lifetime != 0 && (lifetime < LifetimeMin || lifetime > LifetimeMax) {
+		return Credential{}, invalid("/lifetimeSeconds", "lifetime_range",
+			fmt.Sprintf("must be 0 (no expiry) or %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
+	}
+	c := Credential{ID: agentid.New[agentid.Credential](), AgentID: agent, Kind: kind, CreatedAt: s.clock()}
+	if lifetime != 0 {
+		c.ExpiresAt = c.CreatedAt.Add(lifetime)
+	}
+	return c, nil
 }
 
 func newSecret() string {
@@ -95,52 +132,4 @@ func (s *Service) hash(secret string) []byte {
 	m.Write([]byte(secretHashContext))
 	m.Write([]byte(secret))
 	return m.Sum(nil)
-}
-
-// AuthenticateSecret returns the active agent and the credential that matched. Every failure is the same error (ErrAuthentication) after the same work, whether the client
-// exists or not. A store failure is a different error (Unavailable).
-//
-// The work is always: one query, one keyed hash, SecretsMax comparisons in constant time. An id that cannot exist is looked up like any other.
-func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string) (Agent, agentid.Credential, error) {
-	id, parseErr := agentid.Parse[agentid.Agent](clientID)
-	agent, stored, err := s.store.ClientForAuthentication(ctx, id, s.clock())
-	if err != nil && !isNotFound(err) {
-		return Agent{}, agentid.Credential{}, unavailable(err)
-	}
-	matched, ok := s.match(secret, stored)
-	if parseErr != nil || err != nil || !ok || agent.Status != Active {
-		return Agent{}, agentid.Credential{}, ErrAuthentication
-	}
-	return agent, matched, nil
-}
-
-// match compares with every stored hash and pads to SecretsMax, so that its time tells neither how many there are nor which one matched.
-func (s *Service) match(secret string, stored []SecretHash) (agentid.Credential, bool) {
-	got := s.hash(secret)
-	var none [sha256.Size]byte
-	var matched agentid.Credential
-	found := 0
-	for i := range max(SecretsMax, len(stored)) {
-		if i >= len(stored) {
-			subtle.ConstantTimeCompare(got, none[:])
-			continue
-		}
-		if subtle.ConstantTimeCompare(got, stored[i].Hash) == 1 {
-			matched, found = stored[i].Credential, 1
-		}
-	}
-	return matched, found == 1
-}
-
-func isNotFound(err error) bool {
-	var p *problem.Error
-	return errors.As(err, &p) && p.Kind == problem.NotFound
-}
-
-func unavailable(err error) error {
-	var p *problem.Error
-	if errors.As(err, &p) && p.Kind == problem.Unavailable {
-		return err
-	}
-	return &problem.Error{Kind: problem.Unavailable, Code: "store_unavailable", Detail: "try again later", RetryAfter: time.Second, Err: err}
 }

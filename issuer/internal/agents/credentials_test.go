@@ -149,7 +149,7 @@ func TestAuthenticateRefusalsAreAlike(t *testing.T) {
 		"revoked agent":        {change: func(f *fake) { f.agent.Status = Revoked }},
 		"state unknown":        {change: func(f *fake) { f.agent.Status = "" }},
 		"every secret expired": {change: func(f *fake) { f.hashes = nil }}, // the store returns unexpired ones only
-		"empty stored hash":    {change: func(f *fake) { f.hashes = []SecretHash{{Hash: nil}} }},
+		"empty stored hash":    {change: func(f *fake) { f.hashes = []Registered{{Hash: nil}} }},
 	} {
 		s, f, secrets := registered(t)
 		id, secret := f.agent.ID.String(), secrets[0]

@@ -37,6 +37,8 @@ type Holder struct {
 const (
 	UseProof     = "dpop"      // a DPoP proof, RFC 9449 s11.1
 	UseAssertion = "assertion" // an assertion, RFC 7523 s3
+
+	UseClientAssertion = "client_assertion" // RFC 7523 s3, item 7
 )
 
 // SingleUse is something that may be used once.

@@ -24,12 +24,12 @@ import (
 type store struct {
 	agents.Store
 	agent   agents.Agent
-	hashes  []agents.SecretHash
+	hashes  []agents.Registered
 	err     error
 	queries int
 }
 
-func (s *store) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (agents.Agent, []agents.SecretHash, error) {
+func (s *store) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (agents.Agent, []agents.Registered, error) {
 	s.queries++
 	if s.err != nil {
 		return agents.Agent{}, nil, s.err
@@ -41,7 +41,7 @@ func (s *store) ClientForAuthentication(_ context.Context, id agentid.Agent, _ t
 }
 
 func (s *store) CreateCredential(_ context.Context, _ audit.Actor, c agents.Credential, hash []byte) (agents.Credential, error) {
-	s.hashes = append(s.hashes, agents.SecretHash{Credential: c.ID, Hash: hash})
+	s.hashes = append(s.hashes, agents.Registered{Credential: c.ID, Hash: hash})
 	return c, nil
 }
 

@@ -126,16 +126,14 @@ func (s *Store) DeleteAgent(ctx context.Context, actor audit.Actor, id agentid.A
 }
 
 // ClientForAuthentication implements agents.Store.
-func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (agents.Agent, []agents.SecretHash, error) {
+func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (agents.Agent, []agents.Registered, error) {
 	row, err := s.across().ClientForAuthentication(ctx, platformdb.ClientForAuthenticationParams{ID: id.UUID(), At: now})
 	if err != nil {
 		return agents.Agent{}, nil, asProblem(err, agentNoun)
 	}
-	var hashes []agents.SecretHash
-	for i, id := range row.CredentialIds {
-		if id != uuid.Nil { // the decoy
-			hashes = append(hashes, agents.SecretHash{Credential: agentid.FromUUID[agentid.Credential](id), Hash: row.SecretHashes[i]})
-		}
+	registered, err := registeredOf(row)
+	if err != nil {
+		return agents.Agent{}, nil, asProblem(err, agentNoun)
 	}
 	if row.ID == uuid.Nil {
 		return agents.Agent{}, nil, notFound(agentNoun)
@@ -145,7 +143,24 @@ func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, n
 		Capabilities: row.Capabilities, Scopes: row.Scopes, Audiences: row.Audiences, Serves: row.Serves, DpopBound: row.DpopBound, CertificateBound: row.CertificateBound,
 		Status: row.Status, TokensNotBefore: row.TokensNotBefore,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, Version: row.Version,
-	}), hashes, nil
+	}), registered, nil
+}
+
+// registeredOf leaves the decoy out.
+func registeredOf(row platformdb.ClientForAuthenticationRow) ([]agents.Registered, error) {
+	var registered []agents.Registered
+	for i, id := range row.CredentialIds {
+		if id == uuid.Nil {
+			continue
+		}
+		r := agents.Registered{Credential: agentid.FromUUID[agentid.Credential](id), Kind: row.CredentialKinds[i], Hash: row.SecretHashes[i]}
+		var err error
+		if r.Registration, err = registration([]byte(row.Registrations[i])); err != nil {
+			return nil, err
+		}
+		registered = append(registered, r)
+	}
+	return registered, nil
 }
 
 func agent(row orgdb.Agent) agents.Agent {

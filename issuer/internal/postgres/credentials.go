@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -21,15 +22,21 @@ func (s *Store) CreateCredential(ctx context.Context, actor audit.Actor, c agent
 		if err := refuseRevoked(a); err != nil {
 			return event{}, err
 		}
+		registration, err := registrationJSON(c)
+		if err != nil {
+			return event{}, err
+		}
 		row, err := q.InsertCredential(ctx, orgdb.InsertCredentialParams{
-			OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), ID: c.ID.UUID(), Kind: c.Kind, SecretHash: secretHash,
+			OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), ID: c.ID.UUID(), Kind: c.Kind, SecretHash: secretHash, Registration: registration,
 			CreatedAt: c.CreatedAt, ExpiresAt: orNullTime(c.ExpiresAt),
 		})
 		if err != nil {
 			return event{}, err
 		}
-		created = credential(orgdb.CredentialsRow(row))
-		return event{audit.CredentialCreate, c.ID.String(), describe(created)}, refuseThird(ctx, q, a, c.CreatedAt)
+		if created, err = credential(orgdb.CredentialsRow(row)); err != nil {
+			return event{}, err
+		}
+		return event{audit.CredentialCreate, c.ID.String(), describe(created)}, refuseThird(ctx, q, a, c.Kind, c.CreatedAt)
 	})
 	return created, asProblem(err, credentialNoun)
 }
@@ -44,17 +51,27 @@ func (s *Store) RotateCredential(ctx context.Context, actor audit.Actor, agentID
 		if err := expire(ctx, q, a, old, next.CreatedAt, overlapUntil); err != nil {
 			return event{}, err
 		}
-		row, err := q.InsertSuccessor(ctx, orgdb.InsertSuccessorParams{
-			OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), OldID: old.UUID(), ID: next.ID.UUID(), SecretHash: nextHash, CreatedAt: next.CreatedAt,
-		})
+		registration, err := registrationJSON(next)
 		if err != nil {
 			return event{}, err
 		}
-		created = credential(orgdb.CredentialsRow(row))
+		row, err := q.InsertSuccessor(ctx, orgdb.InsertSuccessorParams{
+			OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), OldID: old.UUID(), Kind: next.Kind, ID: next.ID.UUID(), SecretHash: nextHash, Registration: registration,
+			CreatedAt: next.CreatedAt,
+		})
+		if isNoRows(err) {
+			return event{}, &problem.Error{Kind: problem.Conflict, Code: "credential_kind", Detail: "the credential is of another kind than its successor"}
+		}
+		if err != nil {
+			return event{}, err
+		}
+		if created, err = credential(orgdb.CredentialsRow(row)); err != nil {
+			return event{}, err
+		}
 		details := describe(created)
 		details["successor"] = next.ID.String()
 		details["overlapUntil"] = overlapUntil.UTC().Format(time.RFC3339)
-		return event{audit.CredentialRotate, old.String(), details}, refuseThird(ctx, q, a, next.CreatedAt)
+		return event{audit.CredentialRotate, old.String(), details}, refuseThird(ctx, q, a, next.Kind, next.CreatedAt)
 	})
 	return created, asProblem(err, credentialNoun)
 }
@@ -104,7 +121,11 @@ func (s *Store) Credentials(ctx context.Context, agentID agentid.Agent) ([]agent
 	}
 	list := make([]agents.Credential, 0, len(rows))
 	for _, row := range rows {
-		list = append(list, credential(row))
+		c, err := credential(row)
+		if err != nil {
+			return nil, asProblem(err, credentialNoun)
+		}
+		list = append(list, c)
 	}
 	return list, nil
 }
@@ -117,27 +138,48 @@ func refuseRevoked(a agents.Agent) error {
 }
 
 // refuseThird is asked after the change; the lock on the agent's row keeps the count true until the transaction ends.
-func refuseThird(ctx context.Context, q *orgdb.Queries, a agents.Agent, now time.Time) error {
-	n, err := q.CountUnexpiredCredentials(ctx, orgdb.CountUnexpiredCredentialsParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), At: now})
-	if err != nil || n <= agents.SecretsMax {
+func refuseThird(ctx context.Context, q *orgdb.Queries, a agents.Agent, kind string, now time.Time) error {
+	n, err := q.CountUnexpiredCredentials(ctx, orgdb.CountUnexpiredCredentialsParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), Kind: kind, At: now})
+	if err != nil || n <= agents.PerKindMax {
 		return err
 	}
 	return &problem.Error{
-		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("an agent has at most %d unexpired client secrets", agents.SecretsMax),
+		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("an agent has at most %d unexpired credentials of one kind", agents.PerKindMax),
 	}
 }
 
+// describe is what the audit log says of a credential. A registration is public, and who could sign in by what is what an auditor asks.
 func describe(c agents.Credential) map[string]any {
 	d := map[string]any{"agentId": c.AgentID.String(), "kind": c.Kind}
 	if !c.ExpiresAt.IsZero() {
 		d["expiresAt"] = c.ExpiresAt.Format(time.RFC3339)
 	}
+	if c.Kind != agents.KindClientSecret {
+		d["registration"] = c.Registration.Facts()
+	}
 	return d
 }
 
-func credential(row orgdb.CredentialsRow) agents.Credential {
-	return agents.Credential{
-		ID: agentid.FromUUID[agentid.Credential](row.ID), AgentID: agentid.FromUUID[agentid.Agent](row.AgentID), Kind: row.Kind,
-		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: orZeroTime(row.ExpiresAt), LastUsedAt: orZeroTime(row.LastUsedAt),
+// registrationJSON is nil for a client secret, which has none.
+func registrationJSON(c agents.Credential) ([]byte, error) {
+	if c.Kind == agents.KindClientSecret {
+		return nil, nil
 	}
+	return json.Marshal(c.Registration)
+}
+
+// registration reads what registrationJSON wrote. Nothing is read as an empty one.
+func registration(text []byte) (r agents.Registration, err error) {
+	if len(text) > 0 {
+		err = json.Unmarshal(text, &r)
+	}
+	return r, err
+}
+
+func credential(row orgdb.CredentialsRow) (agents.Credential, error) {
+	r, err := registration(row.Registration)
+	return agents.Credential{
+		ID: agentid.FromUUID[agentid.Credential](row.ID), AgentID: agentid.FromUUID[agentid.Agent](row.AgentID), Kind: row.Kind, Registration: r,
+		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: orZeroTime(row.ExpiresAt), LastUsedAt: orZeroTime(row.LastUsedAt),
+	}, err
 }

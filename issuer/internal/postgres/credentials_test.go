@@ -82,8 +82,8 @@ func TestConcurrentCreationsStillMakeTwo(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if made != agents.SecretsMax {
-		t.Errorf("%d secrets made, want %d", made, agents.SecretsMax)
+	if made != agents.PerKindMax {
+		t.Errorf("%d secrets made, want %d", made, agents.PerKindMax)
 	}
 }
 

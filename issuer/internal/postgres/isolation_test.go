@@ -117,7 +117,7 @@ var probes = map[string]probe{
 		return c.affected > 0, err
 	},
 	"InsertSuccessor": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		c, err := q.InsertSuccessor(ctx, orgdb.InsertSuccessorParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), OldID: theirs.credential.ID.UUID(), ID: uuid.New(), SecretHash: make([]byte, 32), CreatedAt: start})
+		c, err := q.InsertSuccessor(ctx, orgdb.InsertSuccessorParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), OldID: theirs.credential.ID.UUID(), Kind: "client_secret", ID: uuid.New(), SecretHash: make([]byte, 32), CreatedAt: start})
 		return c.ID != uuid.Nil, err
 	},
 	"Credentials": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
@@ -125,7 +125,7 @@ var probes = map[string]probe{
 		return len(list) > 0, err
 	},
 	"CountUnexpiredCredentials": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		n, err := q.CountUnexpiredCredentials(ctx, orgdb.CountUnexpiredCredentialsParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), At: start})
+		n, err := q.CountUnexpiredCredentials(ctx, orgdb.CountUnexpiredCredentialsParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), Kind: "client_secret", At: start})
 		return n > 0, err
 	},
 	"CredentialExists": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
@@ -313,7 +313,7 @@ func TestPlatformRoleMayDoLittle(t *testing.T) {
 		}
 	}
 	for _, forbidden := range []string{
-		"update agents set name = 'x'", "delete from agents", "update credentials set expires_at = null", "delete from credentials", "select kind from credentials",
+		"update agents set name = 'x'", "delete from agents", "update credentials set expires_at = null", "delete from credentials", "select last_used_at from credentials",
 		"update revocation_sequence set value = 1", "delete from signing_keys", "update signing_keys set state = 'active'", "set role agentidp_app",
 	} {
 		if _, err := platform.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {

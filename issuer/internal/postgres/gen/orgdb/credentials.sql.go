@@ -14,17 +14,23 @@ import (
 
 const countUnexpiredCredentials = `-- name: CountUnexpiredCredentials :one
 select count(*) from credentials
-where org_id = $1 and agent_id = $2 and (expires_at is null or expires_at > $3::timestamptz)
+where org_id = $1 and agent_id = $2 and kind = $3 and (expires_at is null or expires_at > $4::timestamptz)
 `
 
 type CountUnexpiredCredentialsParams struct {
 	OrgID   uuid.UUID
 	AgentID uuid.UUID
+	Kind    string
 	At      time.Time
 }
 
 func (q *Queries) CountUnexpiredCredentials(ctx context.Context, arg CountUnexpiredCredentialsParams) (int64, error) {
-	row := q.db.QueryRow(ctx, countUnexpiredCredentials, arg.OrgID, arg.AgentID, arg.At)
+	row := q.db.QueryRow(ctx, countUnexpiredCredentials,
+		arg.OrgID,
+		arg.AgentID,
+		arg.Kind,
+		arg.At,
+	)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -48,7 +54,7 @@ func (q *Queries) CredentialExists(ctx context.Context, arg CredentialExistsPara
 }
 
 const credentials = `-- name: Credentials :many
-select id, agent_id, kind, created_at, expires_at, last_used_at
+select id, agent_id, kind, registration, created_at, expires_at, last_used_at
 from credentials where org_id = $1 and agent_id = $2 order by id
 `
 
@@ -58,12 +64,13 @@ type CredentialsParams struct {
 }
 
 type CredentialsRow struct {
-	ID         uuid.UUID
-	AgentID    uuid.UUID
-	Kind       string
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	LastUsedAt *time.Time
+	ID           uuid.UUID
+	AgentID      uuid.UUID
+	Kind         string
+	Registration []byte
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
+	LastUsedAt   *time.Time
 }
 
 func (q *Queries) Credentials(ctx context.Context, arg CredentialsParams) ([]CredentialsRow, error) {
@@ -79,6 +86,7 @@ func (q *Queries) Credentials(ctx context.Context, arg CredentialsParams) ([]Cre
 			&i.ID,
 			&i.AgentID,
 			&i.Kind,
+			&i.Registration,
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.LastUsedAt,
@@ -140,28 +148,30 @@ func (q *Queries) ExpireCredential(ctx context.Context, arg ExpireCredentialPara
 }
 
 const insertCredential = `-- name: InsertCredential :one
-insert into credentials (org_id, agent_id, id, kind, secret_hash, created_at, expires_at, lifetime)
-values ($1, $2, $3, $4, $5, $6, $7, $7::timestamptz - $6::timestamptz)
-returning id, agent_id, kind, created_at, expires_at, last_used_at
+insert into credentials (org_id, agent_id, id, kind, secret_hash, registration, created_at, expires_at, lifetime)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $8::timestamptz - $7::timestamptz)
+returning id, agent_id, kind, registration, created_at, expires_at, last_used_at
 `
 
 type InsertCredentialParams struct {
-	OrgID      uuid.UUID
-	AgentID    uuid.UUID
-	ID         uuid.UUID
-	Kind       string
-	SecretHash []byte
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
+	OrgID        uuid.UUID
+	AgentID      uuid.UUID
+	ID           uuid.UUID
+	Kind         string
+	SecretHash   []byte
+	Registration []byte
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
 }
 
 type InsertCredentialRow struct {
-	ID         uuid.UUID
-	AgentID    uuid.UUID
-	Kind       string
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	LastUsedAt *time.Time
+	ID           uuid.UUID
+	AgentID      uuid.UUID
+	Kind         string
+	Registration []byte
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
+	LastUsedAt   *time.Time
 }
 
 func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialParams) (InsertCredentialRow, error) {
@@ -171,6 +181,7 @@ func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialPara
 		arg.ID,
 		arg.Kind,
 		arg.SecretHash,
+		arg.Registration,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 	)
@@ -179,6 +190,7 @@ func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialPara
 		&i.ID,
 		&i.AgentID,
 		&i.Kind,
+		&i.Registration,
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.LastUsedAt,
@@ -187,46 +199,52 @@ func (q *Queries) InsertCredential(ctx context.Context, arg InsertCredentialPara
 }
 
 const insertSuccessor = `-- name: InsertSuccessor :one
-insert into credentials (org_id, agent_id, id, kind, secret_hash, created_at, expires_at, lifetime)
-select old.org_id, old.agent_id, $1, old.kind, $2, $3::timestamptz, old.lifetime + $3::timestamptz, old.lifetime
+insert into credentials (org_id, agent_id, id, kind, secret_hash, registration, created_at, expires_at, lifetime)
+select old.org_id, old.agent_id, $1, old.kind, $2, $3, $4::timestamptz, old.lifetime + $4::timestamptz, old.lifetime
 from credentials as old
-where old.org_id = $4 and old.agent_id = $5 and old.id = $6
-returning id, agent_id, kind, created_at, expires_at, last_used_at
+where old.org_id = $5 and old.agent_id = $6 and old.id = $7 and old.kind = $8
+returning id, agent_id, kind, registration, created_at, expires_at, last_used_at
 `
 
 type InsertSuccessorParams struct {
-	ID         uuid.UUID
-	SecretHash []byte
-	CreatedAt  time.Time
-	OrgID      uuid.UUID
-	AgentID    uuid.UUID
-	OldID      uuid.UUID
+	ID           uuid.UUID
+	SecretHash   []byte
+	Registration []byte
+	CreatedAt    time.Time
+	OrgID        uuid.UUID
+	AgentID      uuid.UUID
+	OldID        uuid.UUID
+	Kind         string
 }
 
 type InsertSuccessorRow struct {
-	ID         uuid.UUID
-	AgentID    uuid.UUID
-	Kind       string
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	LastUsedAt *time.Time
+	ID           uuid.UUID
+	AgentID      uuid.UUID
+	Kind         string
+	Registration []byte
+	CreatedAt    time.Time
+	ExpiresAt    *time.Time
+	LastUsedAt   *time.Time
 }
 
-// InsertSuccessor copies kind and lifetime from the credential it follows.
+// InsertSuccessor copies kind and lifetime from the credential it follows, which must be of the kind that the successor was made for.
 func (q *Queries) InsertSuccessor(ctx context.Context, arg InsertSuccessorParams) (InsertSuccessorRow, error) {
 	row := q.db.QueryRow(ctx, insertSuccessor,
 		arg.ID,
 		arg.SecretHash,
+		arg.Registration,
 		arg.CreatedAt,
 		arg.OrgID,
 		arg.AgentID,
 		arg.OldID,
+		arg.Kind,
 	)
 	var i InsertSuccessorRow
 	err := row.Scan(
 		&i.ID,
 		&i.AgentID,
 		&i.Kind,
+		&i.Registration,
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.LastUsedAt,

@@ -31,11 +31,15 @@ select
     coalesce(a.updated_at, '2000-01-01 00:00:00Z')::timestamptz as updated_at,
     coalesce(a.version, 1)::bigint as version,
     coalesce(c.ids, '{00000000-0000-0000-0000-000000000000}')::uuid[] as credential_ids,
-    coalesce(c.hashes, array[decode(repeat('00', 32), 'hex')])::bytea[] as secret_hashes
+    coalesce(c.kinds, '{client_secret}')::text[] as credential_kinds,
+    coalesce(c.hashes, array[decode(repeat('00', 32), 'hex')])::bytea[] as secret_hashes,
+    coalesce(c.registrations, '{""}')::text[] as registrations
 from (select $1::uuid as id) as asked
 left join agents as a on a.id = asked.id
 left join lateral (
-    select array_agg(credentials.id order by credentials.id) as ids, array_agg(credentials.secret_hash order by credentials.id) as hashes
+    select array_agg(credentials.id order by credentials.id) as ids, array_agg(credentials.kind order by credentials.id) as kinds,
+        array_agg(coalesce(credentials.secret_hash, '') order by credentials.id) as hashes,
+        array_agg(coalesce(credentials.registration::text, '') order by credentials.id) as registrations
     from credentials
     where credentials.org_id = coalesce(a.org_id, '00000000-0000-0000-0000-000000000000') and credentials.agent_id = asked.id
         and (credentials.expires_at is null or credentials.expires_at > $2::timestamptz)
@@ -65,7 +69,13 @@ type ClientForAuthenticationRow struct {
 	UpdatedAt        time.Time
 	Version          int64
 	CredentialIds    []uuid.UUID
+<<<<<<< issuer/internal/postgres/gen/platformdb/agents.sql.go
+	CredentialKinds  []string
 	SecretHashes     [][]byte
+	Registrations    []string
+=======
+	SecretHashes     [][]byte
+>>>>>>> /tmp/grants.YEK4/theirs
 }
 
 // ClientForAuthentication gives one row of about the same size after the same index look-ups whether or not there is such an agent: a stranger must not
@@ -91,7 +101,9 @@ func (q *Queries) ClientForAuthentication(ctx context.Context, arg ClientForAuth
 		&i.UpdatedAt,
 		&i.Version,
 		&i.CredentialIds,
+		&i.CredentialKinds,
 		&i.SecretHashes,
+		&i.Registrations,
 	)
 	return i, err
 }

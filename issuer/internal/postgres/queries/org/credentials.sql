@@ -1,23 +1,23 @@
 -- name: InsertCredential :one
-insert into credentials (org_id, agent_id, id, kind, secret_hash, created_at, expires_at, lifetime)
-values (@org_id, @agent_id, @id, @kind, @secret_hash, @created_at, @expires_at, sqlc.narg(expires_at)::timestamptz - @created_at::timestamptz)
-returning id, agent_id, kind, created_at, expires_at, last_used_at;
+insert into credentials (org_id, agent_id, id, kind, secret_hash, registration, created_at, expires_at, lifetime)
+values (@org_id, @agent_id, @id, @kind, @secret_hash, @registration, @created_at, @expires_at, sqlc.narg(expires_at)::timestamptz - @created_at::timestamptz)
+returning id, agent_id, kind, registration, created_at, expires_at, last_used_at;
 
 -- name: InsertSuccessor :one
--- InsertSuccessor copies kind and lifetime from the credential it follows.
-insert into credentials (org_id, agent_id, id, kind, secret_hash, created_at, expires_at, lifetime)
-select old.org_id, old.agent_id, @id, old.kind, @secret_hash, @created_at::timestamptz, old.lifetime + @created_at::timestamptz, old.lifetime
+-- InsertSuccessor copies kind and lifetime from the credential it follows, which must be of the kind that the successor was made for.
+insert into credentials (org_id, agent_id, id, kind, secret_hash, registration, created_at, expires_at, lifetime)
+select old.org_id, old.agent_id, @id, old.kind, @secret_hash, @registration, @created_at::timestamptz, old.lifetime + @created_at::timestamptz, old.lifetime
 from credentials as old
-where old.org_id = @org_id and old.agent_id = @agent_id and old.id = @old_id
-returning id, agent_id, kind, created_at, expires_at, last_used_at;
+where old.org_id = @org_id and old.agent_id = @agent_id and old.id = @old_id and old.kind = @kind
+returning id, agent_id, kind, registration, created_at, expires_at, last_used_at;
 
 -- name: Credentials :many
-select id, agent_id, kind, created_at, expires_at, last_used_at
+select id, agent_id, kind, registration, created_at, expires_at, last_used_at
 from credentials where org_id = @org_id and agent_id = @agent_id order by id;
 
 -- name: CountUnexpiredCredentials :one
 select count(*) from credentials
-where org_id = @org_id and agent_id = @agent_id and (expires_at is null or expires_at > @at::timestamptz);
+where org_id = @org_id and agent_id = @agent_id and kind = @kind and (expires_at is null or expires_at > @at::timestamptz);
 
 -- name: ExpireCredential :execrows
 -- ExpireCredential never prolongs, and finds only what has not expired yet.

@@ -22,11 +22,15 @@ select
     coalesce(a.updated_at, '2000-01-01 00:00:00Z')::timestamptz as updated_at,
     coalesce(a.version, 1)::bigint as version,
     coalesce(c.ids, '{00000000-0000-0000-0000-000000000000}')::uuid[] as credential_ids,
-    coalesce(c.hashes, array[decode(repeat('00', 32), 'hex')])::bytea[] as secret_hashes
+    coalesce(c.kinds, '{client_secret}')::text[] as credential_kinds,
+    coalesce(c.hashes, array[decode(repeat('00', 32), 'hex')])::bytea[] as secret_hashes,
+    coalesce(c.registrations, '{""}')::text[] as registrations
 from (select @id::uuid as id) as asked
 left join agents as a on a.id = asked.id
 left join lateral (
-    select array_agg(credentials.id order by credentials.id) as ids, array_agg(credentials.secret_hash order by credentials.id) as hashes
+    select array_agg(credentials.id order by credentials.id) as ids, array_agg(credentials.kind order by credentials.id) as kinds,
+        array_agg(coalesce(credentials.secret_hash, '') order by credentials.id) as hashes,
+        array_agg(coalesce(credentials.registration::text, '') order by credentials.id) as registrations
     from credentials
     where credentials.org_id = coalesce(a.org_id, '00000000-0000-0000-0000-000000000000') and credentials.agent_id = asked.id
         and (credentials.expires_at is null or credentials.expires_at > @at::timestamptz)

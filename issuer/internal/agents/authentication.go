@@ -1,0 +1,96 @@
+package agents
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+)
+
+// ErrAuthentication is every failed client authentication. It says nothing about why: a stranger must not learn whether a client exists.
+var ErrAuthentication error = &problem.Error{
+	Kind: problem.Unauthenticated, Code: "client_authentication_failed", Detail: "client authentication failed",
+}
+
+// Check finds the credential that the client has proven to hold among those registered, or fails: with ErrAuthentication (wrapped or not) when there is
+// none, with anything else when it could not be found out. It does the same work when nothing is registered.
+type Check func(ctx context.Context, registered []Registered) (agentid.Credential, error)
+
+// Authenticate returns the active agent and the credential that check found. Every failed authentication is ErrAuthentication after the same work, whether the
+// client exists or not: for one that does not exist, or is not active, check is called with nothing registered. A store failure is a different error (Unavailable).
+func (s *Service) Authenticate(ctx context.Context, clientID string, check Check) (Agent, agentid.Credential, error) {
+	id, parseErr := agentid.Parse[agentid.Agent](clientID)
+	agent, registered, err := s.store.ClientForAuthentication(ctx, id, s.clock()) // an id that cannot exist is looked up like any other
+	if err != nil && !isNotFound(err) {
+		return Agent{}, agentid.Credential{}, unavailable(err)
+	}
+	known := parseErr == nil && err == nil && agent.Status == Active
+	if !known {
+		registered = nil
+	}
+	matched, err := check(ctx, registered)
+	if err != nil {
+		return Agent{}, agentid.Credential{}, err
+	}
+	if !known || matched.IsZero() {
+		return Agent{}, agentid.Credential{}, ErrAuthentication
+	}
+	return agent, matched, nil
+}
+
+// AuthenticateSecret is Authenticate with a client secret. The work is always: one query, one keyed hash, PerKindMax comparisons in constant time.
+func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string) (Agent, agentid.Credential, error) {
+	return s.Authenticate(ctx, clientID, func(_ context.Context, registered []Registered) (agentid.Credential, error) {
+		if matched, ok := s.match(secret, registered); ok {
+			return matched, nil
+		}
+		return agentid.Credential{}, ErrAuthentication
+	})
+}
+
+// UseUp is Store.UseUp.
+func (s *Service) UseUp(ctx context.Context, org agentid.Organization, use SingleUse) error {
+	if err := s.store.UseUp(ctx, org, use); err != nil {
+		if _, used := AsUsed(err); used {
+			return err
+		}
+		return unavailable(err)
+	}
+	return nil
+}
+
+// match compares with every stored hash and pads to PerKindMax, so that its time tells neither how many there are nor which one matched. What has no hash
+// matches nothing.
+func (s *Service) match(secret string, stored []Registered) (agentid.Credential, bool) {
+	got := s.hash(secret)
+	var none [sha256.Size]byte
+	var matched agentid.Credential
+	found := 0
+	for i := range max(PerKindMax, len(stored)) {
+		if i >= len(stored) {
+			subtle.ConstantTimeCompare(got, none[:])
+			continue
+		}
+		if subtle.ConstantTimeCompare(got, stored[i].Hash) == 1 {
+			matched, found = stored[i].Credential, 1
+		}
+	}
+	return matched, found == 1
+}
+
+func isNotFound(err error) bool {
+	var p *problem.Error
+	return errors.As(err, &p) && p.Kind == problem.NotFound
+}
+
+func unavailable(err error) error {
+	var p *problem.Error
+	if errors.As(err, &p) && p.Kind == problem.Unavailable {
+		return err
+	}
+	return &problem.Error{Kind: problem.Unavailable, Code: "store_unavailable", Detail: "try again later", RetryAfter: time.Second, Err: err}
+}
