@@ -45,6 +45,7 @@ func (t *Token) Verify(k *VerificationKey, r *Rules, now time.Time) (*Claims, er
 	if err != nil {
 		return nil, err
 	}
+	c.KeyID = k.id // the same text, of which there is one for all tokens
 	if err := r.checkTime(c, now); err != nil {
 		return nil, err
 	}

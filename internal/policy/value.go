@@ -148,14 +148,21 @@ func fromAny(v any, depth int) (Value, error) {
 }
 
 func fromNumber(n json.Number) (Value, error) {
-	if len(n) > numberBytesMax {
-		return nil, errors.New("number longer than 64 bytes")
-	}
-	if !json.Valid([]byte(n)) { // also refuses hexadecimal, "Inf" and the empty string, which ParseFloat or OPA would take
-		return nil, errors.New("not a JSON number")
-	}
-	if _, err := strconv.ParseFloat(string(n), 64); err != nil {
-		return nil, errors.New("number out of range")
+	if err := checkNumber(n); err != nil {
+		return nil, err
 	}
 	return ast.Number(n), nil
+}
+
+func checkNumber(n json.Number) error {
+	if len(n) > numberBytesMax {
+		return errors.New("number longer than 64 bytes")
+	}
+	if !json.Valid([]byte(n)) { // also refuses hexadecimal, "Inf" and the empty string, which ParseFloat or OPA would take
+		return errors.New("not a JSON number")
+	}
+	if _, err := strconv.ParseFloat(string(n), 64); err != nil {
+		return errors.New("number out of range")
+	}
+	return nil
 }

@@ -34,29 +34,35 @@ type Agent struct {
 
 // Caller is an Agent as it is sent: encoded once, for all requests of one identity. It is never changed.
 type Caller struct {
-	headers  []byte // fields of OkHttpResponse
-	names    []string
-	metadata []byte // fields of Struct
+	wire    string // fields of OkHttpResponse, then fields of Struct: one text, since there are as many as remembered tokens
+	headers int    // bytes of the former
+	named   uint8  // bit n: there is a header callerHeaders[n]
+}
+
+// callerHeaders are those an identity can have.
+var callerHeaders = [...]string{HeaderID, HeaderOrganization, HeaderIssuer, HeaderClientID, HeaderScopes, HeaderName, HeaderOrigin}
+
+// names reports whether the caller has a header of this name.
+func (c *Caller) names(header string) bool {
+	n := slices.Index(callerHeaders[:], header)
+	return n >= 0 && c.named&(1<<n) != 0
 }
 
 // Describe encodes what the upstream is told about a caller.
 func Describe(a Agent) *Caller {
-	c := &Caller{metadata: appendMember(appendMember(nil, metadataAgent, exact(a.ID)), metadataOrganization, exact(a.Organization))}
-	for _, h := range [...]struct{ name, value string }{
-		{HeaderID, exact(a.ID)},
-		{HeaderOrganization, exact(a.Organization)},
-		{HeaderIssuer, exact(a.Issuer)},
-		{HeaderClientID, exact(a.ClientID)},
-		{HeaderScopes, joinScopes(a.Scopes)},
-		{HeaderName, encode(a.Name, nameBytesMax)},
-		{HeaderOrigin, exact(a.Origin)},
+	c := &Caller{}
+	var wire []byte
+	for n, value := range [len(callerHeaders)]string{
+		exact(a.ID), exact(a.Organization), exact(a.Issuer), exact(a.ClientID), joinScopes(a.Scopes), encode(a.Name, nameBytesMax), exact(a.Origin),
 	} {
-		if h.value != "" {
-			c.headers = appendHeader(c.headers, fieldHeaders, h.name, h.value, actionOverwrite)
-			c.names = append(c.names, h.name)
+		if value != "" {
+			wire = appendHeader(wire, fieldHeaders, callerHeaders[n], value, actionOverwrite)
+			c.named |= 1 << n
 		}
 	}
-	c.headers, c.metadata = slices.Clip(c.headers), slices.Clip(c.metadata)
+	c.headers = len(wire)
+	wire = appendMember(appendMember(wire, metadataAgent, exact(a.ID)), metadataOrganization, exact(a.Organization))
+	c.wire = string(wire)
 	return c
 }
 
@@ -77,7 +83,7 @@ func Allow(g Grant) Answer {
 	if caller == nil {
 		caller = &nobody
 	}
-	ok = append(ok, caller.headers...)
+	ok = append(ok, caller.wire[:caller.headers]...)
 	for _, h := range g.Changes.set {
 		// Of several fields of one name Envoy keeps the last (seen with 1.40.0), so they are one field (RFC 9110 s5.3).
 		ok = appendHeader(ok, fieldHeaders, h.name, strings.Join(h.values, ", "), actionOverwrite)
@@ -87,7 +93,7 @@ func Allow(g Grant) Answer {
 	}
 	for _, name := range g.Strip {
 		// Envoy removes after it has set, so a name in both lists would be lost. Setting replaces all copies the client sent.
-		if !slices.Contains(caller.names, name) {
+		if !caller.names(name) {
 			ok = appendElement(ok, fieldRemove, name)
 		}
 	}
@@ -200,12 +206,12 @@ const (
 // small.
 func appendMetadata(b []byte, policy []metadatum, decisionID string, c *Caller, q *Quotas) []byte {
 	for _, m := range policy {
-		ours := m.name == metadataDecision || c.metadata != nil && (m.name == metadataAgent || m.name == metadataOrganization) || q.says(m.name)
+		ours := m.name == metadataDecision || c.wire != "" && (m.name == metadataAgent || m.name == metadataOrganization) || q.says(m.name)
 		if !ours {
 			b = appendBytes(b, fieldFields, m.entry)
 		}
 	}
-	b = append(b, c.metadata...)
+	b = append(b, c.wire[c.headers:]...)
 	if q != nil {
 		b = append(b, q.members...)
 	}

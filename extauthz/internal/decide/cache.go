@@ -1,7 +1,6 @@
 package decide
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,9 +44,9 @@ type Cache struct {
 
 // entry is never changed once it is in the cache.
 type entry struct {
-	key      []byte
+	key      string
 	decision *Decision
-	until    time.Time
+	until    int64 // Unix nanoseconds
 }
 
 // binding is what the cache knows about one policy. Its number is in every key, and no two have one number: decisions of
@@ -58,6 +57,7 @@ type binding struct {
 	parts       []part
 	report      Cacheability
 	allow, deny *Decision // the decisions of a boolean policy
+	kept        kept
 }
 
 // Cacheability says whether the decisions of a policy are remembered.
@@ -196,7 +196,7 @@ func (c *Cache) judge(p Evaluator) (Cacheability, []part) {
 // find returns the decision for exactly this key, or nil. The library compares hashes; here every byte is compared.
 func (c *Cache) find(key []byte, now time.Time) *Decision {
 	e, ok := c.entries.Get(key)
-	if !ok || e == nil || !now.Before(e.until) || !bytes.Equal(e.key, key) {
+	if !ok || e == nil || now.UnixNano() >= e.until || e.key != string(key) {
 		return nil
 	}
 	return e.decision
@@ -221,11 +221,11 @@ func (c *Cache) keep(b *binding, key []byte, d *Decision, s *Subject) {
 	default:
 		// The decision may hold pieces of the request, and with them all of the message it came in: make one that does not.
 		var err error
-		if d, err = parse(detached(d.Result)); err != nil {
+		if d, err = b.kept.one(d.Result); err != nil {
 			return
 		}
 	}
-	c.entries.SetWithTTL(key, &entry{bytes.Clone(key), d, until}, int64(entryBytesFixed+len(key)+2*size), life)
+	c.entries.SetWithTTL(key, &entry{string(key), d, until.UnixNano()}, int64(entryBytesFixed+len(key)+2*size), life)
 }
 
 // until is when the token, the keys that verified it or the revocations it was checked against can no longer be relied

@@ -338,7 +338,7 @@ func TestTheWholeKeyIsCompared(t *testing.T) {
 	t.Parallel()
 	cache := newTestCache(t)
 	key := []byte("a key")
-	cache.entries.Set(key, &entry{key: []byte("another"), decision: &Decision{Allowed: true}, until: noon.Add(1)}, 1)
+	cache.entries.Set(key, &entry{key: "another", decision: &Decision{Allowed: true}, until: noon.Add(1).UnixNano()}, 1)
 	cache.entries.Wait()
 	if _, there := cache.entries.Get(key); !there {
 		t.Fatal("nothing was put in")

@@ -322,12 +322,27 @@ func TestKeysTellApartWhatPoliciesCan(t *testing.T) {
 		same := true
 		for _, path := range paths {
 			selector := policy.NewSelector(split(path)...)
-			same = same && bytes.Equal(selector.AppendKey(nil, whole(rt, one)), selector.AppendKey(nil, whole(rt, other)))
+			same = same && bytes.Equal(selector.AppendKey(nil, packed(rt, one)), selector.AppendKey(nil, packed(rt, other)))
 		}
 		if got := bytes.Equal(keyOf(b, one), keyOf(b, other)); got && !same || exact && got != same {
 			rt.Fatalf("%q: one key: %v, one input: %v\n%v\n%v", paths, got, same, whole(rt, one), whole(rt, other))
 		}
 	})
+}
+
+// packed is whole, as keys are made of.
+func packed(t interface{ Fatal(...any) }, s Subject) policy.Packed {
+	tree, err := policy.ToAny(whole(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p policy.Packer
+	p.Any(tree)
+	text, err := p.Packed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // whole is the input with all its members.

@@ -49,7 +49,7 @@ func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
 		add("parsed_query", queryDocument(s.Request.Parameters()))
 	}
 	if s.Identity != nil {
-		add("identity", s.Identity.Document())
+		add("identity", s.Identity.Document().Value())
 	}
 	add("source_principal", optional(s.Request.Source.Principal))
 	add("version", version)

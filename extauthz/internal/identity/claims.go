@@ -30,9 +30,9 @@ const (
 
 var ownClaims = []string{claimOrganization, claimClient, claimScope, claimAgent, claimActor, claimConfirmation}
 
-// fromClaims makes an Identity of verified claims. pinned is the one organization the issuer speaks for, or ""; partner is whose issuer it is, or "".
-func fromClaims(c *jose.Claims, pinned, partner string) (*Identity, *Refusal) {
-	i := &Identity{
+// read makes an Identity of verified claims. pinned is the one organization the issuer speaks for, or ""; partner is whose issuer it is, or "".
+func (i *Identity) read(c *jose.Claims, pinned, partner string) *Refusal {
+	*i = Identity{
 		Subject: c.Subject, Issuer: c.Issuer, Origin: OriginLocal, Confirmation: ConfirmationNone,
 		TokenID: c.ID, KeyID: c.KeyID, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt, NotBefore: c.NotBefore, PartnerID: partner,
 	}
@@ -41,29 +41,30 @@ func fromClaims(c *jose.Claims, pinned, partner string) (*Identity, *Refusal) {
 	}
 	for _, read := range []func(map[string]any) *Refusal{refuseSpellings, i.readConfirmation, i.readClient, i.readCredential, i.readScope} {
 		if refusal := read(c.Extra); refusal != nil {
-			return nil, refusal
+			return refusal
 		}
 	}
 	if refusal := i.readOrganization(c.Extra, pinned); refusal != nil {
-		return nil, refusal
+		return refusal
 	}
 	agent, refusal := i.readAgent(c.Extra)
 	if refusal != nil {
-		return nil, refusal
+		return refusal
 	}
 	actors, refusal := i.readActors(c.Extra)
 	if refusal != nil {
-		return nil, refusal
+		return refusal
 	}
 	var err error
-	if i.document, err = i.newDocument(c, agent, actors); err != nil {
-		return nil, refuse(ReasonClaims, "a claim holds what a policy cannot be shown")
+	if i.document, err = i.pack(c, agent, actors); err != nil {
+		return refuse(ReasonClaims, "a claim holds what a policy cannot be shown")
 	}
 	i.caller = checkresp.Describe(checkresp.Agent{
 		ID: i.Subject, Organization: i.OrganizationID, Issuer: i.Issuer, ClientID: i.ClientID,
 		Name: i.AgentName, Origin: i.Origin, Scopes: i.Scopes,
 	})
-	return i, nil
+	i.settle()
+	return nil
 }
 
 func refuseSpellings(claims map[string]any) *Refusal {
@@ -197,7 +198,8 @@ func (i *Identity) readActors(claims map[string]any) ([]any, *Refusal) {
 	return actors, nil
 }
 
-func (i *Identity) newDocument(c *jose.Claims, agent map[string]any, actors []any) (policy.Value, error) {
+// pack makes the document. Its members are in the order of their names.
+func (i *Identity) pack(c *jose.Claims, agent map[string]any, actors []any) (policy.Packed, error) {
 	rest := maps.Clone(c.Extra)
 	if rest == nil {
 		rest = make(map[string]any, 2)
@@ -213,36 +215,60 @@ func (i *Identity) newDocument(c *jose.Claims, agent map[string]any, actors []an
 	if c.NotBefore != 0 {
 		rest["nbf"] = json.Number(strconv.FormatInt(c.NotBefore, 10))
 	}
-	claims, err := policy.FromAny(rest)
-	if err != nil {
-		return nil, err
-	}
-	agentDocument, err := policy.FromAny(orEmpty(agent))
-	if err != nil {
-		return nil, err
-	}
 	if actors == nil {
 		actors = []any{}
 	}
-	actorsDocument, err := policy.FromAny(actors)
-	if err != nil {
-		return nil, err
+	var p policy.Packer
+	text := func(name, value string) { p.Name(name); p.String(value) }
+	p.Object(documentMembers)
+	p.Name("actors")
+	p.Any(actors)
+	p.Name("agent")
+	p.Any(orEmpty(agent))
+	p.Name("claims")
+	p.Any(rest)
+	text("clientId", i.ClientID)
+	text("confirmation", i.Confirmation)
+	p.Name("expiresAt")
+	p.Int(i.ExpiresAt)
+	p.Name("issuedAt")
+	p.Int(i.IssuedAt)
+	text("issuer", i.Issuer)
+	text("organizationId", i.OrganizationID)
+	text("origin", i.Origin)
+	p.Name("scopes")
+	p.Strings(i.Scopes)
+	text("subject", i.Subject)
+	text("tokenId", i.TokenID)
+	return p.Packed()
+}
+
+const documentMembers = 13
+
+// settle lets go of the token's payload: what the identity says is part of the document, or a copy.
+func (i *Identity) settle() {
+	for _, s := range []*string{
+		&i.Subject, &i.OrganizationID, &i.Issuer, &i.ClientID, &i.AgentName, &i.TokenID, &i.CredentialID,
+		&i.Binding.KeyThumbprint, &i.Binding.CertificateSHA256, &i.Binding.SPIFFEID,
+	} {
+		*s = i.within(*s)
 	}
-	return policy.Object(
-		policy.Member{Name: "subject", Value: policy.String(i.Subject)},
-		policy.Member{Name: "organizationId", Value: policy.String(i.OrganizationID)},
-		policy.Member{Name: "issuer", Value: policy.String(i.Issuer)},
-		policy.Member{Name: "origin", Value: policy.String(i.Origin)},
-		policy.Member{Name: "clientId", Value: policy.String(i.ClientID)},
-		policy.Member{Name: "scopes", Value: policy.Strings(i.Scopes)},
-		policy.Member{Name: "agent", Value: agentDocument},
-		policy.Member{Name: "actors", Value: actorsDocument},
-		policy.Member{Name: "confirmation", Value: policy.String(i.Confirmation)},
-		policy.Member{Name: "tokenId", Value: policy.String(i.TokenID)},
-		policy.Member{Name: "issuedAt", Value: policy.Int(i.IssuedAt)},
-		policy.Member{Name: "expiresAt", Value: policy.Int(i.ExpiresAt)},
-		policy.Member{Name: "claims", Value: claims},
-	), nil
+	for _, list := range [][]string{i.Scopes, i.Actors} {
+		for n := range list {
+			list[n] = i.within(list[n])
+		}
+	}
+	for n := range i.links {
+		l := &i.links[n]
+		l.issuer, l.organization, l.credential = i.within(l.issuer), i.within(l.organization), i.within(l.credential)
+	}
+}
+
+func (i *Identity) within(s string) string {
+	if at := strings.Index(i.document.Text(), s); at >= 0 {
+		return i.document.Text()[at : at+len(s)]
+	}
+	return strings.Clone(s)
 }
 
 func orEmpty(m map[string]any) map[string]any {

@@ -50,12 +50,12 @@ type Identity struct {
 	PartnerID      string // whose issuer it is, by configuration; empty when local
 
 	links    []link // what Actors say beside their sub, one each; nil when nothing
-	document policy.Value
+	document policy.Packed
 	caller   *checkresp.Caller
 }
 
-// Document is input.identity for policies (design.md 6), made once per verified token.
-func (i *Identity) Document() policy.Value { return i.document }
+// Document is input.identity for policies (design.md 6), packed once per verified token.
+func (i *Identity) Document() policy.Packed { return i.document }
 
 // Caller is what the upstream is told about the identity, encoded once per verified token; nil for nobody.
 func (i *Identity) Caller() *checkresp.Caller {

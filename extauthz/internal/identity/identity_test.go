@@ -132,7 +132,7 @@ func TestIdentify(t *testing.T) {
 			"actors":[{"sub":"agt_2","iss":"` + issuerA + `"},{"sub":"agt_3"}],"confirmation":"none","tokenId":"t1",
 			"issuedAt":1790000000,"expiresAt":1790000300,"claims":{"aud":["svc://payments"],"nbf":1789999995,"tier":"gold"}}`
 		var gotTree, wantTree any
-		if err := json.Unmarshal([]byte(got.Document().String()), &gotTree); err != nil {
+		if err := json.Unmarshal([]byte(got.Document().Value().String()), &gotTree); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(wantDocument), &wantTree); err != nil {
@@ -397,7 +397,7 @@ func TestCacheComparesTheWholeToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.close()
-	c.entries.SetWithTTL("asked", &verdict{token: "another", identity: &Identity{}}, 1, time.Hour)
+	c.entries.SetWithTTL("asked", &verdict{token: "another", identity: Identity{}}, 1, time.Hour)
 	c.entries.Wait()
 	if _, there := c.entries.Get("asked"); !there {
 		t.Fatal("not stored: the test proves nothing")

@@ -3,6 +3,7 @@ package identity
 import (
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
@@ -16,6 +17,7 @@ type Hints interface{ UnknownKey(issuer string) }
 // Verifier verifies tokens and remembers those that were good. It is safe for concurrent use.
 type Verifier struct {
 	cache *cache
+	rules ruleBook
 	hints Hints
 	strangers
 }
@@ -38,9 +40,9 @@ type Result struct{ Remembered bool }
 // verdict is a token that was verified, and what it was verified against.
 type verdict struct {
 	token        string
-	identity     *Identity
+	identity     Identity
 	keys         *jose.KeySet
-	rules        jose.Rules
+	rules        *jose.Rules // one for all verdicts under these rules
 	organization string
 }
 
@@ -65,7 +67,7 @@ func (v *Verifier) IdentifyFrom(s *state.Snapshot, source, token string, now tim
 	if refusal != nil {
 		return nil, Result{}, refusal
 	}
-	return fresh.identity, Result{}, nil
+	return &fresh.identity, Result{}, nil
 }
 
 // Recall is IdentifyFrom for a token that is remembered: no signature is checked. known is false for every other token.
@@ -80,7 +82,7 @@ func (v *Verifier) Recall(s *state.Snapshot, token string, now time.Time) (who *
 	}
 	refusal = d.identity.check(s, issuer, now)
 	if refusal == nil {
-		return d.identity, nil, true
+		return &d.identity, nil, true
 	}
 	if !refusal.Undecided {
 		v.cache.drop(d)
@@ -113,22 +115,43 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 	if err != nil {
 		return issuer, nil, fromJOSE(err)
 	}
-	identity, refusal := fromClaims(claims, issuer.OrganizationID, issuer.PartnerID)
-	if refusal != nil {
+	fresh := &verdict{token: strings.Clone(compact), keys: issuer.Keys, rules: v.rules.one(&issuer.Rules), organization: issuer.OrganizationID}
+	if refusal := fresh.identity.read(claims, issuer.OrganizationID, issuer.PartnerID); refusal != nil {
 		return nil, nil, refusal
 	}
-	return issuer, &verdict{
-		token: strings.Clone(compact), identity: identity, keys: issuer.Keys, rules: issuer.Rules, organization: issuer.OrganizationID,
-	}, nil
+	return issuer, fresh, nil
 }
 
 // holdsUnder reports whether verifying again could not come to another result, apart from time and revocation. Key sets
 // are immutable, so the same pointer is the same keys.
 func (d *verdict) holdsUnder(issuer *state.Issuer) bool {
-	a, b := &d.rules, &issuer.Rules
-	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID && d.identity.PartnerID == issuer.PartnerID &&
-		a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew && a.AnyAudience == b.AnyAudience &&
+	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID && d.identity.PartnerID == issuer.PartnerID && sameRules(d.rules, &issuer.Rules)
+}
+
+func sameRules(a, b *jose.Rules) bool {
+	return a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew && a.AnyAudience == b.AnyAudience &&
 		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
+}
+
+// ruleBook keeps one copy of each issuer's rules, so that verdicts need not: theirs in a snapshot would keep alive all that
+// was known of the issuer then.
+type ruleBook struct {
+	mu     sync.Mutex
+	issuer map[string]*jose.Rules
+}
+
+func (b *ruleBook) one(r *jose.Rules) *jose.Rules {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if known := b.issuer[r.Issuer]; known != nil && sameRules(known, r) {
+		return known
+	}
+	if b.issuer == nil {
+		b.issuer = make(map[string]*jose.Rules)
+	}
+	rules := *r
+	b.issuer[r.Issuer] = &rules
+	return &rules
 }
 
 // check is what must hold on every request.

@@ -60,12 +60,67 @@ func at(tree any, path []string) any {
 	return tree
 }
 
-func mustValue(t *rapid.T, tree any) Value {
-	v, err := FromAny(tree)
+func pack(t interface{ Fatal(...any) }, tree any) Packed {
+	var p Packer
+	p.Any(tree)
+	packed, err := p.Packed()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	return packed
+}
+
+// What is packed and built anew is what FromAny builds, and refused where FromAny refuses it.
+func TestPackedValues(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		tree := someTree(t, 4)
+		want, err := FromAny(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pack(t, tree).Value(); got.Compare(want) != 0 {
+			t.Fatalf("%v became %v", want, got)
+		}
+	})
+	deep := any("x")
+	for range anyDepthMax {
+		deep = []any{deep}
+	}
+	for name, tree := range map[string]any{
+		"a number too long": json.Number(strings.Repeat("1", 65)), "no number": json.Number("0x1"), "too large": json.Number("1e999"), "too deep": deep, "a Go type": 1,
+		"within": map[string]any{"a": []any{json.Number("")}},
+	} {
+		var p Packer
+		p.Any(tree)
+		if _, err := p.Packed(); err == nil {
+			t.Errorf("%s was packed", name)
+		}
+		if _, err := FromAny(tree); err == nil {
+			t.Errorf("%s has a value", name)
+		}
+	}
+	if (Packed{}).Value() != nil {
+		t.Error("nothing is something")
+	}
+}
+
+// A Packer that is told member by member writes what it writes for a tree.
+func TestPackedMemberByMember(t *testing.T) {
+	t.Parallel()
+	var p Packer
+	p.Object(3)
+	p.Name("a")
+	p.Int(-7)
+	p.Name("b")
+	p.Strings([]string{"x", ""})
+	p.Name("c")
+	p.String(strings.Repeat("long", 100))
+	got, err := p.Packed()
+	want := pack(t, map[string]any{"c": strings.Repeat("long", 100), "b": []any{"x", ""}, "a": json.Number("-7")})
+	if err != nil || got != want {
+		t.Errorf("%q, %v; want %q", got.Text(), err, want.Text())
+	}
 }
 
 // Two values have one key exactly when they agree at the path: in value, or in how deep the path goes and why it ends.
@@ -75,7 +130,7 @@ func TestSelectorTellsApartWhatDiffers(t *testing.T) {
 		one, other := someTree(t, 3), someTree(t, 3)
 		path := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", ""}), 0, 3).Draw(t, "path")
 		s := NewSelector(path...)
-		got := bytes.Equal(s.AppendKey(nil, mustValue(t, one)), s.AppendKey(nil, mustValue(t, other)))
+		got := bytes.Equal(s.AppendKey(nil, pack(t, one)), s.AppendKey(nil, pack(t, other)))
 		if want := reflect.DeepEqual(at(one, path), at(other, path)); got != want {
 			t.Fatalf("%v and %v at %q: one key: %v", one, other, path, got)
 		}
@@ -88,7 +143,7 @@ func TestKeysEndWhereTheyEnd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		path := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b"}), 0, 2).Draw(t, "path")
 		s := NewSelector(path...)
-		one, other := s.AppendKey(nil, mustValue(t, someTree(t, 3))), s.AppendKey(nil, mustValue(t, someTree(t, 3)))
+		one, other := s.AppendKey(nil, pack(t, someTree(t, 3))), s.AppendKey(nil, pack(t, someTree(t, 3)))
 		if bytes.HasPrefix(one, other) && !bytes.Equal(one, other) {
 			t.Fatalf("%q begins with %q", one, other)
 		}
@@ -98,12 +153,12 @@ func TestKeysEndWhereTheyEnd(t *testing.T) {
 func TestSelectorOfNothing(t *testing.T) {
 	t.Parallel()
 	for _, path := range [][]string{nil, {"a"}} {
-		nothing, empty := NewSelector(path...).AppendKey(nil, nil), NewSelector(path...).AppendKey(nil, Object())
+		nothing, empty := NewSelector(path...).AppendKey(nil, Packed{}), NewSelector(path...).AppendKey(nil, pack(t, map[string]any{}))
 		if bytes.Equal(nothing, empty) {
 			t.Errorf("at %q an object is taken for nothing at all", path)
 		}
 	}
-	if got := NewSelector("a").AppendKey([]byte("before"), String("x")); !strings.HasPrefix(string(got), "before") {
+	if got := NewSelector("a").AppendKey([]byte("before"), pack(t, "x")); !strings.HasPrefix(string(got), "before") {
 		t.Errorf("what was there is gone: %q", got)
 	}
 }
