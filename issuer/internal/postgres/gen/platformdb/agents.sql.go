@@ -69,13 +69,9 @@ type ClientForAuthenticationRow struct {
 	UpdatedAt        time.Time
 	Version          int64
 	CredentialIds    []uuid.UUID
-<<<<<<< issuer/internal/postgres/gen/platformdb/agents.sql.go
 	CredentialKinds  []string
 	SecretHashes     [][]byte
 	Registrations    []string
-=======
-	SecretHashes     [][]byte
->>>>>>> /tmp/grants.YEK4/theirs
 }
 
 // ClientForAuthentication gives one row of about the same size after the same index look-ups whether or not there is such an agent: a stranger must not
