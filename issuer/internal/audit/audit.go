@@ -97,13 +97,18 @@ const (
 	CredentialRotate   Action = "credential.rotate"
 	CredentialDelete   Action = "credential.delete"
 	TokenIssue         Action = "token.issue"
-	ClientCreate       Action = "client.create"
-	ClientUpdate       Action = "client.update"
-	ClientDelete       Action = "client.delete"
-	SignInCreate       Action = "sign_in.create"
-	SignInRevoke       Action = "sign_in.revoke"
-	KeyCreate          Action = "signing_key.create"
-	KeysetCreate       Action = "keyset.create"
+	TokenRevoke        Action = "token.revoke"
+
+	AgentRevokeTokens        Action = "agent.revoke_tokens"
+	OrganizationRevokeTokens Action = "organization.revoke_tokens"
+
+	ClientCreate Action = "client.create"
+	ClientUpdate Action = "client.update"
+	ClientDelete Action = "client.delete"
+	SignInCreate Action = "sign_in.create"
+	SignInRevoke Action = "sign_in.revoke"
+	KeyCreate    Action = "signing_key.create"
+	KeysetCreate Action = "keyset.create"
 )
 
 // Record is one row as read back.

@@ -17,6 +17,9 @@ var instanceWide = map[string]string{
 	"clients_id_key":                     "a relying party's id is a client_id too",
 	"deleted_agents_deleted_at_idx":      "the revocation list is of the whole instance",
 	"deleted_credentials_deleted_at_idx": "the revocation list is of the whole instance",
+	"revoked_tokens_expires_at_idx":      "the revocation list is of the whole instance",
+
+	"token_watermarks_tokens_not_before_idx": "the revocation list is of the whole instance",
 }
 
 // tenantPolicy is what a policy of the app role must say, as PostgreSQL prints it.

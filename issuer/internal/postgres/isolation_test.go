@@ -47,6 +47,7 @@ func newTenants(t *testing.T) *tenants {
 			t.Fatal(err)
 		}
 		w.party = w.newParty(t, slug)
+		w.revokeSomething(t)
 		gone := b.newAgent(t, w.org.ID, "gone")
 		if err := b.agents.Delete(t.Context(), operator, gone.ID, 0); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/revocation"
 )
 
 // world is what a mutation can act on.
@@ -132,6 +133,13 @@ var mutations = []mutation{
 		i := w.issuance()
 		i.SignIn = &agents.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []agents.SignInToken{{ID: "t", ExpiresAt: start.Add(time.Minute)}}}
 		return w.RecordTokenIssued(ctx, by, i)
+	}},
+	{"RevokeToken", audit.TokenRevoke, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.RevokeToken(ctx, by, revocation.Token{Organization: w.org.ID, Agent: w.agent.ID, ID: "jti", ExpiresAt: start.Add(time.Minute)})
+	}},
+	{"RevokeOrganizationTokens", audit.OrganizationRevokeTokens, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.RevokeOrganizationTokens(ctx, by, w.org.ID)
+		return err
 	}},
 	{"CreateSigningKey", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.CreateSigningKey(ctx, by, keys.Stored{ID: "kid", Use: keys.AccessToken, Algorithm: jose.ES256, State: keys.ActiveKey, PublicJWK: []byte("{}"), Sealed: []byte("x"), CreatedAt: start})

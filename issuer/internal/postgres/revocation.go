@@ -22,15 +22,25 @@ const tokenLifetimeMax = 24 * time.Hour
 // more and never less: nobody makes the list too long for sidecars, and so them all blind, by creating credentials and deleting them.
 const agentCredentialsMax = 16
 
-// RevocationList renders what sidecars must refuse: suspended and revoked agents, agents and credentials deleted in the last 24 hours, and watermarks younger
-// than that.
+// organizationEntriesMax is how many entries of one organization are listed. Beyond it the list has a watermark of the organization instead.
+const organizationEntriesMax = 10_000
+
+// listEntriesMax is how many entries are listed at all: at 75 bytes each two thirds of what a sidecar reads (trust.ListBytesMax). Beyond it the organizations
+// with the most entries get their watermarks first: those who push pay, and the list never gets too long.
+const listEntriesMax = 150_000
+
+// expiredTokenMargin keeps a revoked token listed beyond its exp: verifiers allow their clocks to differ.
+const expiredTokenMargin = 5 * time.Minute
+
+// RevocationList renders what sidecars must refuse: suspended and revoked agents, agents and credentials deleted in the last 24 hours, watermarks younger
+// than that, and revoked tokens that have not expired.
 //
-// The sequence, the agents and the credentials are read in one statement, and each change takes its number in its own transaction (migrations/00002_revocation.sql): a list with
-// sequence N holds every change up to N and none after. A watermark that ages out leaves the list without a new number, which is harmless: the tokens
+// Everything is read in one statement, and each change takes its number in its own transaction (migrations/00002_revocation.sql): a list with
+// sequence N holds every change up to N and none after. What ages out leaves the list without a new number, which is harmless: the tokens
 // it was for have expired.
 func (s *Store) RevocationList(ctx context.Context, issuer string) (*trust.RevocationList, error) {
 	now := s.clock()
-	rows, err := s.across().RevocationList(ctx, now.Add(-tokenLifetimeMax))
+	rows, err := s.across().RevocationList(ctx, platformdb.RevocationListParams{Since: now.Add(-tokenLifetimeMax), Expired: now.Add(-expiredTokenMargin)})
 	if err != nil {
 		return nil, asProblem(err, "revocation list")
 	}
@@ -42,20 +52,89 @@ func (s *Store) RevocationList(ctx context.Context, issuer string) (*trust.Revoc
 		Agents: []trust.Agent{}, Organizations: []trust.Organization{}, Credentials: []trust.Credential{}, Keys: []trust.Key{}, Tokens: []trust.Token{},
 		Issuers: []trust.Issuer{}, Partners: []trust.Partner{},
 	}
-	deleted := map[uuid.UUID][]platformdb.RevocationListRow{}
-	for _, row := range rows {
-		switch {
-		case row.AgentID == uuid.Nil:
-		case row.CredentialID == uuid.Nil:
-			list.Agents = append(list.Agents, deadAgent(row))
-		default:
-			deleted[row.AgentID] = append(deleted[row.AgentID], row)
-		}
-	}
-	for _, agent := range slices.SortedFunc(maps.Keys(deleted), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }) {
-		addCredentials(list, agent, deleted[agent])
+	for _, o := range bounded(byOrganization(rows), organizationEntriesMax, listEntriesMax) {
+		o.render(list, now)
 	}
 	return list, nil
+}
+
+// dead is what is revoked in one organization.
+type dead struct {
+	org     uuid.UUID
+	rows    []platformdb.RevocationListRow
+	tooMany bool // one watermark says it all
+}
+
+// byOrganization cuts rows, which are sorted by organization.
+func byOrganization(rows []platformdb.RevocationListRow) []*dead {
+	var all []*dead
+	for i, row := range rows {
+		switch {
+		case row.OrgID == uuid.Nil: // nothing is revoked
+		case len(all) == 0 || all[len(all)-1].org != row.OrgID:
+			all = append(all, &dead{org: row.OrgID, rows: rows[i : i+1 : i+1]})
+		default:
+			last := all[len(all)-1]
+			last.rows = rows[i-len(last.rows) : i+1 : i+1]
+		}
+	}
+	return all
+}
+
+// bounded marks the organizations that say too much: those beyond perOrganization, and the largest of the others until the rest is within total.
+func bounded(all []*dead, perOrganization, total int) []*dead {
+	count := 0
+	for _, o := range all {
+		if o.tooMany = len(o.rows) > perOrganization; !o.tooMany {
+			count += len(o.rows)
+		}
+	}
+	if count <= total {
+		return all
+	}
+	bySize := slices.Clone(all)
+	slices.SortStableFunc(bySize, func(a, b *dead) int { return len(b.rows) - len(a.rows) })
+	for _, o := range bySize {
+		if count <= total {
+			break
+		}
+		if !o.tooMany {
+			o.tooMany = true
+			count -= len(o.rows)
+		}
+	}
+	return all
+}
+
+// render adds the entries, or the one that takes their place: whatever was revoked in the organization was issued before the latest revocation of it.
+func (o *dead) render(list *trust.RevocationList, now time.Time) {
+	id := agentid.FromUUID[agentid.Organization](o.org).String()
+	if o.tooMany {
+		latest := now.Add(-tokenLifetimeMax)
+		for _, row := range o.rows {
+			if at := orZeroTime(row.DeadBefore); at.After(latest) {
+				latest = at
+			}
+		}
+		list.Organizations = append(list.Organizations, trust.Organization{ID: id, IssuedBefore: latest.Unix() + 1})
+		return
+	}
+	credentials := map[uuid.UUID][]platformdb.RevocationListRow{}
+	for _, row := range o.rows {
+		switch {
+		case row.TokenID != "":
+			list.Tokens = append(list.Tokens, trust.Token{ID: row.TokenID, ExpiresAt: ceilSeconds(orZeroTime(row.ExpiresAt))})
+		case row.CredentialID != uuid.Nil:
+			credentials[row.AgentID] = append(credentials[row.AgentID], row)
+		case row.AgentID != uuid.Nil:
+			list.Agents = append(list.Agents, deadAgent(row))
+		default:
+			list.Organizations = append(list.Organizations, trust.Organization{ID: id, IssuedBefore: ceilSeconds(orZeroTime(row.DeadBefore))})
+		}
+	}
+	for _, agent := range slices.SortedFunc(maps.Keys(credentials), func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }) {
+		addCredentials(list, agent, credentials[agent])
+	}
 }
 
 func deadAgent(row platformdb.RevocationListRow) trust.Agent {

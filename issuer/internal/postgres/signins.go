@@ -9,6 +9,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -94,7 +95,16 @@ func (s *Store) SignIn(ctx context.Context, org agentid.Organization, id agentid
 // RevokeSignIn implements signin.Store.
 func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.SignIn, reason string) error {
 	err := s.changeInOrg(ctx, actor, org, func(q *orgdb.Queries) (event, error) {
-		row, err := q.SignInForUpdate(ctx, orgdb.SignInForUpdateParams{OrgID: org.UUID(), ID: id.UUID()})
+		key := orgdb.SignInForUpdateParams{OrgID: org.UUID(), ID: id.UUID()}
+		seen, err := q.SignIn(ctx, orgdb.SignInParams(key))
+		if err != nil {
+			return event{}, err
+		}
+		// The agent's row before the sign-in's, as when a token is recorded.
+		if _, err := q.AgentForUpdate(ctx, orgdb.AgentForUpdateParams{OrgID: org.UUID(), ID: seen.AgentID}); err != nil {
+			return event{}, err
+		}
+		row, err := q.SignInForUpdate(ctx, key)
 		if err != nil {
 			return event{}, err
 		}
@@ -103,9 +113,13 @@ func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid
 		}
 		in := signIn(row)
 		dead := in.LiveTokens(s.clock())
-		ids := make([]string, 0, len(dead))
+		ids, listed := make([]string, 0, len(dead)), make([]revocation.Token, 0, len(dead))
 		for _, t := range dead {
 			ids = append(ids, t.ID)
+			listed = append(listed, revocation.Token{Organization: org, Agent: in.Agent, ID: t.ID, ExpiresAt: t.ExpiresAt})
+		}
+		if _, _, err := s.revokeTokens(ctx, q, listed...); err != nil {
+			return event{}, err
 		}
 		details := map[string]any{"agentId": in.Agent.String(), "clientId": in.Client.String(), "reason": reason, "tokenIds": ids}
 		return event{audit.SignInRevoke, id.String(), details}, q.RevokeSignIn(ctx, orgdb.RevokeSignInParams{OrgID: org.UUID(), ID: id.UUID(), At: s.clock()})

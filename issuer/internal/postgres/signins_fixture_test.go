@@ -141,6 +141,7 @@ var signInInserts = map[string]func(ctx context.Context, q *orgdb.Queries, their
 func allProbes() map[string]probe {
 	all := maps.Clone(probes)
 	maps.Copy(all, signInProbes)
+	maps.Copy(all, tokenProbes)
 	return all
 }
 
@@ -148,5 +149,6 @@ func allProbes() map[string]probe {
 func allInserts() map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 	all := maps.Clone(inserts)
 	maps.Copy(all, signInInserts)
+	maps.Copy(all, tokenInserts)
 	return all
 }

@@ -32,6 +32,8 @@ type List struct {
 	mu       sync.Mutex // held while rendering: concurrent requests wait for one query instead of making their own
 	rendered time.Time
 	document web.Document
+	list     *trust.RevocationList
+	index    *trust.Revocations // of list; nil until somebody asks
 }
 
 // New returns the list of one issuer.
@@ -65,8 +67,38 @@ func (l *List) current(ctx context.Context) (web.Document, error) {
 	if err != nil {
 		return web.Document{}, err
 	}
+	if l.list == nil || document.ETag != l.document.ETag {
+		l.list, l.index = list, nil
+	}
 	l.rendered, l.document = now, document
 	return document, nil
+}
+
+// Revoked asks the list what it says about a token: facts of the token, and of each actor in it. The answer is what revokes it, "" for nothing. What this
+// list does not say no sidecar knows.
+func (l *List) Revoked(ctx context.Context, facts ...trust.Facts) (string, error) {
+	index, err := l.indexed(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range facts {
+		if what := index.Check(&f); what != "" {
+			return what, nil
+		}
+	}
+	return "", nil
+}
+
+func (l *List) indexed(ctx context.Context) (*trust.Revocations, error) {
+	if _, err := l.current(ctx); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.index == nil {
+		l.index = trust.Index(l.list)
+	}
+	return l.index, nil
 }
 
 // render tags the list by its contents without issuedAt, weakly (RFC 9110 s8.8.1): two renderings of the same state differ in nothing else.

@@ -1,22 +1,33 @@
 -- name: RevocationList :many
--- RevocationList is one statement, so one snapshot: the sequence, the agents and the credentials belong together. A row is an agent when its credential id is
--- nil; one row with the nil agent id when nothing is revoked. dead_before is a watermark, or when the credential was deleted.
-select revocation_sequence.value as sequence, coalesce(dead.agent_id, '00000000-0000-0000-0000-000000000000')::uuid as agent_id,
-    coalesce(dead.credential_id, '00000000-0000-0000-0000-000000000000')::uuid as credential_id,
-    coalesce(dead.status, '')::text as status, dead.dead_before
+-- RevocationList is one statement, so one snapshot: the sequence and everything that is revoked belong together. A row is a token when it has a token id,
+-- a credential when it has a credential id, an agent when it has an agent id, else an organization; one row with nil ids when nothing is revoked.
+-- dead_before is a watermark, or when it was revoked.
+select revocation_sequence.value as sequence, coalesce(dead.org_id, '00000000-0000-0000-0000-000000000000')::uuid as org_id,
+    coalesce(dead.agent_id, '00000000-0000-0000-0000-000000000000')::uuid as agent_id,
+    coalesce(dead.credential_id, '00000000-0000-0000-0000-000000000000')::uuid as credential_id, coalesce(dead.token_id, '')::text as token_id,
+    coalesce(dead.status, '')::text as status, dead.dead_before, dead.expires_at
 from revocation_sequence
 left join (
-    select agents.id as agent_id, null::uuid as credential_id, agents.status, agents.tokens_not_before as dead_before
+    select agents.org_id, agents.id as agent_id, null::uuid as credential_id, null::text as token_id, agents.status,
+        agents.tokens_not_before as dead_before, null::timestamptz as expires_at
     from agents
     where (agents.status <> 'active' or agents.tokens_not_before is not null)
         and (agents.status <> 'active' or agents.tokens_not_before > @since::timestamptz)
     union all
-    select deleted_agents.agent_id, null, 'revoked', null
+    select deleted_agents.org_id, deleted_agents.agent_id, null, null, 'revoked', deleted_agents.deleted_at, null
     from deleted_agents
     where deleted_agents.deleted_at > @since::timestamptz
     union all
-    select deleted_credentials.agent_id, deleted_credentials.id, '', deleted_credentials.deleted_at
+    select deleted_credentials.org_id, deleted_credentials.agent_id, deleted_credentials.id, null, '', deleted_credentials.deleted_at, null
     from deleted_credentials
     where deleted_credentials.deleted_at > @since::timestamptz
+    union all
+    select revoked_tokens.org_id, revoked_tokens.agent_id, null, revoked_tokens.id, '', revoked_tokens.revoked_at, revoked_tokens.expires_at
+    from revoked_tokens
+    where revoked_tokens.expires_at > @expired::timestamptz
+    union all
+    select token_watermarks.org_id, null, null, null, '', token_watermarks.tokens_not_before, null
+    from token_watermarks
+    where token_watermarks.tokens_not_before > @since::timestamptz
 ) as dead on true
-order by dead.agent_id, dead.credential_id nulls first;
+order by dead.org_id, dead.agent_id, dead.credential_id nulls first, dead.token_id nulls first;

@@ -1,0 +1,115 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/revocation"
+	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
+)
+
+var (
+	_ revocation.Store = (*Store)(nil)
+	_ tokenstate.Store = (*Store)(nil)
+)
+
+// agentTokensMax is how many revoked tokens of one agent are kept one by one. The next one makes them a watermark of the agent instead, which kills more and
+// never less: an agent that gives back each of its tokens stays within it (a token lives 15 minutes at most), and nobody makes the list too long.
+const agentTokensMax = 64
+
+// forgetAll is later than any exp.
+var forgetAll = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// errRevokedAlready ends a transaction that has nothing to do.
+var errRevokedAlready = errors.New("the token was revoked before")
+
+// RevokeToken implements revocation.Store.
+func (s *Store) RevokeToken(ctx context.Context, actor audit.Actor, t revocation.Token) error {
+	err := s.changeInOrg(ctx, actor, t.Organization, func(q *orgdb.Queries) (event, error) {
+		if _, err := q.AgentForUpdate(ctx, orgdb.AgentForUpdateParams{OrgID: t.Organization.UUID(), ID: t.Agent.UUID()}); err != nil {
+			return event{}, err
+		}
+		n, watermark, err := s.revokeTokens(ctx, q, t)
+		if err == nil && n == 0 {
+			err = errRevokedAlready
+		}
+		details := map[string]any{"agentId": t.Agent.String(), "expiresAt": t.ExpiresAt.UTC().Format(time.RFC3339)}
+		if !watermark.IsZero() {
+			details["tokensNotBefore"] = watermark.UTC().Format(time.RFC3339)
+		}
+		return event{audit.TokenRevoke, t.ID, details}, err
+	})
+	if errors.Is(err, errRevokedAlready) {
+		return nil
+	}
+	return asProblem(err, agentNoun)
+}
+
+// revokeTokens puts tokens of one agent on the revocation list, in the caller's transaction, which holds a lock on the agent's row. It returns how many were
+// not there before, and the watermark when there are too many to be there one by one.
+func (s *Store) revokeTokens(ctx context.Context, q *orgdb.Queries, all ...revocation.Token) (added int64, watermark time.Time, err error) {
+	if len(all) == 0 {
+		return 0, time.Time{}, nil
+	}
+	now, org, agent := s.clock(), all[0].Organization.UUID(), all[0].Agent.UUID()
+	expired := orgdb.ForgetRevokedTokensParams{OrgID: org, AgentID: agent, Before: now.Add(-expiredTokenMargin)}
+	if err := q.ForgetRevokedTokens(ctx, expired); err != nil {
+		return 0, time.Time{}, err
+	}
+	for _, t := range all {
+		n, err := q.InsertRevokedToken(ctx, orgdb.InsertRevokedTokenParams{OrgID: org, AgentID: agent, ID: t.ID, ExpiresAt: t.ExpiresAt, RevokedAt: now})
+		if err != nil {
+			return 0, time.Time{}, err
+		}
+		added += n
+	}
+	count, err := q.CountRevokedTokens(ctx, orgdb.CountRevokedTokensParams{OrgID: org, AgentID: agent})
+	if err != nil || count <= agentTokensMax {
+		return added, time.Time{}, err
+	}
+	raised, err := q.RaiseAgentWatermark(ctx, orgdb.RaiseAgentWatermarkParams{OrgID: org, ID: agent, TokensNotBefore: nextSecond(now), At: now})
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	err = q.ForgetRevokedTokens(ctx, orgdb.ForgetRevokedTokensParams{OrgID: org, AgentID: agent, Before: forgetAll})
+	return added, orZeroTime(raised), err
+}
+
+// nextSecond is the watermark of a suspension (agents.Service): iat has whole seconds, rounded down.
+func nextSecond(now time.Time) time.Time { return now.Truncate(time.Second).Add(time.Second) }
+
+// RevokeOrganizationTokens implements revocation.Store.
+func (s *Store) RevokeOrganizationTokens(ctx context.Context, actor audit.Actor, org agentid.Organization) (time.Time, error) {
+	var watermark time.Time
+	err := s.changeInOrg(ctx, actor, org, func(q *orgdb.Queries) (event, error) {
+		var err error
+		watermark, err = q.RaiseOrganizationWatermark(ctx, orgdb.RaiseOrganizationWatermarkParams{OrgID: org.UUID(), TokensNotBefore: nextSecond(s.clock())})
+		return event{audit.OrganizationRevokeTokens, org.String(), map[string]any{"tokensNotBefore": watermark.UTC().Format(time.RFC3339)}}, err
+	})
+	if violates(err, "token_watermarks_organization_fkey") {
+		return time.Time{}, notFound(organizationNoun)
+	}
+	return watermark.UTC(), asProblem(err, organizationNoun)
+}
+
+// TokenLives implements tokenstate.Store.
+func (s *Store) TokenLives(ctx context.Context, org agentid.Organization, f tokenstate.Facts) (bool, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return false, asProblem(err, organizationNoun)
+	}
+	parties, credentials := make([]uuid.UUID, 0, len(f.Parties)), make([]uuid.UUID, 0, len(f.Parties))
+	for _, p := range f.Parties {
+		parties, credentials = append(parties, p.Agent.UUID()), append(credentials, p.Credential.UUID())
+	}
+	lives, err := q.TokenLives(ctx, orgdb.TokenLivesParams{
+		OrgID: org.UUID(), IssuedAt: f.IssuedAt, Agents: parties, Credentials: credentials, TokenID: f.TokenID,
+	})
+	return lives, asProblem(err, organizationNoun)
+}
