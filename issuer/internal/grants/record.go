@@ -8,7 +8,6 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
-	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -16,7 +15,8 @@ import (
 // record makes the issuance a fact before the token is one. The token was signed before: its iat must not be later than a suspension that waits for
 // the record.
 func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens.Authorization, t tokens.AccessToken) error {
-	actor := audit.Actor{Kind: audit.KindAgent, ID: r.Client.Agent.ID.String(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
+	actor := r.actor()
+	actor.RequestID, actor.Source = web.RequestID(ctx), web.Source(ctx)
 	issuance := r.Issuance
 	issuance.Details = details(r, grant, a, t)
 	err := e.cfg.Recorder.RecordTokenIssued(ctx, actor, issuance)
@@ -24,13 +24,14 @@ func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens
 		if used.Purpose == agents.UseProof {
 			return &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before.", Err: err}
 		}
+		grant.used(ctx, r, used)
 		return &oauth.Error{Code: oauth.InvalidGrant, Description: "The grant was used before.", Err: err}
 	}
 	switch {
 	case err == nil:
 		return nil
 	case problem.KindOf(err) == problem.NotFound: // suspended, or credential deleted, since it was authenticated
-		return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: err}
+		return r.dead(err)
 	case problem.KindOf(err) == problem.Unavailable:
 		return oauth.Unavailable(err)
 	}
@@ -46,6 +47,9 @@ func details(r *Request, grant Grant, a tokens.Authorization, t tokens.AccessTok
 		"credentialId": r.Client.Credential.String(), "audience": audience(a.Audience), "scope": t.Scope,
 		"issuedAt": t.IssuedAt.Format(time.RFC3339), "expiresAt": t.ExpiresAt.Format(time.RFC3339),
 	})
+	if r.Party != nil {
+		all["clientId"] = r.Party.Client.ClientID()
+	}
 	if a.Confirmation.KeyThumbprint != "" {
 		all["keyThumbprint"] = a.Confirmation.KeyThumbprint
 	}

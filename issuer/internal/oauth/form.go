@@ -47,9 +47,14 @@ func ReadForm(r *http.Request) (Form, error) {
 	if err != nil {
 		return Form{}, &Error{Code: InvalidRequest, Description: "The body ended early or came too slowly.", Err: err}
 	}
-	values, err := url.ParseQuery(string(body))
+	return ParseForm(string(body))
+}
+
+// ParseForm reads parameters as they are in a body or a query.
+func ParseForm(encoded string) (Form, error) {
+	values, err := url.ParseQuery(encoded)
 	if err != nil {
-		return Form{}, &Error{Code: InvalidRequest, Description: "The body is not well-formed."} // err repeats bytes of the body
+		return Form{}, &Error{Code: InvalidRequest, Description: "The parameters are not well-formed."} // err repeats bytes of them
 	}
 	for name, given := range values {
 		switch {

@@ -62,10 +62,10 @@ func (e *Error) status() int {
 // challenge of a 401. RFC 6749 s5.2 demands it when the client used the Authorization header, RFC 9110 s15.5.2 always.
 const challenge = `Basic realm="agentidp"`
 
-// WriteError answers with e.
+// WriteError answers with e. A challenge that is set already stays.
 func WriteError(w http.ResponseWriter, e *Error) {
 	status := e.status()
-	if status == http.StatusUnauthorized {
+	if status == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	if e.RetryAfter > 0 {

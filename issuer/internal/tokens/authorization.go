@@ -12,7 +12,8 @@ import (
 // Authorization is what a grant allowed. Everything in a token comes from here, from the agent's record, or from us.
 type Authorization struct {
 	Issuer       issuers.Issuer     // who says so, and signs it
-	Agent        agents.Agent       // the client
+	Agent        agents.Agent       // the client, or who signed in to it
+	Party        string             // client_id of a relying party; "" when the agent is the client
 	Credential   agentid.Credential // what the client authenticated with; the token dies with it
 	Audience     []string           // at least one
 	Scopes       []string

@@ -57,6 +57,9 @@ func (m *Minter) claims(a Authorization, notBefore, issued time.Time) accessClai
 		ID: rand.Text(), ClientID: a.Agent.ID.String(), Scope: strings.Join(a.Scopes, " "), OrganizationID: a.Agent.OrganizationID.String(),
 		Actor: a.Actor, Details: a.Details,
 	}
+	if a.Party != "" {
+		c.ClientID = a.Party
+	}
 	switch {
 	case a.Subject == nil:
 		c.Subject, c.CredentialID, c.Agent = a.Agent.ID.String(), a.Credential.String(), m.describe(&a.Agent)

@@ -1,0 +1,82 @@
+package grants
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// Party is the client of a request that comes from a relying party. The agent of such a request (Request.Client) is the subject: the one that signed in.
+type Party struct {
+	Client clients.Client
+	// Scopes and Audience are what the sign-in granted, narrowed by what the request asks for: the token gets them as they are.
+	Scopes   []string
+	Audience []string
+}
+
+// Identify authenticates the relying party of a request, and finds the sign-in that the request is about: the agent, and the credential it signed in with. Every error
+// is an *oauth.Error.
+type Identify func(ctx context.Context, r *http.Request, request *Request) (clientauth.Client, *Party, error)
+
+// identify fills in who sent a request: one of the agents, or for the grants that are theirs a relying party.
+func (e *Endpoint) identify(r *http.Request, request *Request, grant Grant) error {
+	var err error
+	if grant.Identify != nil {
+		request.Client, request.Party, err = grant.Identify(r.Context(), r, request)
+	} else {
+		request.Client, err = e.cfg.Clients.Authenticate(r, request.Form)
+	}
+	if err != nil {
+		return err
+	}
+	if !request.Issuer.Admits(request.Client.Agent.OrganizationID) { // the answer to a client that does not exist
+		return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
+	}
+	request.Issuance.Agent, request.Issuance.Credential = request.Client.Agent, request.Client.Credential
+	return nil
+}
+
+// binding says what the client's tokens must be bound to.
+func (r *Request) binding() (key, certificate bool) {
+	if r.Party != nil {
+		return r.Party.Client.RequireDPoP, false
+	}
+	return r.Client.Agent.DPoPBound, r.Client.Agent.CertificateBound
+}
+
+// actor is the client, as the audit log names it.
+func (r *Request) actor() audit.Actor {
+	if r.Party != nil {
+		return audit.Actor{Kind: audit.KindClient, ID: r.Party.Client.ClientID()}
+	}
+	return audit.Actor{Kind: audit.KindAgent, ID: r.Client.Agent.ID.String()}
+}
+
+// dead is the answer when the agent was suspended, or its credential deleted, since the request began. To a relying party that is the end of its grant.
+func (r *Request) dead(err error) *oauth.Error {
+	if r.Party != nil {
+		return &oauth.Error{Code: oauth.InvalidGrant, Description: "The agent is not signed in any more.", Err: err}
+	}
+	return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: err}
+}
+
+// used tells the grant that what it was asked for twice was given once.
+func (g Grant) used(ctx context.Context, r *Request, used *agents.UsedError) {
+	if g.Used != nil && used.Purpose == agents.UseSignIn {
+		g.Used(ctx, r)
+	}
+}
+
+// ofParty is the policy for relying parties: the sign-in granted it, and the grant has narrowed it.
+func ofParty(r *Request) tokens.Authorization {
+	return tokens.Authorization{
+		Issuer: r.Issuer, Agent: r.Client.Agent, Credential: r.Client.Credential, Party: r.Party.Client.ClientID(),
+		Audience: r.Party.Audience, Scopes: r.Party.Scopes, Confirmation: r.Confirmation,
+	}
+}
