@@ -85,6 +85,7 @@ var homes = []struct {
 	{"github.com/dgraph-io/ristretto", []string{"extauthz/internal/identity", "extauthz/internal/decide"}, "caches compare their keys; ristretto does not"},
 	{"github.com/envoyproxy/go-control-plane", []string{"internal/bench/extauthzbench"}, "ADR 18: the sidecar reads and writes Envoy's messages as bytes, and does not link their types"},
 	{"go.opentelemetry.io", []string{"internal/obs", "internal/testkit"}, "ADR 22: spans are made and sent in one place, and without the SDK"},
+	{"github.com/redis/go-redis", []string{"issuer/internal/ratelimit"}, "D4: what is in Redis may be gone at any time; each user of it has its own answer to that"},
 	{"github.com/alicebob/miniredis", []string{"internal/localsvc"}, "D4: an in-process Redis is for development only"},
 }
 
