@@ -18,6 +18,9 @@ type Party struct {
 	// Scopes and Audience are what the sign-in granted, narrowed by what the request asks for: the token gets them as they are.
 	Scopes   []string
 	Audience []string
+
+	Authentication tokens.Authentication // of the agent, when it signed in
+	Nonce          string                // for the ID token; "" for none
 }
 
 // Identify authenticates the relying party of a request, and finds the sign-in that the request is about: the agent, and the credential it signed in with. Every error

@@ -103,6 +103,15 @@ const (
 // WriteToken answers with a token.
 func WriteToken(w http.ResponseWriter, t TokenResponse) { write(w, http.StatusOK, t) }
 
+// PushedResponse is the answer to a pushed authorization request, RFC 9126 s2.2.
+type PushedResponse struct {
+	RequestURI string `json:"request_uri"`
+	ExpiresIn  int64  `json:"expires_in"` // seconds
+}
+
+// WritePushed answers that a request was taken.
+func WritePushed(w http.ResponseWriter, p PushedResponse) { write(w, http.StatusCreated, p) }
+
 // write adds what RFC 6749 s5.1 demands of every answer that may hold a token.
 func write(w http.ResponseWriter, status int, body any) {
 	doc, err := json.Marshal(body)

@@ -20,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
+	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
 )
 
 // The schemes a token may be presented by.
@@ -35,26 +36,41 @@ type Agents interface {
 	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
 }
 
+// Judge says what a token of ours is worth at this moment. tokenstate.Judge implements it.
+type Judge interface {
+	Check(ctx context.Context, issuer issuers.Issuer, text string) (*tokenstate.Token, error)
+}
+
 // Checker checks the tokens presented to the issuer's endpoints.
 type Checker struct {
+	judge  Judge
 	agents Agents
 	proofs *dpop.Checker
 	now    func() time.Time
 }
 
 // New returns a Checker.
-func New(a Agents, proofs *dpop.Checker, now func() time.Time) *Checker {
-	return &Checker{agents: a, proofs: proofs, now: now}
+func New(j Judge, a Agents, proofs *dpop.Checker, now func() time.Time) *Checker {
+	return &Checker{judge: j, agents: a, proofs: proofs, now: now}
 }
 
-// Token is a good token, whose subject is an active agent, presented by somebody who holds what it is bound to.
+// Token is a good token for the issuer, whose subject is an active agent, presented by somebody who holds what it is bound to.
 type Token struct {
-	*tokens.Verified
 	Agent          agents.Agent // its subject
-	CredentialKind string       // of the credential it was issued for
-	Held           bool         // possession of a key was proven in this very request
-	NextNonce      string       // for the client's next proof; "" for none
+	Credential     agentid.Credential
+	CredentialKind string // of the credential it was issued for
+	ClientID       string
+	Scopes         []string
+	IssuedAt       time.Time
+	Delegated      bool   // somebody acts for the subject
+	Held           bool   // possession of a key was proven in this very request
+	NextNonce      string // for the client's next proof; "" for none
+
+	confirmation tokens.Confirmation
 }
+
+// Own reports whether the token is the subject's own: nobody else got it, and nobody acts for it.
+func (t *Token) Own() bool { return t.ClientID == t.Agent.ID.String() && !t.Delegated }
 
 // Text finds the token of a request, by exactly one of the ways of RFC 6750 s2 and RFC 9449 s7.1: the Authorization header, or access_token of a form ("" for
 // none). "" is a request without one. The third way, in the URL, is refused by RFC 9700 s4.3.2.
@@ -81,28 +97,31 @@ func Text(r *http.Request, posted string) (scheme, text string, err error) {
 func (c *Checker) Check(r *http.Request, path, scheme, text string) (*Token, error) {
 	ctx := r.Context()
 	issuer, now := issuers.From(ctx), c.now()
-	v, err := tokens.Verify(issuer, text, issuer.ID, now)
+	judged, err := c.judge.Check(ctx, issuer, text)
+	if errors.Is(err, tokenstate.ErrInactive) {
+		return nil, refuse(err)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	t, err := read(judged, issuer)
 	if err != nil {
 		return nil, refuse(err)
 	}
-	if !issuer.Admits(v.OrganizationID) {
-		return nil, refuse(errors.New("the organization is not the issuer's"))
-	}
-	t := &Token{Verified: v}
 	if err := c.confirm(r, issuer.URL(path), scheme, text, t, now); err != nil {
 		return nil, err
 	}
-	return t, c.live(ctx, t, now)
+	return t, c.describe(ctx, t)
 }
 
 // confirm wants proof of what the token is bound to, and that a token that is not bound is not presented as if it were.
 func (c *Checker) confirm(r *http.Request, uri, scheme, text string, t *Token, now time.Time) error {
-	bound := t.Confirmation.KeyThumbprint != ""
+	bound := t.confirmation.KeyThumbprint != ""
 	if bound != (scheme == dpopScheme) { // RFC 9449 s7.1, s7.2: no downgrade
 		return refuse(errors.New("presented by the wrong scheme"))
 	}
-	if want := t.Confirmation.CertificateSHA256; want != "" {
-		if CertificateThumbprint(r.TLS) != want {
+	if want := t.confirmation.CertificateSHA256; want != "" {
+		if certificateThumbprint(r.TLS) != want {
 			return refuse(errors.New("presented without its certificate"))
 		}
 		t.Held = true
@@ -116,39 +135,35 @@ func (c *Checker) confirm(r *http.Request, uri, scheme, text string, t *Token, n
 		return asRefusal(err)
 	case proof == nil:
 		return asRefusal(c.proofs.Demand(now))
-	case proof.Thumbprint != t.Confirmation.KeyThumbprint:
+	case proof.Thumbprint != t.confirmation.KeyThumbprint:
 		return refuse(errors.New("the proof is of another key"))
 	}
-	err = c.agents.UseUp(r.Context(), t.OrganizationID, proof.Use)
+	err = c.agents.UseUp(r.Context(), t.Agent.OrganizationID, proof.Use)
 	if _, used := agents.AsUsed(err); used {
 		return asRefusal(&oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before."})
 	}
 	if err != nil {
-		return oauth.Unavailable(err)
+		return unavailable(err)
 	}
 	t.Held, t.NextNonce = true, proof.NextNonce
 	return nil
 }
 
-// live asks the database what the token cannot say: whether its agent is active and its credential is still there.
-func (c *Checker) live(ctx context.Context, t *Token, now time.Time) error {
-	id, err := agentid.Parse[agentid.Agent](t.Subject)
-	if err != nil {
-		return refuse(err) // of somebody who is no agent of ours: nothing here is about them
-	}
-	agent, err := c.agents.Get(ctx, id)
+// describe adds what the database says about the agent now.
+func (c *Checker) describe(ctx context.Context, t *Token) error {
+	agent, err := c.agents.Get(ctx, t.Agent.ID)
 	if problem.KindOf(err) == problem.NotFound {
 		return refuse(err)
 	}
 	if err != nil {
-		return oauth.Unavailable(err)
+		return unavailable(err)
 	}
-	if agent.OrganizationID != t.OrganizationID || agent.Status != agents.Active || t.IssuedAt.Before(agent.TokensNotBefore) {
-		return refuse(errors.New("the agent is not active, or was not since"))
+	if agent.OrganizationID != t.Agent.OrganizationID || agent.Status != agents.Active {
+		return refuse(errors.New("the agent is not active"))
 	}
-	credentials, err := c.agents.Credentials(ctx, id)
+	credentials, err := c.agents.Credentials(ctx, agent.ID)
 	if err != nil {
-		return oauth.Unavailable(err)
+		return unavailable(err)
 	}
 	at := slices.IndexFunc(credentials, func(k agents.Credential) bool { return k.ID == t.Credential })
 	if at < 0 {
@@ -158,8 +173,15 @@ func (c *Checker) live(ctx context.Context, t *Token, now time.Time) error {
 	return nil
 }
 
-// CertificateThumbprint is x5t#S256 (RFC 8705 s3.1) of the certificate whose key the other end of the connection proved to have, "" without one.
-func CertificateThumbprint(connection *tls.ConnectionState) string {
+func unavailable(err error) *oauth.Error {
+	if problem.KindOf(err) == problem.Internal {
+		return oauth.Internal(err)
+	}
+	return oauth.Unavailable(err)
+}
+
+// certificateThumbprint is x5t#S256 (RFC 8705 s3.1) of the certificate whose key the other end of the connection proved to have, "" without one.
+func certificateThumbprint(connection *tls.ConnectionState) string {
 	if connection == nil || len(connection.PeerCertificates) == 0 {
 		return ""
 	}

@@ -1,0 +1,254 @@
+package signin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// Agents looks agents up. agents.Service implements it.
+type Agents interface {
+	Get(ctx context.Context, id agentid.Agent) (agents.Agent, error)
+}
+
+// IDTokens signs ID tokens. tokens.Minter implements it.
+type IDTokens interface {
+	IDToken(s tokens.SignedIn) (string, error)
+}
+
+// Grants are the grants of relying parties at the token endpoint. Everything is required.
+type Grants struct {
+	Parties  Parties
+	Agents   Agents
+	Store    Store
+	Secrets  Secrets
+	IDTokens IDTokens
+}
+
+// The reasons for the end of a sign-in, as the audit log has them.
+const (
+	reasonCodeReused    = "code_reused"
+	reasonWrongVerifier = "code_verifier_wrong"
+	reasonRefreshReused = "refresh_token_reused"
+)
+
+// AuthorizationCode is RFC 6749 s4.1.3.
+func (g *Grants) AuthorizationCode() grants.Grant {
+	return g.grant("authorization_code", g.identifyCode, reasonCodeReused)
+}
+
+// RefreshToken is RFC 6749 s6. Each use replaces the token (RFC 9700 s4.14.2).
+func (g *Grants) RefreshToken() grants.Grant {
+	return g.grant("refresh_token", g.identifyRefresh, reasonRefreshReused)
+}
+
+// identifyBy finds the sign-in for a client, or ends it because what was presented must not be presented again.
+type identifyBy func(ctx context.Context, r *grants.Request, client clients.Client) (SignIn, error)
+
+func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Grant {
+	return grants.Grant{
+		Type: grantType,
+		Identify: func(ctx context.Context, r *http.Request, request *grants.Request) (clientauth.Client, *grants.Party, error) {
+			return g.identify(ctx, r, request, by)
+		},
+		Authorize: authorize,
+		Complete:  g.complete,
+		Used: func(ctx context.Context, r *grants.Request) {
+			// Two at the same time are no better than one after the other. When it cannot be recorded the answer is a refusal all the same.
+			if err := g.revoke(ctx, r.Party.Client, r.Issuance.SignIn.ID, reused); err != nil {
+				web.Note(ctx, err)
+			}
+		},
+	}
+}
+
+// identify is who sent the request, and about which agent. Whether that is still active is decided when the token is recorded.
+func (g *Grants) identify(ctx context.Context, r *http.Request, request *grants.Request, by identifyBy) (clientauth.Client, *grants.Party, error) {
+	client, method, err := g.Parties.Authenticate(r, request.Form)
+	if err != nil {
+		return clientauth.Client{}, nil, err
+	}
+	s, err := by(ctx, request, client)
+	if err != nil {
+		return clientauth.Client{}, nil, err
+	}
+	agent, err := g.Agents.Get(ctx, s.Agent)
+	if problem.KindOf(err) == problem.NotFound {
+		return clientauth.Client{}, nil, invalidGrant(err)
+	}
+	if err != nil {
+		return clientauth.Client{}, nil, asOAuth(err)
+	}
+	party := &grants.Party{Client: client, Authentication: s.Authentication, Nonce: s.Nonce}
+	if party.Scopes, err = narrowScopes(s, request.Form, client, agent); err != nil {
+		return clientauth.Client{}, nil, err
+	}
+	if party.Audience, err = narrowAudience(s, request.Form, client, agent); err != nil {
+		return clientauth.Client{}, nil, err
+	}
+	live := s.LiveTokens(request.Now)
+	if len(live) >= liveTokensMax {
+		return clientauth.Client{}, nil, &oauth.Error{
+			Code: oauth.TemporarilyUnavailable, Description: "Too many access tokens of this sign-in are alive.", Status: http.StatusTooManyRequests,
+			RetryAfter: live[0].ExpiresAt.Sub(request.Now),
+		}
+	}
+	request.Issuance.Details = map[string]any{"signInId": s.ID.String()}
+	request.Issuance.Holders = []agents.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
+	request.Issuance.SignIn = &agents.SignInStep{ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s), Tokens: live}
+	return clientauth.Client{Agent: agent, Credential: s.Credential, Method: method}, party, nil
+}
+
+// bound is the key that the request has to prove: that of the code, later that of the refresh token.
+func bound(s SignIn) string {
+	if s.RedeemedAt.IsZero() {
+		return s.CodeKey
+	}
+	return s.Confirmation.KeyThumbprint
+}
+
+// identifyCode checks a code in the order in which what is wrong with it matters: a code that is not the client's is nobody's business, one that comes back ends
+// what came of it.
+func (g *Grants) identifyCode(ctx context.Context, r *grants.Request, client clients.Client) (SignIn, error) {
+	s, hash, err := g.find(ctx, r, client, codePrefix, r.Form.Get("code"))
+	if err != nil {
+		return SignIn{}, err
+	}
+	switch {
+	case subtle.ConstantTimeCompare(hash, s.CodeHash) != 1:
+		return SignIn{}, invalidGrant(errors.New("another code than was issued"))
+	case !s.RedeemedAt.IsZero(): // RFC 6749 s4.1.2
+		return SignIn{}, g.end(ctx, client, s, reasonCodeReused)
+	case !s.RevokedAt.IsZero(), !r.Now.Before(s.CodeExpiresAt):
+		return SignIn{}, invalidGrant(errors.New("the code is expired or was ended"))
+	case r.Form.Get("redirect_uri") != s.RedirectURI:
+		return SignIn{}, invalidGrant(errors.New("another redirect_uri"))
+	case !verifies(r.Form.Get("code_verifier"), s.CodeChallenge): // injected into somebody's session, or stolen
+		return SignIn{}, g.end(ctx, client, s, reasonWrongVerifier)
+	}
+	return s, nil
+}
+
+// identifyRefresh tells a token that was replaced, which is in two hands, from the current one.
+func (g *Grants) identifyRefresh(ctx context.Context, r *grants.Request, client clients.Client) (SignIn, error) {
+	s, hash, err := g.find(ctx, r, client, refreshPrefix, r.Form.Get("refresh_token"))
+	if err != nil {
+		return SignIn{}, err
+	}
+	s.Nonce = "" // OpenID Connect Core s12.2
+	switch {
+	case !s.RevokedAt.IsZero(), !r.Now.Before(s.ExpiresAt), !r.Now.Before(s.RefreshExpiresAt):
+		return SignIn{}, invalidGrant(errors.New("the sign-in is over"))
+	case subtle.ConstantTimeCompare(hash, s.RefreshHash) != 1:
+		return SignIn{}, g.end(ctx, client, s, reasonRefreshReused)
+	case !client.RefreshTokens:
+		return SignIn{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "The client may not use refresh tokens any more."}
+	}
+	return s, nil
+}
+
+// find reads what was presented. Everything that is not of this client at this issuer is one answer.
+func (g *Grants) find(ctx context.Context, r *grants.Request, client clients.Client, prefix, text string) (SignIn, []byte, error) {
+	if text == "" {
+		return SignIn{}, nil, invalid("The code or refresh_token is missing.")
+	}
+	id, hash, ok := g.Secrets.open(prefix, text)
+	if !ok {
+		return SignIn{}, nil, invalidGrant(errors.New("not one of ours"))
+	}
+	s, err := g.Store.SignIn(ctx, client.OrganizationID, id)
+	switch {
+	case problem.KindOf(err) == problem.NotFound:
+		return SignIn{}, nil, invalidGrant(err)
+	case err != nil:
+		return SignIn{}, nil, asOAuth(err)
+	case s.Client != client.ID || s.Issuer != r.Issuer.ID:
+		return SignIn{}, nil, invalidGrant(errors.New("of another client or issuer"))
+	}
+	return s, hash, nil
+}
+
+// end revokes a sign-in and gives the answer to whoever caused it.
+func (g *Grants) end(ctx context.Context, client clients.Client, s SignIn, reason string) error {
+	if err := g.revoke(ctx, client, s.ID, reason); err != nil {
+		return asOAuth(err)
+	}
+	return invalidGrant(errors.New(reason))
+}
+
+func (g *Grants) revoke(ctx context.Context, client clients.Client, id agentid.SignIn, reason string) error {
+	actor := audit.Actor{Kind: audit.KindClient, ID: client.ClientID(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
+	return g.Store.RevokeSignIn(ctx, actor, client.OrganizationID, id, reason)
+}
+
+// verifies is RFC 7636 s4.6. Without a challenge there must be no verifier: else an attacker could strip the challenge off (RFC 9700 s4.8.2).
+func verifies(verifier, challenge string) bool {
+	if challenge == "" || verifier == "" {
+		return challenge == verifier
+	}
+	sum := sha256.Sum256([]byte(verifier))
+	return subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(sum[:])), []byte(challenge)) == 1
+}
+
+// authorize checks possession of what the code or the refresh token is bound to, and binds what follows to what was proven.
+func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) error {
+	step := r.Issuance.SignIn
+	if step.KeyThumbprint != "" && step.KeyThumbprint != r.Confirmation.KeyThumbprint {
+		return invalidGrant(errors.New("bound to another key"))
+	}
+	step.KeyThumbprint = r.Confirmation.KeyThumbprint
+	a.NotAfter = step.ExpiresAt
+	return nil
+}
+
+// complete adds the ID token and the next refresh token, and says what the sign-in is from now on.
+func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessToken, answer *oauth.TokenResponse) error {
+	step, party := r.Issuance.SignIn, r.Party
+	step.Tokens = append(step.Tokens, agents.SignInToken{ID: t.ID, ExpiresAt: t.ExpiresAt})
+	openID := slices.Contains(party.Scopes, OpenID)
+	if openID {
+		var err error
+		answer.IDToken, err = g.IDTokens.IDToken(tokens.SignedIn{
+			Issuer: r.Issuer, Agent: r.Client.Agent, Client: party.Client.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	refreshes := step.Was != nil || party.Client.RefreshTokens && (!openID || slices.Contains(party.Scopes, OfflineAccess))
+	if !refreshes {
+		step.ExpiresAt = t.ExpiresAt
+		return nil
+	}
+	answer.RefreshToken, step.Next = g.Secrets.issue(refreshPrefix, step.ID)
+	step.NextExpiresAt = earlier(r.Now.UTC().Add(RefreshIdleMax).Truncate(time.Microsecond), step.ExpiresAt)
+	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// invalidGrant is one answer for every reason.
+func invalidGrant(err error) *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidGrant, Description: "The code or refresh token is not valid here.", Err: err}
+}

@@ -1,0 +1,100 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+)
+
+// Parties authenticates relying parties. clientauth.Parties implements it.
+type Parties interface {
+	Authenticate(r *http.Request, form oauth.Form) (clients.Client, clientauth.Method, error)
+}
+
+// Uses remembers what may be used once. agents.Service implements it.
+type Uses interface {
+	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+}
+
+// PushAuthorizationRequest serves POST /oauth2/par, RFC 9126.
+func (e *Endpoint) PushAuthorizationRequest(w http.ResponseWriter, r *http.Request) {
+	uri, err := e.push(w, r)
+	if err != nil {
+		failure, ok := errors.AsType[*oauth.Error](err)
+		if !ok {
+			failure = asOAuth(err)
+		}
+		web.Note(r.Context(), failure)
+		oauth.WriteError(w, failure)
+		return
+	}
+	oauth.WritePushed(w, oauth.PushedResponse{RequestURI: uri, ExpiresIn: int64(PushedLifetime / time.Second)})
+}
+
+// push checks the request as the authorization endpoint will (RFC 9126 s2.1), so that the client hears of its mistakes while it can do something about them.
+func (e *Endpoint) push(w http.ResponseWriter, r *http.Request) (string, error) {
+	form, err := oauth.ReadForm(r)
+	if err != nil {
+		return "", err
+	}
+	client, _, err := e.cfg.Parties.Authenticate(r, form)
+	if err != nil {
+		return "", err
+	}
+	if form.Has("request_uri") { // RFC 9126 s2.1
+		return "", invalid("request_uri cannot be pushed.")
+	}
+	target, err := redirectTarget(form, client)
+	if err != nil {
+		return "", err
+	}
+	if _, err := readRequest(form, client, target); err != nil {
+		return "", err
+	}
+	issuer, now := issuers.From(r.Context()), e.cfg.Now()
+	key, err := e.codeKey(w, r, form, client, now)
+	if err != nil {
+		return "", err
+	}
+	// What proved the client is not kept.
+	parameters := form.Query("client_secret", "client_assertion", "client_assertion_type", "client_id", "dpop_jkt")
+	if key != "" {
+		parameters += "&" + url.Values{"dpop_jkt": {key}}.Encode()
+	}
+	uri, stored := e.cfg.Secrets.pushed()
+	err = e.cfg.Store.PushRequest(r.Context(), PushedRequest{
+		OrganizationID: client.OrganizationID, Client: client.ID, Issuer: issuer.ID, Key: stored, Parameters: parameters, ExpiresAt: now.Add(PushedLifetime),
+	})
+	return uri, err
+}
+
+// codeKey is the key that the code will be bound to: dpop_jkt, or that of the proof the request was pushed with, which must be the same (RFC 9449 s10.1).
+func (e *Endpoint) codeKey(w http.ResponseWriter, r *http.Request, form oauth.Form, client clients.Client, now time.Time) (string, error) {
+	named := form.Get("dpop_jkt")
+	proof, err := e.cfg.Proofs.Check(r, issuers.From(r.Context()).URL(pushPath), "", now)
+	if err != nil || proof == nil {
+		return named, err
+	}
+	if named != "" && named != proof.Thumbprint {
+		return "", &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "dpop_jkt is not the key of the DPoP proof."}
+	}
+	err = e.cfg.Uses.UseUp(r.Context(), client.OrganizationID, proof.Use)
+	if _, used := agents.AsUsed(err); used {
+		return "", &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before."}
+	}
+	if proof.NextNonce != "" {
+		w.Header().Set(dpop.NonceHeader, proof.NextNonce)
+	}
+	return proof.Thumbprint, err
+}

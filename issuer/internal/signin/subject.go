@@ -1,0 +1,118 @@
+package signin
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+	"github.com/agentidp/agentidp/issuer/internal/presented"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// The authentication contexts (acr) and what is added to the methods (amr) when possession of a key was proven in the sign-in itself.
+const (
+	ContextBearer     = "urn:agentidp:acr:bearer"
+	ContextPossession = "urn:agentidp:acr:possession"
+	methodPossession  = "pop" // RFC 8176 s2
+)
+
+// Contexts is every acr, for metadata.
+func Contexts() []string { return []string{ContextBearer, ContextPossession} }
+
+// Presented checks access tokens. presented.Checker implements it.
+type Presented interface {
+	Check(r *http.Request, path, scheme, text string) (*presented.Token, error)
+}
+
+// subject is the agent that follows an authorization request, and how it proved itself.
+type subject struct {
+	agent          agents.Agent
+	credential     agentid.Credential
+	authentication tokens.Authentication
+	nextNonce      string
+}
+
+// errNobody is a request that presents nothing: a person's browser, or an agent that forgot.
+var errNobody = errors.New("nobody presented a credential")
+
+// subject authenticates the agent by its own access token for the issuer. Nobody else's will do: a relying party that was given a token of the agent's, or an
+// actor that acts for it, could else sign in as it everywhere.
+func (e *Endpoint) subject(r *http.Request, now time.Time) (*subject, error) {
+	scheme, text, err := presented.Text(r, "")
+	if err != nil {
+		return nil, unauthorized(err)
+	}
+	if text == "" {
+		return nil, errNobody
+	}
+	t, err := e.cfg.Presented.Check(r, authorizePath, scheme, text)
+	if err != nil {
+		return nil, err
+	}
+	if !t.Own() {
+		return nil, unauthorized(&oauth.Error{Code: presented.InvalidToken, Description: "The access token is not the agent's own."})
+	}
+	s := &subject{
+		agent: t.Agent, credential: t.Credential, nextNonce: t.NextNonce,
+		authentication: tokens.Authentication{At: t.IssuedAt, Context: ContextBearer, Methods: []string{t.CredentialKind}},
+	}
+	if t.Held { // the agent proved itself now, and not only when it got the token
+		s.authentication = tokens.Authentication{At: now.Truncate(time.Second), Context: ContextPossession, Methods: []string{t.CredentialKind, methodPossession}}
+	}
+	return s, nil
+}
+
+func unauthorized(err error) error {
+	if e, ok := errors.AsType[*oauth.Error](err); ok {
+		refusal := *e
+		refusal.Status = http.StatusUnauthorized
+		return &refusal
+	}
+	return err
+}
+
+// staleError is an authentication that is older than the request allows, RFC 9470 s3.
+type staleError struct{ maxAge time.Duration }
+
+func (e *staleError) Error() string { return "the agent authenticated too long ago" }
+
+// recent checks the age of the authentication. Whole seconds, as auth_time has them.
+func (p prompt) recent(at, now time.Time) error {
+	oldest := p.oldest()
+	if oldest < 0 || now.Unix()-at.Unix() <= int64(oldest/time.Second) {
+		return nil
+	}
+	return &staleError{oldest}
+}
+
+// challenge answers the agent itself: with a better credential it may follow the same URL again, and nothing of the request is used up.
+func challenge(w http.ResponseWriter, r *http.Request, err error) {
+	if stale, ok := errors.AsType[*staleError](err); ok {
+		refusal := &oauth.Error{
+			Code: presented.Stale, Description: "The agent must authenticate anew and follow the URL again.", Status: http.StatusUnauthorized, Err: err,
+		}
+		presented.Refuse(w, r, refusal, `max_age="`+strconv.FormatInt(int64(stale.maxAge/time.Second), 10)+`"`)
+		return
+	}
+	presented.Refuse(w, r, err)
+}
+
+// checkHint is id_token_hint, OpenID Connect Core s3.1.2.1: an ID token of this client says which agent is meant, also after it expired.
+func checkHint(issuer issuers.Issuer, request *request, agent agents.Agent, now time.Time) error {
+	if request.hint == "" {
+		return nil
+	}
+	meant, err := tokens.ReadHint(issuer, request.hint, request.client.ClientID(), now)
+	if err != nil {
+		return &oauth.Error{Code: oauth.InvalidRequest, Description: "id_token_hint is not an ID token that was issued to the client.", Err: err}
+	}
+	if meant != agent.ID.String() {
+		return &oauth.Error{Code: oauth.LoginRequired, Description: "The agent is not the one that id_token_hint names."}
+	}
+	return nil
+}
