@@ -24,8 +24,8 @@ func main() {
 	os.Exit(status)
 }
 
-// heapRoom is what may be allocated between two garbage collections: some five thousand remembered checks.
-const heapRoom = 32 << 20
+// heapRoom is what may be allocated between two garbage collections: some six thousand remembered checks.
+const heapRoom = 20 << 20
 
 // Exit statuses.
 const (

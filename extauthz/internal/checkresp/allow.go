@@ -32,38 +32,48 @@ type Agent struct {
 	Scopes                                           []string
 }
 
-// Caller is an Agent as it is sent: encoded once, for all requests of one identity. It is never changed.
+// Caller is an Agent as it is sent: made once, for all requests of one identity, and of the Agent's own texts where they
+// can be sent as they are. It is never changed. The zero Caller is nobody.
 type Caller struct {
-	wire    string // fields of OkHttpResponse, then fields of Struct: one text, since there are as many as remembered tokens
-	headers int    // bytes of the former
-	named   uint8  // bit n: there is a header callerHeaders[n]
+	values [len(callerHeaders)]string // "" is not sent
 }
 
 // callerHeaders are those an identity can have.
 var callerHeaders = [...]string{HeaderID, HeaderOrganization, HeaderIssuer, HeaderClientID, HeaderScopes, HeaderName, HeaderOrigin}
 
+// Places in callerHeaders of what is in the metadata, too.
+const (
+	placeID           = 0
+	placeOrganization = 1
+)
+
+// Describe makes what the upstream is told about a caller.
+func Describe(a Agent) Caller {
+	return Caller{[len(callerHeaders)]string{
+		exact(a.ID), exact(a.Organization), exact(a.Issuer), exact(a.ClientID), joinScopes(a.Scopes), encode(a.Name, nameBytesMax), exact(a.Origin),
+	}}
+}
+
 // names reports whether the caller has a header of this name.
 func (c *Caller) names(header string) bool {
 	n := slices.Index(callerHeaders[:], header)
-	return n >= 0 && c.named&(1<<n) != 0
+	return n >= 0 && c.values[n] != ""
 }
 
-// Describe encodes what the upstream is told about a caller.
-func Describe(a Agent) *Caller {
-	c := &Caller{}
-	var wire []byte
-	for n, value := range [len(callerHeaders)]string{
-		exact(a.ID), exact(a.Organization), exact(a.Issuer), exact(a.ClientID), joinScopes(a.Scopes), encode(a.Name, nameBytesMax), exact(a.Origin),
-	} {
+func (c *Caller) appendHeaders(b []byte) []byte {
+	for n, value := range c.values {
 		if value != "" {
-			wire = appendHeader(wire, fieldHeaders, callerHeaders[n], value, actionOverwrite)
-			c.named |= 1 << n
+			b = appendHeader(b, fieldHeaders, callerHeaders[n], value, actionOverwrite)
 		}
 	}
-	c.headers = len(wire)
-	wire = appendMember(appendMember(wire, metadataAgent, exact(a.ID)), metadataOrganization, exact(a.Organization))
-	c.wire = string(wire)
-	return c
+	return b
+}
+
+func (c *Caller) appendMetadata(b []byte) []byte {
+	if *c == nobody {
+		return b
+	}
+	return appendMember(appendMember(b, metadataAgent, c.values[placeID]), metadataOrganization, c.values[placeOrganization])
 }
 
 // Grant is what goes with an OK.
@@ -83,7 +93,7 @@ func Allow(g Grant) Answer {
 	if caller == nil {
 		caller = &nobody
 	}
-	ok = append(ok, caller.wire[:caller.headers]...)
+	ok = caller.appendHeaders(ok)
 	for _, h := range g.Changes.set {
 		// Of several fields of one name Envoy keeps the last (seen with 1.40.0), so they are one field (RFC 9110 s5.3).
 		ok = appendHeader(ok, fieldHeaders, h.name, strings.Join(h.values, ", "), actionOverwrite)
@@ -206,12 +216,12 @@ const (
 // small.
 func appendMetadata(b []byte, policy []metadatum, decisionID string, c *Caller, q *Quotas) []byte {
 	for _, m := range policy {
-		ours := m.name == metadataDecision || c.wire != "" && (m.name == metadataAgent || m.name == metadataOrganization) || q.says(m.name)
+		ours := m.name == metadataDecision || *c != nobody && (m.name == metadataAgent || m.name == metadataOrganization) || q.says(m.name)
 		if !ours {
 			b = appendBytes(b, fieldFields, m.entry)
 		}
 	}
-	b = append(b, c.wire[c.headers:]...)
+	b = c.appendMetadata(b)
 	if q != nil {
 		b = append(b, q.members...)
 	}

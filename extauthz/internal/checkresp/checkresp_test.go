@@ -63,10 +63,10 @@ func TestAllow(t *testing.T) {
 	}
 	a := Allow(Grant{
 		DecisionID: "d-1",
-		Caller: Describe(Agent{
+		Caller: new(Describe(Agent{
 			ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", ClientID: "c", Name: "Zoë 1%", Origin: "local",
 			Scopes: []string{"read", "not a token", "wr\"ite", "write"},
-		}),
+		})),
 		Strip:   []string{"x-agent-id", "x_agent_id", "x-agent-role"},
 		Changes: changes,
 	})
@@ -113,7 +113,7 @@ func TestAllowWithoutIdentitySetsNoIdentity(t *testing.T) {
 func TestAbsentIdentityHeadersAreRemoved(t *testing.T) {
 	t.Parallel()
 	ok := Allow(Grant{
-		Caller: Describe(Agent{ID: "agt_1", Organization: strings.Repeat("ö", 600)}),
+		Caller: new(Describe(Agent{ID: "agt_1", Organization: strings.Repeat("ö", 600)})),
 		Strip:  []string{"x-agent-client-id", "x-agent-id", "x-agent-issuer", "x-agent-name", "x-agent-organization"},
 	}).message(t).GetOkResponse()
 	if d := cmp.Diff(map[string]string{"x-agent-id": "agt_1"}, headersOf(ok.GetHeaders())); d != "" {
@@ -129,7 +129,7 @@ func TestIdentifiersAreEncodedWithoutCollision(t *testing.T) {
 	for id, want := range map[string]string{
 		"agt_1": "agt_1", "агент": "%D0%B0%D0%B3%D0%B5%D0%BD%D1%82", "did:web:a%3A1": "did:web:a%253A1", "a b": "a%20b", "a\r\nx: y": "a%0D%0Ax:%20y",
 	} {
-		if got := headersOf(Allow(Grant{Caller: Describe(Agent{ID: id})}).message(t).GetOkResponse().GetHeaders())[HeaderID]; got != want {
+		if got := headersOf(Allow(Grant{Caller: new(Describe(Agent{ID: id}))}).message(t).GetOkResponse().GetHeaders())[HeaderID]; got != want {
 			t.Errorf("%q became %q", id, got)
 		}
 	}
@@ -150,7 +150,7 @@ func TestLongValuesStayBounded(t *testing.T) {
 	for i := range scopes {
 		scopes[i] = strings.Repeat("s", 20)
 	}
-	headers := headersOf(Allow(Grant{Caller: Describe(Agent{ID: "a", Name: strings.Repeat("é", 300), Scopes: scopes})}).message(t).GetOkResponse().GetHeaders())
+	headers := headersOf(Allow(Grant{Caller: new(Describe(Agent{ID: "a", Name: strings.Repeat("é", 300), Scopes: scopes}))}).message(t).GetOkResponse().GetHeaders())
 	if n := len(headers[HeaderName]); n > nameBytesMax || n%6 != 0 {
 		t.Errorf("name of %d bytes", n)
 	}
@@ -238,7 +238,7 @@ func TestAnswersAreAlwaysExplicit(t *testing.T) {
 		deny := Deny(d)
 		allow := Allow(Grant{
 			DecisionID: text.Draw(t, "id"),
-			Caller:     Describe(Agent{text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d"), text.Draw(t, "e"), text.Draw(t, "f"), rapid.SliceOf(text).Draw(t, "g")}),
+			Caller:     new(Describe(Agent{text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d"), text.Draw(t, "e"), text.Draw(t, "f"), rapid.SliceOf(text).Draw(t, "g")})),
 		})
 		if deny.Allowed() || !allow.Allowed() || !explicit(deny.message(t)) || !explicit(allow.message(t)) {
 			t.Fatalf("%v %v", deny.message(t), allow.message(t))
@@ -367,7 +367,7 @@ func TestChangesAreBounded(t *testing.T) {
 func BenchmarkAllow(b *testing.B) {
 	g := Grant{
 		DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f",
-		Caller:     Describe(Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", ClientID: "c", Name: "n", Origin: "local", Scopes: []string{"a", "b"}}),
+		Caller:     new(Describe(Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", ClientID: "c", Name: "n", Origin: "local", Scopes: []string{"a", "b"}})),
 	}
 	b.Run("wire", func(b *testing.B) {
 		b.ReportAllocs()

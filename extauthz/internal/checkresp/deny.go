@@ -145,18 +145,39 @@ func appendProblemWith(b []byte, d *Denial, detail string) []byte {
 
 // appendJSON appends a string as encoding/json does.
 func appendJSON(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || strings.IndexByte(`"\<>&`, c) >= 0 {
-			quoted, _ := json.Marshal(s) // a string cannot fail
-			return append(b, quoted...)
-		}
+	if !plain.all(s) {
+		quoted, _ := json.Marshal(s) // a string cannot fail
+		return append(b, quoted...)
 	}
 	b = append(append(b, '"'), s...)
 	return append(b, '"')
 }
 
+// characterSet is a set of bytes.
+type characterSet [256]bool
+
+func (set *characterSet) all(s string) bool {
+	for i := range len(s) {
+		if !set[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// plain is visible ASCII and space, without what JSON, encoding/json or a quoted string of a header would escape.
+var plain = func() (set characterSet) {
+	for c := ' '; c < 0x7f; c++ {
+		set[c] = !strings.ContainsRune(`"\<>&`, c)
+	}
+	return set
+}()
+
 // quotable keeps what RFC 6750 s3 allows in error_description: %x20-21, %x23-5B, %x5D-7E.
 func quotable(s string, bytesMax int) string {
+	if len(s) <= bytesMax && plain.all(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
 			return -1
@@ -167,6 +188,9 @@ func quotable(s string, bytesMax int) string {
 
 // clip cuts at a character and drops control characters and what is no UTF-8.
 func clip(s string, bytesMax int) string {
+	if len(s) <= bytesMax && plain.all(s) {
+		return s
+	}
 	n := 0
 	return strings.Map(func(r rune) rune {
 		size := len(string(r))

@@ -78,7 +78,7 @@ func TestAnswersAreWhatTheOracleBuilds(t *testing.T) {
 		var agent *Agent
 		if rapid.Bool().Draw(t, "agent") {
 			agent = &Agent{text.Draw(t, "a"), text.Draw(t, "b"), text.Draw(t, "c"), text.Draw(t, "d"), text.Draw(t, "e"), text.Draw(t, "f"), rapid.SliceOf(text).Draw(t, "g")}
-			g.Caller = Describe(*agent)
+			g.Caller = new(Describe(*agent))
 		}
 		var quotas map[string]any
 		if rapid.Bool().Draw(t, "quotas") {
@@ -139,7 +139,7 @@ func TestExplicitOfDamagedAnswers(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		changes, _ := drawChanges(t)
-		wire := Allow(Grant{DecisionID: "d", Caller: Describe(Agent{ID: "a"}), Changes: changes}).Wire()
+		wire := Allow(Grant{DecisionID: "d", Caller: new(Describe(Agent{ID: "a"})), Changes: changes}).Wire()
 		if rapid.Bool().Draw(t, "denial") {
 			wire = Deny(Denial{Status: 403, Changes: changes}).Wire()
 		}
@@ -198,7 +198,7 @@ func TestAnswersAreSmall(t *testing.T) {
 	t.Parallel()
 	allowed := Allow(Grant{
 		DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f",
-		Caller:     Describe(Agent{ID: "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Organization: "org_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Issuer: "https://issuer.example", ClientID: "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Name: "Reader", Origin: "local", Scopes: []string{"orders.read"}}),
+		Caller:     new(Describe(Agent{ID: "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Organization: "org_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Issuer: "https://issuer.example", ClientID: "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", Name: "Reader", Origin: "local", Scopes: []string{"orders.read"}})),
 	}).Wire()
 	if len(allowed) > 550 {
 		t.Errorf("an OK of %d bytes", len(allowed))
@@ -211,7 +211,7 @@ func TestAnswersAreSmall(t *testing.T) {
 }
 
 func BenchmarkExplicit(b *testing.B) {
-	wire := Allow(Grant{DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f", Caller: Describe(Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", Origin: "local"})}).Wire()
+	wire := Allow(Grant{DecisionID: "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e5f", Caller: new(Describe(Agent{ID: "agt_1", Organization: "org_a", Issuer: "https://i.example", Origin: "local"}))}).Wire()
 	b.ReportAllocs()
 	for b.Loop() {
 		if allows, explicit := Explicit(wire); !allows || !explicit {

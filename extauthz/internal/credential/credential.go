@@ -109,8 +109,10 @@ func parse(value string) (Credential, *Refusal) {
 func checkToken(scheme Scheme, token string) *Refusal {
 	jws := true
 	for i := range len(token) {
+		if jwsCharacters[token[i]] {
+			continue
+		}
 		switch c := token[i]; {
-		case isAlphanumeric(c) || c == '-' || c == '_' || c == '.':
 		case c == '~' || c == '+' || c == '/' || c == '=':
 			jws = false // token68 allows it, the compact JWS serialisation does not
 		default: // a space or tab more, a comma and a second credential, anything else
@@ -122,6 +124,14 @@ func checkToken(scheme Scheme, token string) *Refusal {
 	}
 	return nil
 }
+
+// jwsCharacters are those of a compact JWS: base64url and the dots between its parts.
+var jwsCharacters = func() (set [256]bool) {
+	for c := range set {
+		set[c] = isAlphanumeric(byte(c)) || c == '-' || c == '_' || c == '.'
+	}
+	return set
+}()
 
 func malformed(scheme Scheme, detail string) *Refusal {
 	return &Refusal{Reason: ReasonMalformed, Class: InvalidRequest, Detail: detail, Scheme: scheme}

@@ -59,11 +59,11 @@ func (i *Identity) read(c *jose.Claims, pinned, partner string) *Refusal {
 	if i.document, err = i.pack(c, agent, actors); err != nil {
 		return refuse(ReasonClaims, "a claim holds what a policy cannot be shown")
 	}
+	i.settle()
 	i.caller = checkresp.Describe(checkresp.Agent{
 		ID: i.Subject, Organization: i.OrganizationID, Issuer: i.Issuer, ClientID: i.ClientID,
 		Name: i.AgentName, Origin: i.Origin, Scopes: i.Scopes,
 	})
-	i.settle()
 	return nil
 }
 

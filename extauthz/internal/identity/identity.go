@@ -51,16 +51,16 @@ type Identity struct {
 
 	links    []link // what Actors say beside their sub, one each; nil when nothing
 	document policy.Packed
-	caller   *checkresp.Caller
+	caller   checkresp.Caller
 }
 
 // Document is input.identity for policies (design.md 6), packed once per verified token.
 func (i *Identity) Document() policy.Packed { return i.document }
 
-// Caller is what the upstream is told about the identity, encoded once per verified token; nil for nobody.
+// Caller is what the upstream is told about the identity, made once per verified token; nil for nobody.
 func (i *Identity) Caller() *checkresp.Caller {
 	if i == nil {
 		return nil
 	}
-	return i.caller
+	return &i.caller
 }
