@@ -26,7 +26,10 @@ type Config struct {
 	// Listen is host:port. There is TLS on it, and only TLS: tokens and secrets cross it.
 	Listen string `yaml:"listen"`
 
-	TLS      TLS      `yaml:"tls"`
+	TLS        TLS           `yaml:"tls"`
+	ClientKeys ClientKeys    `yaml:"clientKeys"`
+	SPIFFE     []TrustDomain `yaml:"spiffe"`
+
 	Database Database `yaml:"database"`
 
 	// BootstrapToken lets its holder use the admin API. At least 32 bytes, best of a random generator.
@@ -54,6 +57,10 @@ type Config struct {
 type TLS struct {
 	Cert config.Path `yaml:"cert"`
 	Key  config.Path `yaml:"key"`
+
+	// ClientCA holds the authorities whose certificates prove a client by its name (tls_client_auth), PEM; followed like the others. No client needs a certificate: every
+	// connection is asked for one, and may have none.
+	ClientCA config.Path `yaml:"clientCA"`
 }
 
 // Database holds the DSNs of the roles (ADR 0005); they reach the same database.
@@ -158,6 +165,7 @@ func (c *Config) Validate(r *config.Report) {
 	if a := c.Discovery.MaxAge.Duration; a > maxAgeMax {
 		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)
 	}
+	checkTrustDomains(r, c.SPIFFE)
 	if c.Tracing != nil {
 		c.Tracing.Validate(r, "tracing")
 	}

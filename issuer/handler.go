@@ -31,7 +31,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.Ring, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.Ring, trust clientauth.Trust, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -58,14 +58,15 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
+	clients := clientauth.New(agentService, trust)
 	endpoint, err := grants.New(grants.Config{
-		Clients: clientauth.New(agentService), Minter: minter, Recorder: agentService, Proofs: proofs, Metrics: env.Registry, Now: env.Now,
+		Clients: clients, Minter: minter, Recorder: agentService, Proofs: proofs, Metrics: env.Registry, Now: env.Now,
 	}, grants.ClientCredentials())
 	if err != nil {
 		return nil, err
 	}
 	documents, err := discovery.New(discovery.Config{
-		Issuer: cfg.Issuer, GrantTypes: endpoint.Types(), ClientAuthentication: clientauth.Methods(),
+		Issuer: cfg.Issuer, GrantTypes: endpoint.Types(), ClientAuthentication: clients.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
 		IDTokenAlgorithms: []string{string(jose.RS256)}, KeySet: ring, MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
 	if err != nil {
@@ -77,7 +78,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	}
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(adminapi.Routes(operations{
-			&adminapi.API{Organizations: orgs.NewService(store, env.Now), Agents: agentService, Audit: store, Pages: pages, DIDs: dids},
+			&adminapi.API{Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Audit: store, Pages: pages, DIDs: dids},
 			endpoint, documents, revocation.New(store, cfg.Issuer, env.Now),
 		})),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentidp/agentidp/internal/fetch"
 	"github.com/agentidp/agentidp/internal/lifecycle"
 	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/seal"
@@ -20,6 +21,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
 const (
@@ -45,12 +47,14 @@ type Issuer struct {
 	certificate *servertls.Certificate
 	tracer      *obs.Tracer // nil when off
 	handler     *web.Handler
+	clientKeys  *fetch.Client
+	bundles     *spiffe.Bundles // nil without trust domains
 }
 
 // New opens the certificate, the database (which refuses wrong roles and schemas) and the signing keys (made on the first start). It listens to nothing yet.
 // Close gives back what New opened.
 func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
-	certificate, err := servertls.Open(servertls.Files{Cert: string(cfg.TLS.Cert), Key: string(cfg.TLS.Key)}, env.Now, env.Log)
+	certificate, err := servertls.Open(servertls.Files{Cert: string(cfg.TLS.Cert), Key: string(cfg.TLS.Key), ClientCA: string(cfg.TLS.ClientCA)}, env.Now, env.Log)
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
@@ -91,11 +95,18 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (*web.Handler, err
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
-	return newHandler(i.cfg, i.env, i.store, ring, i.tracer)
+	trust, err := i.clientTrust()
+	if err != nil {
+		return nil, err
+	}
+	return newHandler(i.cfg, i.env, i.store, ring, trust, i.tracer)
 }
 
 // Close gives back what New opened. Spans that are queued are sent first, for at most two seconds.
 func (i *Issuer) Close() {
+	if i.clientKeys != nil {
+		i.clientKeys.Close()
+	}
 	i.tracer.Close()
 	i.store.Close()
 }
@@ -103,12 +114,15 @@ func (i *Issuer) Close() {
 // Run serves until ctx ends, then lets requests in flight finish.
 func (i *Issuer) Run(ctx context.Context) error {
 	services := []lifecycle.Service{{Name: "certificate", Run: i.certificate.Run}}
+	if i.bundles != nil {
+		services = append(services, lifecycle.Service{Name: "SPIFFE bundles", Run: i.bundles.Run})
+	}
 	if i.cfg.Debug.Listen != "" {
 		debug := &obs.Debug{Listen: i.cfg.Debug.Listen, Registry: i.env.Registry, Ready: i.ready(ctx), Pprof: i.cfg.Debug.Pprof, Log: i.env.Log}
 		services = append(services, lifecycle.Service{Name: "debug listener", Run: debug.Run})
 	}
 	server := &web.Server{
-		Listen: i.cfg.Listen, Handler: i.handler, GetCertificate: i.certificate.Get, Log: i.env.Log, Listening: i.env.Listening,
+		Listen: i.cfg.Listen, Handler: i.handler, GetCertificate: i.certificate.Get, AskClients: true, Log: i.env.Log, Listening: i.env.Listening,
 	}
 	services = append(services, lifecycle.Service{Name: "server", Run: server.Run})
 	return lifecycle.Run(ctx, drain, services...)

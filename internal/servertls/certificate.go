@@ -51,6 +51,9 @@ func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return &c.current.Load().pair, nil
 }
 
+// ClientAuthorities are the authorities of Files.ClientCA as they are now, for a server that verifies certificates of clients itself; nil without them.
+func (c *Certificate) ClientAuthorities() *x509.CertPool { return c.current.Load().clients }
+
 // NotAfter is when the certificate in use ends.
 func (c *Certificate) NotAfter() time.Time { return c.current.Load().pair.Leaf.NotAfter }
 

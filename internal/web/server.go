@@ -21,8 +21,11 @@ type Server struct {
 	Listen         string // host:port
 	Handler        http.Handler
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	Log            *slog.Logger
-	Listening      func(net.Addr) // called once, when connections are accepted; may be nil
+	// AskClients asks each connection for a client certificate. It may have none, and one that it has is not verified but for the possession of its key: whoever relies on
+	// it looks at tls.ConnectionState.PeerCertificates and judges.
+	AskClients bool
+	Log        *slog.Logger
+	Listening  func(net.Addr) // called once, when connections are accepted; may be nil
 }
 
 // Run listens, serves, and when ctx ends stops accepting and lets requests in flight finish within drainTimeout.
@@ -32,6 +35,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("listen on %s: %w", s.Listen, err)
 	}
 	server := newServer(s.Handler, s.GetCertificate, s.Log)
+	if s.AskClients {
+		server.TLSConfig.ClientAuth = tls.RequestClientCert
+	}
 	s.Log.InfoContext(ctx, "listening", slog.String("address", listener.Addr().String()))
 	if s.Listening != nil {
 		s.Listening(listener.Addr())

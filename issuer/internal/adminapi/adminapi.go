@@ -15,9 +15,16 @@ import (
 type API struct {
 	Organizations *orgs.Service
 	Agents        *agents.Service
+	Methods       Methods
 	Audit         audit.Store
 	Pages         *web.Pages
 	DIDs          did.Namespace
+}
+
+// Methods knows which credentials can be used at this issuer. clientauth.Authenticator is one.
+type Methods interface {
+	// Admits says why a credential of the kind cannot.
+	Admits(kind string, r agents.Registration) error
 }
 
 // Path and query parameters of the contract.

@@ -138,6 +138,66 @@ type AuditRecordList struct {
 // Capabilities What the agent says it can do. Signed into its tokens; policies may read it.
 type Capabilities = []string
 
+// ClientKey A public key, RFC 7517 and RFC 7518. Members of private keys are refused as unknown.
+type ClientKey struct {
+	// Alg The one algorithm it is for.
+	Alg *ClientKeyAlg `json:"alg,omitempty"`
+
+	// Crv Curve, of EC and OKP.
+	Crv *ClientKeyCrv `json:"crv,omitempty"`
+
+	// E Exponent, base64url.
+	E *string `json:"e,omitempty"`
+
+	// KeyOps If given, with `verify`.
+	KeyOps *[]string `json:"key_ops,omitempty"`
+
+	// Kid Its name, as in the header of what it signs.
+	Kid string `json:"kid"`
+
+	// Kty Kind of key.
+	Kty ClientKeyKty `json:"kty"`
+
+	// N Modulus, base64url.
+	N *string `json:"n,omitempty"`
+
+	// Use If given, `sig`.
+	Use *ClientKeyUse `json:"use,omitempty"`
+
+	// X Coordinate, base64url.
+	X *string `json:"x,omitempty"`
+
+	// X5c Certificates. Not looked at; the key is what counts.
+	X5c *[]string `json:"x5c,omitempty"`
+
+	// X5t Not looked at.
+	X5t *string `json:"x5t,omitempty"`
+
+	// X5tS256 Not looked at.
+	X5tS256 *string `json:"x5t#S256,omitempty"`
+
+	// Y Coordinate, base64url.
+	Y *string `json:"y,omitempty"`
+}
+
+// ClientKeyAlg The one algorithm it is for.
+type ClientKeyAlg string
+
+// ClientKeyCrv Curve, of EC and OKP.
+type ClientKeyCrv string
+
+// ClientKeyKty Kind of key.
+type ClientKeyKty string
+
+// ClientKeyUse If given, `sig`.
+type ClientKeyUse string
+
+// ClientKeySet RFC 7517 key set, public keys only: P-256, Ed25519, RSA of 2048 bits or more. An RSA key that says no `alg` is for RS256.
+type ClientKeySet struct {
+	// Keys Each with a `kid` of its own.
+	Keys []ClientKey `json:"keys"`
+}
+
 // CreateAgent A new agent.
 type CreateAgent struct {
 	// Audiences Absolute URIs the agent may ask tokens for (RFC 8707). The first is the default.
@@ -171,10 +231,17 @@ type CreateAgent struct {
 	Type *string `json:"type,omitempty"`
 }
 
-// CreateCredential A new client secret.
+// CreateCredential A new credential: without `kind` a client secret. Any other kind needs a registration.
 type CreateCredential struct {
+	// Kind A secret that we make, or, by the name of the authentication method, what the agent proves to hold.
+	Kind *CredentialKind `json:"kind,omitempty"`
+
 	// LifetimeSeconds How long it works. Absent, it does not expire.
 	LifetimeSeconds *int64 `json:"lifetimeSeconds,omitempty"`
+
+	// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+	// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+	Registration *Registration `json:"registration,omitempty"`
 }
 
 // CreateOrganization A new organization.
@@ -200,18 +267,22 @@ type Credential struct {
 	// Id Opaque and sortable by age.
 	Id CredentialId `json:"id"`
 
-	// Kind Only client secrets so far.
+	// Kind A secret that we make, or, by the name of the authentication method, what the agent proves to hold.
 	Kind CredentialKind `json:"kind"`
 
 	// LastUsedAt To the minute; absent when it was never used.
 	LastUsedAt *time.Time `json:"lastUsedAt,omitempty"`
-}
 
-// CredentialKind Only client secrets so far.
-type CredentialKind string
+	// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+	// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+	Registration *Registration `json:"registration,omitempty"`
+}
 
 // CredentialId Opaque and sortable by age.
 type CredentialId = agentid.Credential
+
+// CredentialKind A secret that we make, or, by the name of the authentication method, what the agent proves to hold.
+type CredentialKind string
 
 // CredentialList All credentials of an agent.
 type CredentialList struct {
@@ -222,13 +293,13 @@ type CredentialList struct {
 // EventId Opaque and sortable by age.
 type EventId = agentid.Event
 
-// NewCredential A credential and its secret.
+// NewCredential A credential, and its secret when it is one.
 type NewCredential struct {
 	// ClientId Opaque and sortable by age.
 	ClientId AgentId `json:"clientId"`
 
-	// ClientSecret 256 random bits. Keep it secret; it is not shown again.
-	ClientSecret string `json:"clientSecret"`
+	// ClientSecret Of a client secret: 256 random bits. Keep it secret; it is not shown again.
+	ClientSecret *string `json:"clientSecret,omitempty"`
 
 	// Credential What an agent proves itself with. Never carries a secret.
 	Credential Credential `json:"credential"`
@@ -270,10 +341,51 @@ type OrganizationList struct {
 // Problem RFC 9457.
 type Problem = problem.Document
 
-// RotateCredential How to replace a client secret.
+// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+type Registration struct {
+	// Algorithms Of `private_key_jwt`: what assertions may be signed with. Absent, `ES256`, `EdDSA` and `PS256`: FAPI 2.0 forbids `RS256`, so it has to be named.
+	Algorithms *[]RegistrationAlgorithms `json:"algorithms,omitempty"`
+
+	// CertificateThumbprint Of `self_signed_tls_client_auth`: SHA-256 of the certificate (`x5t#S256`). With `jwks` instead, a certificate with one of the keys is as good, so it can be renewed.
+	CertificateThumbprint *string `json:"certificateThumbprint,omitempty"`
+
+	// Jwks RFC 7517 key set, public keys only: P-256, Ed25519, RSA of 2048 bits or more. An RSA key that says no `alg` is for RS256.
+	Jwks *ClientKeySet `json:"jwks,omitempty"`
+
+	// JwksUri Where the key set is: an https URL. It is asked again when it is older than its Cache-Control, and for a key it did not have.
+	JwksUri *string `json:"jwksUri,omitempty"`
+
+	// SanDns Of `tls_client_auth`: a host name of the certificate, in lower case.
+	SanDns *string `json:"sanDns,omitempty"`
+
+	// SanEmail Of `tls_client_auth`: a mail address of the certificate.
+	SanEmail *string `json:"sanEmail,omitempty"`
+
+	// SanIp Of `tls_client_auth`: an address of the certificate.
+	SanIp *string `json:"sanIp,omitempty"`
+
+	// SanUri Of `tls_client_auth`: a URI of the certificate.
+	SanUri *string `json:"sanUri,omitempty"`
+
+	// SpiffeId Of `spiffe_jwt` and `spiffe_x509`: the workload, in a trust domain the issuer knows.
+	SpiffeId *string `json:"spiffeId,omitempty"`
+
+	// SubjectDn Of `tls_client_auth`: the certificate's subject as RFC 4514 writes it. Case and spaces count.
+	SubjectDn *string `json:"subjectDn,omitempty"`
+}
+
+// RegistrationAlgorithms As in a JOSE header.
+type RegistrationAlgorithms string
+
+// RotateCredential How to replace a credential. Any kind but a client secret needs the registration of the new one, as when it is created.
 type RotateCredential struct {
 	// OverlapSeconds How long the old one keeps working.
 	OverlapSeconds *int64 `json:"overlapSeconds,omitempty"`
+
+	// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+	// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+	Registration *Registration `json:"registration,omitempty"`
 }
 
 // Scopes OAuth scopes the agent may ask for.
@@ -386,13 +498,13 @@ type ServerInterface interface {
 	// ListCredentials List the credentials of an agent
 	// GET /agents/{agentId}/credentials
 	ListCredentials(w http.ResponseWriter, r *http.Request)
-	// CreateCredential Give an agent a client secret
+	// CreateCredential Give an agent a credential
 	// POST /agents/{agentId}/credentials
 	CreateCredential(w http.ResponseWriter, r *http.Request)
 	// DeleteCredential Delete a credential
 	// DELETE /agents/{agentId}/credentials/{credentialId}
 	DeleteCredential(w http.ResponseWriter, r *http.Request)
-	// RotateCredential Replace a client secret
+	// RotateCredential Replace a credential
 	// POST /agents/{agentId}/credentials/{credentialId}/rotate
 	RotateCredential(w http.ResponseWriter, r *http.Request)
 	// ReactivateAgent Reactivate a suspended agent

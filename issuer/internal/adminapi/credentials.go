@@ -47,7 +47,17 @@ func (a *API) createCredential(r *http.Request, in CreateCredential) (reply web.
 			return reply, err
 		}
 	}
-	c, secret, err := a.Agents.CreateCredential(r.Context(), actor(r), id, lifetime)
+	kind, registration, err := a.registration(agents.KindClientSecret, in.Kind, in.Registration)
+	if err != nil {
+		return reply, err
+	}
+	var c agents.Credential
+	var secret string
+	if kind == agents.KindClientSecret {
+		c, secret, err = a.Agents.CreateCredential(r.Context(), actor(r), id, lifetime)
+	} else {
+		c, err = a.Agents.RegisterCredential(r.Context(), actor(r), id, kind, registration, lifetime)
+	}
 	if err != nil {
 		return reply, err
 	}
@@ -70,7 +80,21 @@ func (a *API) rotateCredential(r *http.Request, in RotateCredential) (reply web.
 			return reply, err
 		}
 	}
-	c, secret, err := a.Agents.RotateCredential(r.Context(), actor(r), agent, id, overlap)
+	old, err := a.Agents.Credential(r.Context(), agent, id)
+	if err != nil {
+		return reply, err
+	}
+	kind, registration, err := a.registration(old.Kind, nil, in.Registration)
+	if err != nil {
+		return reply, err
+	}
+	var c agents.Credential
+	var secret string
+	if kind == agents.KindClientSecret {
+		c, secret, err = a.Agents.RotateCredential(r.Context(), actor(r), agent, id, overlap)
+	} else {
+		c, err = a.Agents.ReplaceCredential(r.Context(), actor(r), agent, id, kind, registration, overlap)
+	}
 	if err != nil {
 		return reply, err
 	}
@@ -94,13 +118,14 @@ func (a *API) deleteCredential(r *http.Request, _ web.None) (reply web.Reply[web
 func newCredentialReply(c agents.Credential, secret string) web.Reply[NewCredential] {
 	return web.Reply[NewCredential]{
 		Status: http.StatusCreated,
-		Body:   NewCredential{Credential: credentialBody(c), ClientId: c.AgentID, ClientSecret: secret},
+		Body:   NewCredential{Credential: credentialBody(c), ClientId: c.AgentID, ClientSecret: present(secret)},
 	}
 }
 
 func credentialBody(c agents.Credential) Credential {
 	return Credential{
-		Id: c.ID, AgentId: c.AgentID, Kind: CredentialKind(c.Kind), CreatedAt: c.CreatedAt.UTC(),
+		Registration: registrationBody(c),
+		Id:           c.ID, AgentId: c.AgentID, Kind: CredentialKind(c.Kind), CreatedAt: c.CreatedAt.UTC(),
 		ExpiresAt: present(c.ExpiresAt.UTC()), LastUsedAt: present(c.LastUsedAt.UTC()),
 	}
 }

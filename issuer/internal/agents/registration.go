@@ -101,12 +101,15 @@ func (r *Registration) check(kind string) error {
 		return err
 	}
 	if _, err := spiffe.ParseID(r.SPIFFEID); err != nil {
-		return invalid("/spiffeId", "spiffe_id_format", "must be a SPIFFE ID with a path: "+err.Error())
+		return invalid("/registration/spiffeId", "spiffe_id_format", "must be a SPIFFE ID with a path: "+err.Error())
 	}
 	return nil
 }
 
-// members of a registration: the field in the admin API, and the kinds that have it.
+// registrationField is where a registration is in the admin API.
+const registrationField = "/registration/"
+
+// members of a registration: the name in the admin API, and the kinds that have it.
 func (r *Registration) members() []struct {
 	field string
 	given bool
@@ -118,16 +121,16 @@ func (r *Registration) members() []struct {
 		given bool
 		kinds []string
 	}{
-		{"/jwks", r.Keys != nil, []string{KindPrivateKeyJWT, KindSelfSignedTLS}},
-		{"/jwksUri", r.KeysURL != "", []string{KindPrivateKeyJWT, KindSelfSignedTLS}},
-		{"/algorithms", r.Algorithms != nil, []string{KindPrivateKeyJWT}},
-		{"/subjectDn", r.SubjectDN != "", name},
-		{"/sanDns", r.SANDNS != "", name},
-		{"/sanUri", r.SANURI != "", name},
-		{"/sanIp", r.SANIP != "", name},
-		{"/sanEmail", r.SANEmail != "", name},
-		{"/certificateThumbprint", r.CertificateThumbprint != "", []string{KindSelfSignedTLS}},
-		{"/spiffeId", r.SPIFFEID != "", []string{KindSPIFFEJWT, KindSPIFFEX509}},
+		{"jwks", r.Keys != nil, []string{KindPrivateKeyJWT, KindSelfSignedTLS}},
+		{"jwksUri", r.KeysURL != "", []string{KindPrivateKeyJWT, KindSelfSignedTLS}},
+		{"algorithms", r.Algorithms != nil, []string{KindPrivateKeyJWT}},
+		{"subjectDn", r.SubjectDN != "", name},
+		{"sanDns", r.SANDNS != "", name},
+		{"sanUri", r.SANURI != "", name},
+		{"sanIp", r.SANIP != "", name},
+		{"sanEmail", r.SANEmail != "", name},
+		{"certificateThumbprint", r.CertificateThumbprint != "", []string{KindSelfSignedTLS}},
+		{"spiffeId", r.SPIFFEID != "", []string{KindSPIFFEJWT, KindSPIFFEX509}},
 	}
 }
 
@@ -138,10 +141,10 @@ func (r *Registration) checkMembers(kind string) error {
 	for _, m := range r.members() {
 		of := slices.Contains(m.kinds, kind)
 		if m.given && !of {
-			return invalid(m.field, "other_kind", "does not belong to a credential of kind "+kind)
+			return invalid(registrationField+m.field, "other_kind", "does not belong to a credential of kind "+kind)
 		}
-		if of && m.field != "/algorithms" {
-			alternatives = append(alternatives, strings.TrimPrefix(m.field, "/"))
+		if of && m.field != "algorithms" {
+			alternatives = append(alternatives, m.field)
 			if m.given {
 				given++
 			}
@@ -151,7 +154,7 @@ func (r *Registration) checkMembers(kind string) error {
 	case len(alternatives) == 0:
 		return invalid("/kind", "kind_unknown", "there is no such kind of credential")
 	case given != 1:
-		return invalid("", "registration_members", "give exactly one of "+strings.Join(alternatives, ", "))
+		return invalid("/registration", "registration_members", "give exactly one of "+strings.Join(alternatives, ", "))
 	}
 	return nil
 }
@@ -161,21 +164,21 @@ func (r *Registration) checkAssertion() error {
 		r.Algorithms = assertionAlgorithmsDefault()
 	}
 	if len(r.Algorithms) == 0 {
-		return invalid("/algorithms", "algorithms_count", "must name at least one")
+		return invalid("/registration/algorithms", "algorithms_count", "must name at least one")
 	}
 	for i, a := range r.Algorithms {
 		if !slices.Contains(AssertionAlgorithms(), a) {
-			return invalid(fmt.Sprintf("/algorithms/%d", i), "algorithm_unknown", "must be one of "+strings.Join(AssertionAlgorithms(), ", "))
+			return invalid(fmt.Sprintf("/registration/algorithms/%d", i), "algorithm_unknown", "must be one of "+strings.Join(AssertionAlgorithms(), ", "))
 		}
 	}
 	keys, err := r.checkKeys()
 	if err != nil {
 		return err
 	}
-	for i, k := range keys.Keys() {
+	for _, k := range keys.Keys() {
 		if !slices.Contains(r.Algorithms, string(k.Algorithm())) {
-			return invalid(fmt.Sprintf("/jwks/keys/%d", i), "key_algorithm",
-				fmt.Sprintf("is a key for %s (an RSA key that does not say alg is for RS256), and algorithms does not have it", k.Algorithm()))
+			return invalid("/registration/jwks/keys", "key_algorithm",
+				fmt.Sprintf("has a key for %s (an RSA key that does not say alg is for RS256), which algorithms does not have", k.Algorithm()))
 		}
 	}
 	return nil
@@ -187,16 +190,16 @@ func (r *Registration) checkKeys() (*jose.KeySet, error) {
 		return nil, checkKeysURL(r.KeysURL)
 	}
 	if len(r.Keys) > KeysBytesMax {
-		return nil, invalid("/jwks", "jwks_length", fmt.Sprintf("must have at most %d bytes", KeysBytesMax))
+		return nil, invalid("/registration/jwks", "jwks_length", fmt.Sprintf("must have at most %d bytes", KeysBytesMax))
 	}
 	set, problems, err := jose.ParseKeySet(r.Keys)
 	switch {
 	case err != nil:
-		return nil, invalid("/jwks", "jwks_format", "is no key set")
+		return nil, invalid("/registration/jwks", "jwks_format", "is no key set")
 	case len(problems) > 0:
-		return nil, invalid(fmt.Sprintf("/jwks/keys/%d", problems[0].Index), "key_refused", problems[0].Reason)
+		return nil, invalid(fmt.Sprintf("/registration/jwks/keys/%d", problems[0].Index), "key_refused", problems[0].Reason)
 	case set.Len() == 0 || set.Len() > KeysMax:
-		return nil, invalid("/jwks/keys", "keys_count", fmt.Sprintf("must have 1 to %d keys", KeysMax))
+		return nil, invalid("/registration/jwks/keys", "keys_count", fmt.Sprintf("must have 1 to %d keys", KeysMax))
 	}
 	return set, nil
 }
@@ -205,7 +208,7 @@ func (r *Registration) checkKeys() (*jose.KeySet, error) {
 func checkKeysURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || len(text) > KeysURLBytesMax || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Contains(text, "#") {
-		return invalid("/jwksUri", "jwks_uri_format", "must be an https URL without user information and fragment")
+		return invalid("/registration/jwksUri", "jwks_uri_format", "must be an https URL without user information and fragment")
 	}
 	return nil
 }
@@ -213,28 +216,28 @@ func checkKeysURL(text string) error {
 // checkNames wants the spelling that names are compared in.
 func (r *Registration) checkNames() error {
 	for _, n := range []struct{ field, name string }{
-		{"/subjectDn", r.SubjectDN}, {"/sanDns", r.SANDNS}, {"/sanUri", r.SANURI}, {"/sanIp", r.SANIP}, {"/sanEmail", r.SANEmail},
+		{"subjectDn", r.SubjectDN}, {"sanDns", r.SANDNS}, {"sanUri", r.SANURI}, {"sanIp", r.SANIP}, {"sanEmail", r.SANEmail},
 	} {
 		if len(n.name) > NameBytesMax {
-			return invalid(n.field, "name_length", fmt.Sprintf("must have at most %d bytes", NameBytesMax))
+			return invalid(registrationField+n.field, "name_length", fmt.Sprintf("must have at most %d bytes", NameBytesMax))
 		}
 	}
 	if r.SubjectDN != "" {
 		if _, err := dn.Parse(r.SubjectDN); err != nil {
-			return invalid("/subjectDn", "subject_dn_format", err.Error())
+			return invalid("/registration/subjectDn", "subject_dn_format", err.Error())
 		}
 	}
 	if r.SANIP != "" {
 		if a, err := netip.ParseAddr(r.SANIP); err != nil || a.String() != r.SANIP || a.Zone() != "" {
-			return invalid("/sanIp", "san_ip_format", "must be an IP address in its shortest form")
+			return invalid("/registration/sanIp", "san_ip_format", "must be an IP address in its shortest form")
 		}
 	}
 	if r.SANDNS != strings.ToLower(r.SANDNS) || strings.ContainsAny(r.SANDNS, "* ") {
-		return invalid("/sanDns", "san_dns_format", "must be one name in lower case, without a wildcard")
+		return invalid("/registration/sanDns", "san_dns_format", "must be one name in lower case, without a wildcard")
 	}
 	if r.SANURI != "" {
 		if u, err := url.Parse(r.SANURI); err != nil || !u.IsAbs() {
-			return invalid("/sanUri", "san_uri_format", "must be an absolute URI")
+			return invalid("/registration/sanUri", "san_uri_format", "must be an absolute URI")
 		}
 	}
 	return nil
@@ -244,7 +247,7 @@ func checkThumbprint(s string) error {
 	if len(s) != thumbprintLength || strings.IndexFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	}) >= 0 {
-		return invalid("/certificateThumbprint", "thumbprint_format", "must be the SHA-256 of the certificate's DER in base64url, 43 characters")
+		return invalid("/registration/certificateThumbprint", "thumbprint_format", "must be the SHA-256 of the certificate's DER in base64url, 43 characters")
 	}
 	return nil
 }

@@ -1,35 +1,40 @@
-// Package clientauth authenticates OAuth clients. A request proves itself by exactly one method; each method is one row of a table, so that a
-// request using two of them is seen before either is tried.
+// Package clientauth authenticates OAuth clients. A request proves itself by exactly one method: what it presents is looked at as a whole before anything of it
+// is tried, so that a request using two methods is refused for that.
+//
+//	read: one proof ─► the client it names ─► the credential registered for that proof ─► a client of this issuer? ─► used once
+//
+// A client that does not exist and one with the wrong credential get the same answer after about the same work.
 package clientauth
 
 import (
 	"context"
-	"encoding/base64"
+	"crypto/x509"
 	"errors"
 	"net/http"
-	"net/url"
-	"strings"
+	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
+	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
 // Method is a client authentication method by its name in metadata (RFC 8414 s2).
 type Method string
 
-// The methods.
+// The methods. Those that are not of a client secret are named as the kind of credential they need.
 const (
 	ClientSecretBasic Method = "client_secret_basic"
 	ClientSecretPost  Method = "client_secret_post"
+	PrivateKeyJWT     Method = agents.KindPrivateKeyJWT
+	TLS               Method = agents.KindTLS
+	SelfSignedTLS     Method = agents.KindSelfSignedTLS
+	SPIFFEJWT         Method = agents.KindSPIFFEJWT
+	SPIFFEX509        Method = agents.KindSPIFFEX509
 )
-
-// Methods is every method, for metadata.
-func Methods() []string { return []string{string(ClientSecretBasic), string(ClientSecretPost)} }
-
-// secretBytesMax bounds what is hashed; our secrets are 48 bytes. An id is bounded by its own form.
-const secretBytesMax = 256
 
 // Client is who made the request and how it was proven.
 type Client struct {
@@ -38,88 +43,124 @@ type Client struct {
 	Method     Method
 }
 
-// Agents checks secrets. Its contract: every failed authentication is agents.ErrAuthentication after the same work, whether the client exists or
+// Agents are the registered clients. Its contract: every failed authentication is agents.ErrAuthentication after the same work, whether the client exists or
 // not; anything else is a failure of ours.
 type Agents interface {
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
+	Authenticate(ctx context.Context, clientID string, check agents.Check) (agents.Agent, agentid.Credential, error)
+	// UseUp fails with an agents.UsedError for what was used before.
+	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+}
+
+// KeySource gives key sets that clients publish. clientkeys.Source is one.
+type KeySource interface {
+	Keys(ctx context.Context, url, kid string) (*jose.KeySet, error)
+}
+
+// Trust is what proofs are checked with besides what clients registered.
+type Trust struct {
+	Keys KeySource // nil: clients register their keys themselves
+	// Authorities signs certificates of clients for tls_client_auth; it is asked at each request. nil: the method is not served.
+	Authorities func() *x509.CertPool
+	Bundles     *spiffe.Bundles // nil: the methods of SPIFFE are not served
+	Now         func() time.Time
 }
 
 // Authenticator authenticates clients.
-type Authenticator struct{ agents Agents }
+type Authenticator struct {
+	agents Agents
+	trust  Trust
+}
 
 // New returns an Authenticator over the registered agents.
-func New(a Agents) *Authenticator { return &Authenticator{a} }
+func New(a Agents, t Trust) *Authenticator { return &Authenticator{a, t} }
 
-// Authenticate returns the client, or an *oauth.Error.
+// Methods is every method served, for metadata.
+func (a *Authenticator) Methods() []string {
+	methods := []string{string(ClientSecretBasic), string(ClientSecretPost), string(PrivateKeyJWT)}
+	if a.trust.Authorities != nil {
+		methods = append(methods, string(TLS))
+	}
+	methods = append(methods, string(SelfSignedTLS))
+	if a.trust.Bundles != nil {
+		methods = append(methods, string(SPIFFEJWT), string(SPIFFEX509))
+	}
+	return methods
+}
+
+// Algorithms is token_endpoint_auth_signing_alg_values_supported (RFC 8414 s2): what some credential may be registered for.
+func Algorithms() []string { return agents.AssertionAlgorithms() }
+
+// Admits says why a credential of a kind cannot be used here, so that none is registered that would never work.
+func (a *Authenticator) Admits(kind string, r agents.Registration) error {
+	refuse := func(field, code, detail string) error {
+		return &problem.Error{Kind: problem.Invalid, Field: field, Code: code, Detail: detail}
+	}
+	switch kind {
+	case agents.KindTLS:
+		if a.trust.Authorities == nil {
+			return refuse("/kind", "kind_not_served", "the issuer knows no certification authority of clients (tls.clientCA)")
+		}
+	case agents.KindSPIFFEJWT, agents.KindSPIFFEX509:
+		if id, err := spiffe.ParseID(r.SPIFFEID); err == nil && !a.trust.Bundles.Serves(id.TrustDomain) {
+			return refuse("/registration/spiffeId", "trust_domain_unknown", "the issuer does not know this trust domain (spiffe)")
+		}
+	}
+	return nil
+}
+
+// Authenticate returns the client, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
 func (a *Authenticator) Authenticate(r *http.Request, form oauth.Form) (Client, error) {
-	claim, err := read(r, form)
+	p, err := read(r, form)
 	if err != nil {
 		return Client{}, err
 	}
-	agent, credential, err := a.agents.AuthenticateSecret(r.Context(), claim.id, claim.secret)
-	switch {
-	case err == nil:
-		return Client{agent, credential, claim.method}, nil
-	case errors.Is(err, agents.ErrAuthentication):
-		return Client{}, failed()
-	case problem.KindOf(err) == problem.Unavailable:
-		return Client{}, oauth.Unavailable(err)
+	client, use, err := p.authenticate(r.Context(), a)
+	if err != nil {
+		return Client{}, asOAuth(err)
 	}
-	return Client{}, oauth.Internal(err)
+	if !issuers.From(r.Context()).Admits(client.Agent.OrganizationID) {
+		return Client{}, failed(errOtherOrganization)
+	}
+	if use == nil {
+		return client, nil
+	}
+	if err := a.agents.UseUp(r.Context(), client.Agent.OrganizationID, *use); err != nil {
+		return Client{}, asOAuth(err)
+	}
+	return client, nil
+}
+
+var errOtherOrganization = errors.New("the agent is no client of this issuer")
+
+// asOAuth is the one place where the reason of a failure stops: it is for the operator's log (oauth.Error.Err), and not for who asked.
+func asOAuth(err error) *oauth.Error {
+	if failure, ok := errors.AsType[*oauth.Error](err); ok {
+		return failure
+	}
+	_, used := agents.AsUsed(err)
+	switch {
+	case errors.Is(err, agents.ErrAuthentication):
+		if err == agents.ErrAuthentication { //nolint:errorlint // nothing more is known
+			err = nil
+		}
+		return failed(err)
+	case used:
+		return failed(err)
+	case problem.KindOf(err) == problem.Unavailable:
+		return oauth.Unavailable(err)
+	}
+	return oauth.Internal(err)
 }
 
 // failed is one answer for every reason.
-func failed() *oauth.Error {
-	return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
+func failed(reason error) *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: reason}
 }
 
-// claim is what a request says about itself; nothing of it is believed yet.
-type claim struct {
-	method     Method
-	id, secret string
+// proof is what a request presents; nothing of it is believed before authenticate. use is what may be used once.
+type proof interface {
+	authenticate(ctx context.Context, a *Authenticator) (client Client, use *agents.SingleUse, err error)
 }
 
-// read finds the one method in use. RFC 6749 s2.3: a client must not use more than one in a request.
-func read(r *http.Request, form oauth.Form) (claim, error) {
-	headers := r.Header.Values("Authorization")
-	posted := form.Get("client_secret") != ""
-	switch {
-	case len(headers) > 1, len(headers) == 1 && posted:
-		return claim{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "A client must authenticate by exactly one method."}
-	case len(headers) == 1:
-		return basic(headers[0], form)
-	case posted && form.Get("client_id") != "":
-		return bounded(claim{ClientSecretPost, form.Get("client_id"), form.Get("client_secret")})
-	}
-	return claim{}, &oauth.Error{Code: oauth.InvalidClient, Description: "The client must authenticate."}
-}
-
-// basic reads client_secret_basic, RFC 6749 s2.3.1: base64 of the form-urlencoded id, a colon, and the form-urlencoded secret. A client_id in
-// the body too is no second method, but it must be the same (RFC 6749 s3.2.1 lets clients send it).
-func basic(header string, form oauth.Form) (claim, error) {
-	scheme, encoded, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, "Basic") {
-		return claim{}, failed()
-	}
-	decoded, err := base64.StdEncoding.Strict().DecodeString(strings.TrimLeft(encoded, " "))
-	if err != nil {
-		return claim{}, failed()
-	}
-	rawID, rawSecret, colon := strings.Cut(string(decoded), ":")
-	id, idErr := url.QueryUnescape(rawID)
-	secret, secretErr := url.QueryUnescape(rawSecret)
-	if !colon || idErr != nil || secretErr != nil {
-		return claim{}, failed()
-	}
-	if other := form.Get("client_id"); other != "" && other != id {
-		return claim{}, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is not the client that authenticates."}
-	}
-	return bounded(claim{ClientSecretBasic, id, secret})
-}
-
-func bounded(c claim) (claim, error) {
-	if len(c.secret) > secretBytesMax || c.secret == "" {
-		return claim{}, failed()
-	}
-	return c, nil
-}
+var _ = []proof{secret{}, assertion{}, certificate{}}

@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -45,6 +46,8 @@ func (s *store) CreateCredential(_ context.Context, _ audit.Actor, c agents.Cred
 	return c, nil
 }
 
+const issuerID = "https://id.example.com"
+
 // fixture is an Authenticator over the real service with one agent.
 type fixture struct {
 	store  *store
@@ -56,7 +59,7 @@ type fixture struct {
 
 func setup(t *testing.T) fixture {
 	t.Helper()
-	s := &store{agent: agents.Agent{ID: agentid.New[agentid.Agent](), Status: agents.Active}}
+	s := &store{agent: agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Status: agents.Active}}
 	service, err := agents.NewService(s, []byte(strings.Repeat("k", 32)), time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +68,7 @@ func setup(t *testing.T) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{s, clientauth.New(service), s.agent.ID.String(), secret, credential}
+	return fixture{s, clientauth.New(service, clientauth.Trust{Now: time.Now}), s.agent.ID.String(), secret, credential}
 }
 
 func (f fixture) authenticate(t *testing.T, form url.Values, header ...string) (clientauth.Client, *oauth.Error) {
@@ -79,7 +82,7 @@ func (f fixture) authenticate(t *testing.T, form url.Values, header ...string) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := f.auth.Authenticate(r, parsed)
+	client, err := f.auth.Authenticate(r.WithContext(issuers.With(r.Context(), issuers.Issuer{ID: issuerID})), parsed)
 	failure, ok := errors.AsType[*oauth.Error](err)
 	if err != nil && !ok {
 		t.Fatalf("%T", err)
@@ -164,7 +167,10 @@ func TestStoreFailures(t *testing.T) {
 	}
 }
 
-type failing struct{ err error }
+type failing struct {
+	clientauth.Agents
+	err error
+}
 
 func (f failing) AuthenticateSecret(context.Context, string, string) (agents.Agent, agentid.Credential, error) {
 	return agents.Agent{}, agentid.Credential{}, f.err
@@ -174,7 +180,7 @@ func TestUnclassifiedFailureIsOurs(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest("POST", "/", nil)
 	r.SetBasicAuth("a", "b")
-	_, err := clientauth.New(failing{errors.New("bug")}).Authenticate(r, oauth.Form{})
+	_, err := clientauth.New(failing{err: errors.New("bug")}, clientauth.Trust{}).Authenticate(r, oauth.Form{})
 	if failure, ok := errors.AsType[*oauth.Error](err); !ok || failure.Code != oauth.ServerError {
 		t.Errorf("%v", err)
 	}

@@ -20,6 +20,7 @@ type Config struct {
 	Issuer               string
 	GrantTypes           []string
 	ClientAuthentication []string
+	AssertionAlgorithms  []string
 	IDTokenAlgorithms    []string
 	KeySet               KeySetter
 	MaxAge               time.Duration // how long clients may reuse a document without asking
@@ -35,6 +36,7 @@ type serverMetadata struct {
 	ResponseTypes        []string `json:"response_types_supported"`
 	GrantTypes           []string `json:"grant_types_supported"`
 	ClientAuthentication []string `json:"token_endpoint_auth_methods_supported"`
+	AssertionAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 }
 
 // providerMetadata is OpenID Connect Discovery 1.0 s3. authorization_endpoint is missing for the same reason.
@@ -61,7 +63,7 @@ const (
 func New(c Config) (*Documents, error) {
 	server := serverMetadata{
 		Issuer: c.Issuer, TokenEndpoint: c.Issuer + tokenPath, JWKSURI: c.Issuer + keySetPath,
-		ResponseTypes: []string{}, GrantTypes: c.GrantTypes, ClientAuthentication: c.ClientAuthentication,
+		ResponseTypes: []string{}, GrantTypes: c.GrantTypes, ClientAuthentication: c.ClientAuthentication, AssertionAlgorithms: c.AssertionAlgorithms,
 	}
 	// sub is the same for every audience: "public" (OpenID Connect Core s8).
 	provider := providerMetadata{server, []string{"public"}, c.IDTokenAlgorithms}

@@ -1,0 +1,64 @@
+package adminapi
+
+import (
+	"encoding/json"
+
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+)
+
+// registration reads what a credential is checked against. kind is the one that is meant when the request does not say.
+func (a *API) registration(kind string, asked *CredentialKind, in *Registration) (string, agents.Registration, error) {
+	if asked != nil {
+		kind = string(*asked)
+	}
+	if kind == agents.KindClientSecret {
+		if in != nil {
+			return "", agents.Registration{}, &problem.Error{
+				Kind: problem.Invalid, Code: "registration_unexpected", Field: "/registration", Detail: "A client secret has none: we make it.",
+			}
+		}
+		return kind, agents.Registration{}, nil
+	}
+	if in == nil {
+		return "", agents.Registration{}, &problem.Error{
+			Kind: problem.Invalid, Code: "registration_missing", Field: "/registration", Detail: "A credential of this kind needs one.",
+		}
+	}
+	r := agents.Registration{
+		KeysURL: value(in.JwksUri), SubjectDN: value(in.SubjectDn), SANDNS: value(in.SanDns), SANURI: value(in.SanUri), SANIP: value(in.SanIp), SANEmail: value(in.SanEmail),
+		CertificateThumbprint: value(in.CertificateThumbprint), SPIFFEID: value(in.SpiffeId),
+	}
+	if in.Algorithms != nil {
+		r.Algorithms = mapped(*in.Algorithms, func(alg RegistrationAlgorithms) string { return string(alg) })
+	}
+	if in.Jwks != nil {
+		text, err := json.Marshal(in.Jwks) // of what was read: a member that we do not know was refused
+		if err != nil {
+			return "", agents.Registration{}, err
+		}
+		r.Keys = text
+	}
+	return kind, r, a.Methods.Admits(kind, r)
+}
+
+// registrationBody is nil for a client secret.
+func registrationBody(c agents.Credential) *Registration {
+	if c.Kind == agents.KindClientSecret {
+		return nil
+	}
+	r := c.Registration
+	body := &Registration{
+		JwksUri: present(r.KeysURL), SubjectDn: present(r.SubjectDN), SanDns: present(r.SANDNS), SanUri: present(r.SANURI), SanIp: present(r.SANIP), SanEmail: present(r.SANEmail),
+		CertificateThumbprint: present(r.CertificateThumbprint), SpiffeId: present(r.SPIFFEID),
+	}
+	if r.Algorithms != nil {
+		algorithms := mapped(r.Algorithms, func(alg string) RegistrationAlgorithms { return RegistrationAlgorithms(alg) })
+		body.Algorithms = &algorithms
+	}
+	var keys ClientKeySet
+	if len(r.Keys) > 0 && json.Unmarshal(r.Keys, &keys) == nil { // we wrote it
+		body.Jwks = &keys
+	}
+	return body
+}
