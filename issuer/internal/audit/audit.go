@@ -87,6 +87,7 @@ const (
 	OrganizationCreate Action = "organization.create"
 	OrganizationUpdate Action = "organization.update"
 	OrganizationDelete Action = "organization.delete"
+	OrganizationLimits Action = "organization.limits"
 	AgentCreate        Action = "agent.create"
 	AgentUpdate        Action = "agent.update"
 	AgentDelete        Action = "agent.delete"

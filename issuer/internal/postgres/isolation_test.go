@@ -19,7 +19,9 @@ import (
 	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
 )
 
 // tenants are two organizations with something in every table. Theirs is made first, so that a query that lost its predicate meets their rows first.
@@ -39,6 +41,9 @@ func newTenants(t *testing.T) *tenants {
 			t.Fatal(err)
 		}
 		if err := b.Keysets(operator).CreateKeyset(t.Context(), w.org.ID.String(), seal.WrappedKeyset{Bytes: []byte(slug), KEKID: slug}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.PutOrganizationLimits(t.Context(), operator, w.org.ID, 0, orgs.Limits{Client: ratelimit.Limit{PerMinute: 60, Burst: 5}, UpdatedAt: start}); err != nil {
 			t.Fatal(err)
 		}
 		used := w.issuance()

@@ -19,6 +19,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
 )
 
@@ -75,6 +76,10 @@ var mutations = []mutation{
 	}},
 	{"DeleteOrganization", audit.OrganizationDelete, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.DeleteOrganization(ctx, by, w.empty.ID, 0)
+	}},
+	{"PutOrganizationLimits", audit.OrganizationLimits, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.PutOrganizationLimits(ctx, by, w.org.ID, 0, orgs.Limits{Client: ratelimit.Limit{PerMinute: 60, Burst: 5}, UpdatedAt: start})
+		return err
 	}},
 	{"CreateAgent", audit.AgentCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		a := w.agent
