@@ -37,13 +37,13 @@ func TestZeroRulesAcceptNothing(t *testing.T) {
 		change func(*jose.Rules)
 		want   jose.Reason
 	}{
-		"all":         {func(r *jose.Rules) { *r = jose.Rules{} }, jose.ReasonType},
-		"Types":       {func(r *jose.Rules) { r.Types = nil }, jose.ReasonType},
-		"Algorithms":  {func(r *jose.Rules) { r.Algorithms = nil }, jose.ReasonAlgorithm},
-		"LifetimeMax": {func(r *jose.Rules) { r.LifetimeMax = 0 }, jose.ReasonLifetime},
-		"Issuer":      {func(r *jose.Rules) { r.Issuer = "" }, jose.ReasonIssuer},
-		"Audiences":   {func(r *jose.Rules) { r.Audiences = nil }, jose.ReasonAudience},
-		"nothing":     {func(*jose.Rules) {}, ""},
+		"all":                 {func(r *jose.Rules) { *r = jose.Rules{} }, jose.ReasonType},
+		"Types":               {func(r *jose.Rules) { r.Types = nil }, jose.ReasonType},
+		"Algorithms":          {func(r *jose.Rules) { r.Algorithms = nil }, jose.ReasonAlgorithm},
+		"LifetimeMax":         {func(r *jose.Rules) { r.LifetimeMax = 0 }, jose.ReasonLifetime},
+		"Issuer":              {func(r *jose.Rules) { r.Issuer = "" }, jose.ReasonIssuer},
+		"Audiences":           {func(r *jose.Rules) { r.Audiences = nil }, jose.ReasonAudience},
+		"nothing":             {func(*jose.Rules) {}, ""},
 		"Audiences, for any":  {func(r *jose.Rules) { r.Audiences, r.AnyAudience = nil, true }, ""},
 		"any audience, alone": {func(r *jose.Rules) { *r = jose.Rules{AnyAudience: true} }, jose.ReasonType},
 	} {

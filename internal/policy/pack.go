@@ -77,7 +77,9 @@ func (p *Packer) Packed() (Packed, error) {
 	return Packed{string(p.text)}, nil
 }
 
-func (p *Packer) count(kind byte, n int) { p.text = binary.AppendUvarint(append(p.text, kind), uint64(n)) }
+func (p *Packer) count(kind byte, n int) {
+	p.text = binary.AppendUvarint(append(p.text, kind), uint64(n))
+}
 
 func (p *Packer) fail(err error) {
 	if p.err == nil {
