@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
@@ -79,6 +80,9 @@ type Tokens struct {
 
 	// DPoPNonce says whether a DPoP proof must carry a nonce of the issuer (RFC 9449 s8): required (the default) or optional.
 	DPoPNonce string `yaml:"dpopNonce"`
+
+	// ActorsMax is how many agents may act for a subject, one through the other, after token exchanges (RFC 8693). Default 4, at most 8.
+	ActorsMax int `yaml:"actorsMax"`
 }
 
 // The values of Tokens.DPoPNonce.
@@ -115,6 +119,7 @@ const (
 func (c *Config) SetDefaults() {
 	c.Tokens.Lifetime.Duration = tokens.LifetimeDefault
 	c.Tokens.DPoPNonce = nonceRequired
+	c.Tokens.ActorsMax = grants.ActorsMaxDefault
 	c.Discovery.MaxAge.Duration = 5 * time.Minute
 	c.Database.ConnectionsMax = 10
 	c.RequestsMax = web.ConcurrentRequestsMax
@@ -169,6 +174,7 @@ func (c *Config) Validate(r *config.Report) {
 	if c.Tracing != nil {
 		c.Tracing.Validate(r, "tracing")
 	}
+	checkRange(r, "tokens.actorsMax", c.Tokens.ActorsMax, grants.ActorsMaxMax)
 	checkRange(r, "requestsMax", c.RequestsMax, requestsMaxMax)
 	checkRange(r, "database.connectionsMax", c.Database.ConnectionsMax, connectionsMaxMax)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
+	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
 )
 
 // operations serves the whole contract: one embedded part for each concern. An operation added to openapi.yaml does not compile until a part has it.
@@ -59,15 +60,16 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 		return nil, err
 	}
 	clients := clientauth.New(agentService, trust)
-	endpoint, err := grants.New(grants.Config{
-		Clients: clients, Minter: minter, Recorder: agentService, Proofs: proofs, Metrics: env.Registry, Now: env.Now,
-	}, grants.ClientCredentials())
+	list := revocation.New(store, cfg.Issuer, env.Now)
+	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
+		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: tokenstate.New(store, list, env.Now),
+	})
 	if err != nil {
 		return nil, err
 	}
 	documents, err := discovery.New(discovery.Config{
 		Issuer: cfg.Issuer, GrantTypes: endpoint.Types(), ClientAuthentication: clients.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
-		IDTokenAlgorithms: []string{string(jose.RS256)}, KeySet: ring, MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
+		IDTokenAlgorithms: []string{string(jose.RS256)}, DPoPAlgorithms: dpop.Algorithms(), KeySet: ring, MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
 	if err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Audit: store, Pages: pages, DIDs: dids},
-			endpoint, documents, revocation.New(store, cfg.Issuer, env.Now),
+			endpoint, documents, list,
 		})),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,

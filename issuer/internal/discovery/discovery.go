@@ -22,6 +22,7 @@ type Config struct {
 	ClientAuthentication []string
 	AssertionAlgorithms  []string
 	IDTokenAlgorithms    []string
+	DPoPAlgorithms       []string
 	KeySet               KeySetter
 	MaxAge               time.Duration // how long clients may reuse a document without asking
 	Contract             []byte
@@ -37,6 +38,7 @@ type serverMetadata struct {
 	GrantTypes           []string `json:"grant_types_supported"`
 	ClientAuthentication []string `json:"token_endpoint_auth_methods_supported"`
 	AssertionAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 s5.1
 }
 
 // providerMetadata is OpenID Connect Discovery 1.0 s3. authorization_endpoint is missing for the same reason.
@@ -64,6 +66,7 @@ func New(c Config) (*Documents, error) {
 	server := serverMetadata{
 		Issuer: c.Issuer, TokenEndpoint: c.Issuer + tokenPath, JWKSURI: c.Issuer + keySetPath,
 		ResponseTypes: []string{}, GrantTypes: c.GrantTypes, ClientAuthentication: c.ClientAuthentication, AssertionAlgorithms: c.AssertionAlgorithms,
+		DPoPAlgorithms: c.DPoPAlgorithms,
 	}
 	// sub is the same for every audience: "public" (OpenID Connect Core s8).
 	provider := providerMetadata{server, []string{"public"}, c.IDTokenAlgorithms}

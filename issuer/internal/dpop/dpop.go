@@ -25,6 +25,15 @@ const (
 	proofAgeMax = time.Minute
 )
 
+// Algorithms are those a proof may be signed with, for metadata (RFC 9449 s5.1).
+func Algorithms() []string {
+	var names []string
+	for _, a := range jose.ProofAlgorithms() {
+		names = append(names, string(a))
+	}
+	return names
+}
+
 // Checker checks proofs. It is safe for concurrent use.
 type Checker struct {
 	nonces        *nonces

@@ -109,6 +109,9 @@ func (e *Endpoint) issue(w http.ResponseWriter, r *http.Request) (oauth.TokenRes
 		return oauth.TokenResponse{}, err
 	}
 	token, err := e.cfg.Minter.Mint(authorization)
+	if errors.Is(err, tokens.ErrExpired) {
+		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidGrant, Description: "What the token would be made from has expired.", Err: err}
+	}
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}

@@ -1,0 +1,137 @@
+package grants
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// speakFor makes the token one about the subject, in which the client acts.
+func (x *exchange) speakFor(ctx context.Context, r *Request, subject *ownToken, a *tokens.Authorization) error {
+	client := r.Client.Agent.ID.String()
+	if subject.Claims.Subject == client {
+		if len(subject.Actors) > 0 { // somebody acts for the client, and the client would act through them
+			return unacceptable("subject_token", errors.New("the client would act for itself"))
+		}
+		a.Subject = &tokens.Subject{ID: client, Agent: &a.Agent, Credential: subject.Credential}
+		return nil
+	}
+	chain, err := x.extend(r, subject)
+	if err != nil {
+		return unacceptable("subject_token", err)
+	}
+	a.Actor = link(chain)
+	a.Subject = &tokens.Subject{ID: subject.Claims.Subject}
+	id, err := agentid.Parse[agentid.Agent](subject.Claims.Subject)
+	if err == nil {
+		agent, err := x.live(ctx, r, id)
+		if err != nil {
+			return err
+		}
+		a.Subject.Agent, a.Subject.Credential = &agent, subject.Credential
+	}
+	r.Issuance.Details = map[string]any{"subject": subject.Claims.Subject, "subjectTokenId": subject.Claims.ID, "actors": len(chain)}
+	return nil
+}
+
+// live is the record of the subject as it is now: the token speaks of what the agent is, and not of what it was.
+func (x *exchange) live(ctx context.Context, r *Request, id agentid.Agent) (agents.Agent, error) {
+	agent, err := x.Agents.Get(ctx, id)
+	switch {
+	case problem.KindOf(err) == problem.NotFound:
+		return agents.Agent{}, unacceptable("subject_token", err)
+	case err != nil:
+		return agents.Agent{}, asOAuth(err)
+	case agent.OrganizationID != r.Client.Agent.OrganizationID || agent.Status != agents.Active:
+		return agents.Agent{}, unacceptable("subject_token", errors.New("the subject is not active"))
+	}
+	return agent, nil
+}
+
+// extend puts the client in front of those who act already, nearest first (RFC 8693 s4.1). A client that is the nearest already stays where it is. Whoever would come a second time, or acts for
+// itself, is a circle, in which nobody could say any more who asked whom.
+func (x *exchange) extend(r *Request, subject *ownToken) ([]tokens.Actor, error) {
+	client := tokens.Actor{
+		Subject: r.Client.Agent.ID.String(), OrganizationID: r.Client.Agent.OrganizationID.String(), CredentialID: r.Client.Credential.String(),
+	}
+	before := subject.Actors
+	if len(before) > 0 && before[0].Issuer == "" && before[0].Subject == client.Subject {
+		before = before[1:]
+	}
+	chain := append([]tokens.Actor{client}, before...)
+	if len(chain) > x.ActorsMax {
+		return nil, errors.New("too many actors")
+	}
+	type who struct{ issuer, subject string }
+	seen := map[who]bool{{"", subject.Claims.Subject}: true}
+	for _, actor := range chain {
+		w := who{actor.Issuer, actor.Subject}
+		if seen[w] {
+			return nil, errors.New("an actor would come twice")
+		}
+		seen[w] = true
+	}
+	return chain, nil
+}
+
+// link nests a chain.
+func link(chain []tokens.Actor) *tokens.Actor {
+	var head *tokens.Actor
+	for _, actor := range slices.Backward(chain) {
+		actor.Actor = head
+		head = &actor
+	}
+	return head
+}
+
+// narrow leaves of what the client may ask for what the subject token allows: no scope, no detail and no second more. What was asked for by name is refused when it would be more.
+func narrow(r *Request, subject *ownToken, a *tokens.Authorization) error {
+	more := func(s string) bool { return !slices.Contains(subject.Scopes, s) }
+	switch {
+	case r.Form.Get("scope") == "":
+		a.Scopes = slices.DeleteFunc(slices.Clone(a.Scopes), more)
+	case slices.ContainsFunc(a.Scopes, more):
+		return &oauth.Error{Code: oauth.InvalidScope, Description: "The subject_token does not allow one of these scopes."}
+	}
+	if end := subject.expires(); a.NotAfter.IsZero() || end.Before(a.NotAfter) {
+		a.NotAfter = end
+	}
+	if subject.Confirmation.CertificateSHA256 != "" {
+		a.Confirmation.CertificateSHA256 = r.Certificate // what was bound stays bound
+	}
+	return narrowDetails(subject, a)
+}
+
+// narrowDetails takes the details of the subject token when none are asked for. Which of two objects allows less only their resource could say, so those that are asked for must be among them.
+func narrowDetails(subject *ownToken, a *tokens.Authorization) error {
+	allowed, _ := subject.Claims.Extra["authorization_details"].([]any)
+	if a.Details == nil {
+		if len(allowed) == 0 {
+			return nil
+		}
+		var err error
+		a.Details, err = json.Marshal(allowed)
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(a.Details))
+	decoder.UseNumber()
+	var asked []any
+	if err := decoder.Decode(&asked); err != nil {
+		return err
+	}
+	for _, detail := range asked {
+		if !slices.ContainsFunc(allowed, func(d any) bool { return reflect.DeepEqual(d, detail) }) {
+			return &oauth.Error{Code: oauth.InvalidAuthorizationDetails, Description: "The subject_token does not have one of these authorization_details."}
+		}
+	}
+	return nil
+}

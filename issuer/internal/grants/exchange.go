@@ -1,0 +1,201 @@
+package grants
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
+)
+
+// The token types of RFC 8693 s3 that are used.
+const (
+	typeURNAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+	typeURNJWT         = "urn:ietf:params:oauth:token-type:jwt"
+)
+
+// ActorsMaxDefault is how many may act for a subject, one through the other. Sidecars refuse more than 8.
+const (
+	ActorsMaxDefault = 4
+	ActorsMaxMax     = 8
+)
+
+// Agents looks agents up.
+type Agents interface {
+	Get(ctx context.Context, id agentid.Agent) (agents.Agent, error)
+}
+
+// Judge says what a token of ours is worth at this moment: verified, and compared with everything that may have been revoked since. tokenstate.Judge implements it.
+type Judge interface {
+	Check(ctx context.Context, issuer issuers.Issuer, text string) (*tokenstate.Token, error)
+}
+
+// ExchangeConfig is what the token exchange needs. Everything is required.
+type ExchangeConfig struct {
+	Agents    Agents
+	Judge     Judge
+	DIDs      func(agentid.Agent) string // an agent's DID, by which a subject token may name its actor too
+	ActorsMax int                        // 1 to ActorsMaxMax
+}
+
+// TokenExchange is RFC 8693: an agent that was sent a token asks for one of its own, to act for its subject somewhere else. The token says both: sub is the
+// subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, and dies with everybody in it.
+func TokenExchange(cfg ExchangeConfig) (Grant, error) {
+	if cfg.Agents == nil || cfg.Judge == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
+		return Grant{}, errors.New("token exchange: the configuration is not complete")
+	}
+	x := &exchange{cfg}
+	return Grant{
+		Type:      "urn:ietf:params:oauth:grant-type:token-exchange",
+		Targets:   func(f oauth.Form) []string { return slices.Concat(f.All("resource"), f.All("audience")) }, // s2.1: either names where the token is to be used
+		Authorize: x.authorize,
+		Complete: func(_ context.Context, _ *Request, _ tokens.AccessToken, answer *oauth.TokenResponse) error {
+			answer.IssuedTokenType = typeURNAccessToken // s2.2.1
+			return nil
+		},
+	}, nil
+}
+
+type exchange struct{ ExchangeConfig }
+
+// unacceptable is s2.2.2: one answer for every subject or actor token that is not accepted, so that nobody learns from it what is wrong with a stranger's token.
+func unacceptable(what string, err error) *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidRequest, Description: "The " + what + " is not acceptable.", Err: err}
+}
+
+func (x *exchange) authorize(ctx context.Context, r *Request, a *tokens.Authorization) error {
+	if err := checkExchangeForm(r.Form); err != nil {
+		return err
+	}
+	subject, err := x.given(ctx, r, "subject_token")
+	if err != nil {
+		return err
+	}
+	if err := x.mayAct(r, subject); err != nil {
+		return unacceptable("subject_token", err)
+	}
+	if err := x.checkActorToken(ctx, r, a); err != nil {
+		return err
+	}
+	if err := x.speakFor(ctx, r, subject, a); err != nil {
+		return err
+	}
+	return narrow(r, subject, a)
+}
+
+// given is the token of a parameter: ours, alive, and sent by somebody who holds what it is bound to. Whom it speaks of is looked at again when the new one is recorded.
+func (x *exchange) given(ctx context.Context, r *Request, parameter string) (*ownToken, error) {
+	judged, err := x.Judge.Check(ctx, r.Issuer, r.Form.Get(parameter))
+	if errors.Is(err, tokenstate.ErrInactive) {
+		return nil, unacceptable(parameter, err)
+	}
+	if err != nil {
+		return nil, asOAuth(err)
+	}
+	t, err := readOwn(judged)
+	if err == nil {
+		err = holds(r, t)
+	}
+	if err != nil {
+		return nil, unacceptable(parameter, err)
+	}
+	for _, p := range judged.Parties {
+		r.Issuance.Holders = append(r.Issuance.Holders, agents.Holder{Agent: p.Agent, Credential: p.Credential, IssuedAt: t.issued()})
+	}
+	return t, nil
+}
+
+// checkExchangeForm is s2.1: what must be there, and of a type that is known.
+func checkExchangeForm(f oauth.Form) error {
+	refused := func(description string) error {
+		return &oauth.Error{Code: oauth.InvalidRequest, Description: description}
+	}
+	known := []string{typeURNAccessToken, typeURNJWT}
+	switch actor, actorType := f.Get("actor_token"), f.Get("actor_token_type"); {
+	case f.Get("subject_token") == "" || f.Get("subject_token_type") == "":
+		return refused("subject_token and subject_token_type are required.")
+	case !slices.Contains(known, f.Get("subject_token_type")):
+		return refused("This subject_token_type is not accepted.")
+	case (actor == "") != (actorType == ""):
+		return refused("actor_token and actor_token_type come together.")
+	case actor != "" && !slices.Contains(known, actorType):
+		return refused("This actor_token_type is not accepted.")
+	case !slices.Contains([]string{"", typeURNAccessToken}, f.Get("requested_token_type")):
+		return refused("This requested_token_type is not issued.")
+	}
+	return nil
+}
+
+// mayAct says who may exchange a token: the client it was issued to, an agent it was meant for (its audience is one that the agent serves), and whom it names
+// itself in may_act (s4.4). Everybody else has found it somewhere.
+func (x *exchange) mayAct(r *Request, subject *ownToken) error {
+	client := r.Client.Agent
+	if subject.Organization != client.OrganizationID {
+		return errors.New("the token is of another organization")
+	}
+	if named, present := subject.Claims.Extra["may_act"]; present {
+		return x.named(r, named)
+	}
+	served := func(audience string) bool { return slices.Contains(client.Serves, audience) }
+	if subject.ClientID == client.ID.String() || slices.ContainsFunc(subject.Claims.Audience, served) {
+		return nil
+	}
+	return errors.New("the token was neither issued to the client nor meant for it")
+}
+
+// named reads may_act. Each member narrows whom it names, so one that is not known names nobody we could recognise.
+func (x *exchange) named(r *Request, mayAct any) error {
+	members, _ := mayAct.(map[string]any)
+	id := r.Client.Agent.ID
+	for name, value := range members {
+		switch {
+		case name == "sub" && (value == id.String() || value == x.DIDs(id)), name == "client_id" && value == id.String(), name == "iss" && value == r.Issuer.ID:
+		default:
+			return errors.New("may_act names somebody else")
+		}
+	}
+	if members["sub"] == nil && members["client_id"] == nil {
+		return errors.New("may_act names nobody")
+	}
+	return nil
+}
+
+// checkActorToken is for clients that send one: the actor is always the client, so it must be the client's own, and nobody may act for the client in it.
+func (x *exchange) checkActorToken(ctx context.Context, r *Request, a *tokens.Authorization) error {
+	if r.Form.Get("actor_token") == "" {
+		return nil
+	}
+	actor, err := x.given(ctx, r, "actor_token")
+	if err != nil {
+		return err
+	}
+	if id := r.Client.Agent.ID.String(); actor.Claims.Subject != id || actor.ClientID != id || len(actor.Actors) > 0 {
+		return unacceptable("actor_token", errors.New("the token is not the client's own"))
+	}
+	a.NotAfter = actor.expires()
+	return nil
+}
+
+// holds wants the proof of what the token is bound to (RFC 9449 s5, RFC 8705 s3): without it a stolen bound token would be exchanged for a good one.
+func holds(r *Request, t *ownToken) error {
+	if k := t.Confirmation.KeyThumbprint; k != "" && k != r.Confirmation.KeyThumbprint {
+		return errors.New("the token is bound to a key that was not proven")
+	}
+	if c := t.Confirmation.CertificateSHA256; c != "" && c != r.Certificate {
+		return errors.New("the token is bound to a certificate that was not used")
+	}
+	return nil
+}
+
+func asOAuth(err error) *oauth.Error {
+	if problem.KindOf(err) == problem.Unavailable {
+		return oauth.Unavailable(err)
+	}
+	return oauth.Internal(err)
+}
