@@ -42,8 +42,12 @@ func (s *Service) Authenticate(ctx context.Context, clientID string, check Check
 	return agent, matched, nil
 }
 
-// AuthenticateSecret is Authenticate with a client secret. The work is always: one query, one keyed hash, PerKindMax comparisons in constant time.
+// AuthenticateSecret is Authenticate with a client secret. The work of a failure is always: one query, and twice one keyed hash and PerKindMax comparisons in
+// constant time. A success may be remembered (Remember).
 func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string) (Agent, agentid.Credential, error) {
+	if agent, credential, ok := s.recalled(clientID, secret); ok {
+		return agent, credential, nil
+	}
 	return s.Authenticate(ctx, clientID, func(_ context.Context, registered []Registered) (agentid.Credential, error) {
 		if matched, ok := s.match(secret, registered); ok {
 			return matched, nil

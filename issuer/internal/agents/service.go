@@ -9,6 +9,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/recall"
 )
 
 // Service validates and delegates.
@@ -16,6 +17,7 @@ type Service struct {
 	store   Store
 	hashKey []byte
 	now     func() time.Time
+	known   *recall.Cache[agentid.Agent, Known] // nil: nobody is remembered
 }
 
 // hashKeyBytesMin is the strength of the hash itself (RFC 2104 s3).
