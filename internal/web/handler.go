@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -21,6 +22,10 @@ type Config struct {
 	Authenticate  func(r *http.Request) (context.Context, error) // guards Protected routes; its context is the handler's
 	Challenge     string                                         // WWW-Authenticate of its refusals
 	ConcurrentMax int                                            // requests handled at once; 0 is ConcurrentRequestsMax
+
+	// TrustedProxies are believed when they say, in X-Forwarded-For, where a request came from. None: the source is whoever the connection is from.
+	TrustedProxies []netip.Prefix
+
 	Metrics       prometheus.Registerer
 	MetricsPrefix string      // agentidp_issuer
 	Tracer        *obs.Tracer // nil traces nothing; the Handler does not close it
@@ -56,7 +61,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 // ServeHTTP is the whole life of a request.
 func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 	start := h.cfg.Now()
-	rec := newRecord(r)
+	rec := h.cfg.newRecord(r)
 	rec.span = h.trace(r, start)
 	w := &recorder{ResponseWriter: response, rec: rec}
 	r = r.WithContext(context.WithValue(r.Context(), recordKey{}, rec))

@@ -113,7 +113,7 @@ func TestQueryTimes(t *testing.T) {
 func TestSourceIsThePeer(t *testing.T) {
 	t.Parallel()
 	for remote, want := range map[string]string{"192.0.2.1:80": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::1", "@": "@"} {
-		if got := source(remote); got != want {
+		if got := withoutPort(remote); got != want {
 			t.Errorf("%s: %s, want %s", remote, got, want)
 		}
 	}

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"crypto/rand"
-	"net"
 	"net/http"
 
 	"github.com/agentidp/agentidp/internal/obs"
@@ -23,8 +22,8 @@ type record struct {
 
 type recordKey struct{}
 
-func newRecord(r *http.Request) *record {
-	return &record{id: rand.Text(), source: source(r.RemoteAddr), route: noRoute}
+func (c *Config) newRecord(r *http.Request) *record {
+	return &record{id: rand.Text(), source: c.source(r), route: noRoute}
 }
 
 func recordFrom(ctx context.Context) *record {
@@ -32,15 +31,6 @@ func recordFrom(ctx context.Context) *record {
 		return rec
 	}
 	return &record{}
-}
-
-// source is the peer's address without the port. Forwarding headers are not believed: the issuer terminates TLS itself.
-func source(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		return remote
-	}
-	return host
 }
 
 // RequestID is the id under which the request is logged and audited. We make it ourselves: one chosen by the client could be made to look like another's.
