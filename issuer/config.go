@@ -3,19 +3,24 @@ package issuer
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
@@ -42,6 +47,12 @@ type Config struct {
 	// KEK is the key-encryption key, a document made by `agentidp`'s seal package. Without it the signing keys in the database cannot be opened.
 	KEK config.Secret `yaml:"kek"`
 
+	// OrganizationIssuers says which issuers an organization's agents can get tokens of: both (the default: the instance's, and the organization's own at
+	// /o/{slug}, as the agent asks), own, or instance.
+	OrganizationIssuers issuers.Mode `yaml:"organizationIssuers"`
+
+	SigningKeys SigningKeys `yaml:"signingKeys"`
+
 	Tokens    Tokens    `yaml:"tokens"`
 	Discovery Discovery `yaml:"discovery"`
 	Debug     Debug     `yaml:"debug"`
@@ -49,6 +60,11 @@ type Config struct {
 
 	// Tracing says where the spans of traced requests go; without it nothing is traced.
 	Tracing *obs.Tracing `yaml:"tracing"`
+
+	Limits Limits `yaml:"limits"`
+
+	// TrustedProxies are networks whose X-Forwarded-For is believed: what passes a request on and ends TLS. Everybody else is where the connection comes from.
+	TrustedProxies []string `yaml:"trustedProxies"`
 
 	// RequestsMax is how many requests are handled at once; more are answered 503 at once. Default 512.
 	RequestsMax int `yaml:"requestsMax"`
@@ -72,6 +88,12 @@ type Database struct {
 
 	// ConnectionsMax is per role and instance. Default 10.
 	ConnectionsMax int `yaml:"connectionsMax"`
+}
+
+// SigningKeys are the keys of every issuer (docs/keys.md).
+type SigningKeys struct {
+	Period    config.Duration `yaml:"period"`    // how long a key signs; default 720h, at least twice the time it is published before
+	Algorithm jose.Algorithm  `yaml:"algorithm"` // of access tokens: ES256 (the default) or EdDSA; an operator may choose another for one issuer
 }
 
 // Tokens are the access tokens.
@@ -121,8 +143,12 @@ func (c *Config) SetDefaults() {
 	c.Tokens.DPoPNonce = nonceRequired
 	c.Tokens.ActorsMax = grants.ActorsMaxDefault
 	c.Discovery.MaxAge.Duration = 5 * time.Minute
+	c.OrganizationIssuers = issuers.Both
+	c.SigningKeys.Period.Duration = keys.PeriodDefault
+	c.SigningKeys.Algorithm = jose.ES256
 	c.Database.ConnectionsMax = 10
 	c.RequestsMax = web.ConcurrentRequestsMax
+	c.Limits.setDefaults()
 }
 
 // Validate reports everything that is wrong, without opening a socket.
@@ -171,12 +197,29 @@ func (c *Config) Validate(r *config.Report) {
 		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)
 	}
 	checkTrustDomains(r, c.SPIFFE)
+	if !slices.Contains(issuers.Modes(), c.OrganizationIssuers) {
+		r.Errorf("organizationIssuers", "must be both, own or instance")
+	}
+	if !slices.Contains(keys.AccessTokenAlgorithms(), c.SigningKeys.Algorithm) {
+		r.Errorf("signingKeys.algorithm", "must be ES256 or EdDSA")
+	}
+	if err := c.schedule().Validate(); err != nil {
+		r.Errorf("signingKeys.period", "%v", err)
+	}
 	if c.Tracing != nil {
 		c.Tracing.Validate(r, "tracing")
 	}
 	checkRange(r, "tokens.actorsMax", c.Tokens.ActorsMax, grants.ActorsMaxMax)
+	c.Limits.validate(r)
+	if _, wrong := parseProxies(c.TrustedProxies); wrong >= 0 {
+		r.Errorf(fmt.Sprintf("trustedProxies[%d]", wrong), "want an address or a network, such as 10.0.0.0/8")
+	}
 	checkRange(r, "requestsMax", c.RequestsMax, requestsMaxMax)
 	checkRange(r, "database.connectionsMax", c.Database.ConnectionsMax, connectionsMaxMax)
+}
+
+func (c *Config) schedule() keys.Schedule {
+	return keys.Schedule{Period: c.SigningKeys.Period.Duration, MaxAge: c.Discovery.MaxAge.Duration}
 }
 
 func checkRange(r *config.Report, field string, n, highest int) {
@@ -193,8 +236,8 @@ func checkAddress(r *config.Report, field, address string) {
 
 var errIssuer = errors.New("want https://host or https://host:port in lower case, with nothing behind it, such as https://localhost:8443")
 
-// parseIssuer wants the one spelling that can be compared as a string everywhere (RFC 8414 s2: https, no query, no fragment). A path would need another
-// well-known location for each of the two discovery standards; it comes with issuers per organization.
+// parseIssuer wants the one spelling that can be compared as a string everywhere (RFC 8414 s2: https, no query, no fragment). A path is what tells the issuers of
+// organizations apart.
 func parseIssuer(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.String() != "https://"+u.Host || u.Host != strings.ToLower(u.Host) || u.Port() == "443" {

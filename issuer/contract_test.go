@@ -174,6 +174,9 @@ var parameter = regexp.MustCompile(`\{(\w+)\}`)
 // withIDs puts well-formed ids that name nothing into a path of the contract.
 func withIDs(path string) string {
 	return parameter.ReplaceAllStringFunc(path, func(name string) string {
+		if name == "{slug}" {
+			return "acme"
+		}
 		prefix := map[string]string{"{organizationId}": "org_", "{agentId}": "agt_", "{credentialId}": "crd_"}[name]
 		return prefix + "0199f6c2a1b47d3e8c5f0a1b2c3d4e5f"
 	})

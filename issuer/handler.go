@@ -32,7 +32,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.Ring, trust clientauth.Trust, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rotator *keys.Rotator, trust clientauth.Trust, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -41,7 +41,6 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
-	served := issuers.NewSet(issuers.Issuer{ID: cfg.Issuer, Keys: ring})
 	hashKey := []byte(cfg.CredentialHashKey.Reveal())
 	agentService, err := agents.NewService(store, hashKey, env.Now)
 	if err != nil {
@@ -67,20 +66,20 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, ring *keys.R
 	if err != nil {
 		return nil, err
 	}
-	documents, err := discovery.New(discovery.Config{
-		Issuer: cfg.Issuer, GrantTypes: endpoint.Types(), ClientAuthentication: clients.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
-		IDTokenAlgorithms: []string{string(jose.RS256)}, DPoPAlgorithms: dpop.Algorithms(), KeySet: ring, MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
+	documents := discovery.New(discovery.Config{
+		GrantTypes: endpoint.Types(), ClientAuthentication: clients.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
+		IDTokenAlgorithms: []string{string(jose.RS256)}, DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
-	if err != nil {
-		return nil, err
-	}
 	guard, err := adminapi.NewGuard(cfg.BootstrapToken.Reveal())
 	if err != nil {
 		return nil, err
 	}
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(adminapi.Routes(operations{
-			&adminapi.API{Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Audit: store, Pages: pages, DIDs: dids},
+			&adminapi.API{
+				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Audit: store, Pages: pages, DIDs: dids,
+				Issuers: served, SigningKeys: rotator,
+			},
 			endpoint, documents, list,
 		})),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,

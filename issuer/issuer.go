@@ -19,6 +19,7 @@ import (
 	"github.com/agentidp/agentidp/internal/servertls"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
@@ -46,6 +47,7 @@ type Issuer struct {
 	store       *postgres.Store
 	certificate *servertls.Certificate
 	tracer      *obs.Tracer // nil when off
+	rings       *keys.Rings
 	handler     *web.Handler
 	clientKeys  *fetch.Client
 	bundles     *spiffe.Bundles // nil without trust domains
@@ -81,7 +83,7 @@ func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
 		i.Close()
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	if i.handler, err = i.assemble(ctx, kek); err != nil {
+	if err = i.assemble(ctx, kek); err != nil {
 		i.Close()
 		return nil, err
 	}
@@ -89,17 +91,26 @@ func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
 }
 
 // assemble loads the keys and puts the handler together.
-func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (*web.Handler, error) {
-	sealer := seal.New(kek, i.store.Keysets(audit.Actor{Kind: audit.KindSystem, ID: "issuer"}))
-	ring, err := keys.Open(ctx, i.store, sealer, i.env.Now)
+func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
+	i.rings, err = keys.NewRings(keys.Config{
+		Store: i.store, Sealer: seal.New(kek, i.store.Keysets(audit.Actor{Kind: audit.KindSystem, ID: "issuer"})),
+		Schedule: i.cfg.schedule(), Algorithm: i.cfg.SigningKeys.Algorithm, Now: i.env.Now,
+	}, i.env.Log)
 	if err != nil {
-		return nil, fmt.Errorf("signing keys: %w", err)
+		return err
 	}
 	trust, err := i.clientTrust()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return newHandler(i.cfg, i.env, i.store, ring, trust, i.tracer)
+	served, err := issuers.NewSet(ctx, issuers.Config{
+		Issuer: i.cfg.Issuer, Mode: i.cfg.OrganizationIssuers, Organizations: i.store, Rings: i.rings, Now: i.env.Now,
+	})
+	if err != nil {
+		return err
+	}
+	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings.Rotator(), trust, i.tracer)
+	return err
 }
 
 // Close gives back what New opened. Spans that are queued are sent first, for at most two seconds.
@@ -113,7 +124,9 @@ func (i *Issuer) Close() {
 
 // Run serves until ctx ends, then lets requests in flight finish.
 func (i *Issuer) Run(ctx context.Context) error {
-	services := []lifecycle.Service{{Name: "certificate", Run: i.certificate.Run}}
+	services := []lifecycle.Service{
+		{Name: "certificate", Run: i.certificate.Run}, {Name: "signing keys", Run: i.rings.Follow}, {Name: "signing key schedule", Run: i.rings.Schedule},
+	}
 	if i.bundles != nil {
 		services = append(services, lifecycle.Service{Name: "SPIFFE bundles", Run: i.bundles.Run})
 	}

@@ -47,7 +47,7 @@ func newRoutes(table []Route) (*routes, error) {
 // its canonical spelling is not served either: redirecting to the canonical one would hide mistakes and lose bodies.
 func (rs *routes) find(w http.ResponseWriter, r *http.Request) (Route, error) {
 	if r.URL.Path != path.Clean(r.URL.Path) || !strings.HasPrefix(r.URL.Path, "/") {
-		return Route{}, errNoRoute()
+		return Route{}, NoRoute()
 	}
 	if route, ok := rs.lookup(r, r.Method); ok {
 		return route, nil
@@ -59,7 +59,7 @@ func (rs *routes) find(w http.ResponseWriter, r *http.Request) (Route, error) {
 		}
 	}
 	if len(allowed) == 0 {
-		return Route{}, errNoRoute()
+		return Route{}, NoRoute()
 	}
 	if slices.Contains(allowed, http.MethodGet) {
 		allowed = append(allowed, http.MethodHead)
@@ -76,6 +76,7 @@ func (rs *routes) lookup(r *http.Request, method string) (Route, bool) {
 	return route, ok
 }
 
-func errNoRoute() error {
+// NoRoute is the answer for a path that is not served; also for one whose being served would tell a stranger something.
+func NoRoute() error {
 	return &problem.Error{Kind: problem.NotFound, Code: "no_such_route", Detail: "Nothing is served at this path."}
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 )
 
@@ -19,6 +21,8 @@ type API struct {
 	Audit         audit.Store
 	Pages         *web.Pages
 	DIDs          did.Namespace
+	Issuers       *issuers.Set
+	SigningKeys   *keys.Rotator
 }
 
 // Methods knows which credentials can be used at this issuer. clientauth.Authenticator is one.

@@ -388,11 +388,68 @@ type RotateCredential struct {
 	Registration *Registration `json:"registration,omitempty"`
 }
 
+// RotateSigningKeys Exactly one of use and revokeKeyId.
+type RotateSigningKeys struct {
+	// Algorithm ES256 or EdDSA, for access tokens. Left out, it stays as it is.
+	Algorithm *string `json:"algorithm,omitempty"`
+
+	// OrganizationId Opaque and sortable by age.
+	OrganizationId *OrganizationId `json:"organizationId,omitempty"`
+
+	// RevokeKeyId kid of the key to revoke: an emergency.
+	RevokeKeyId *string `json:"revokeKeyId,omitempty"`
+
+	// Use access_token or id_token: a planned rotation.
+	Use *string `json:"use,omitempty"`
+}
+
 // Scopes OAuth scopes the agent may ask for.
 type Scopes = []string
 
 // Serves Absolute URIs the agent is itself. It may exchange tokens that were meant for them (RFC 8693).
 type Serves = []string
+
+// SigningKey defines model for SigningKey.
+type SigningKey struct {
+	ActivatedAt *time.Time          `json:"activatedAt,omitempty"`
+	Algorithm   SigningKeyAlgorithm `json:"algorithm"`
+
+	// CreatedAt When it was made and published.
+	CreatedAt time.Time `json:"createdAt"`
+
+	// DestroyedAt When its private half was erased.
+	DestroyedAt *time.Time `json:"destroyedAt,omitempty"`
+
+	// Id kid: the RFC 7638 thumbprint.
+	Id string `json:"id"`
+
+	// KnownAt From then on every verifier that keeps a key set no longer than it may knows the key.
+	KnownAt time.Time `json:"knownAt"`
+
+	// RetiredAt When it stopped signing.
+	RetiredAt *time.Time `json:"retiredAt,omitempty"`
+
+	// RevokedAt When what it signed died.
+	RevokedAt *time.Time      `json:"revokedAt,omitempty"`
+	State     SigningKeyState `json:"state"`
+	Use       SigningKeyUse   `json:"use"`
+}
+
+// SigningKeyAlgorithm defines model for SigningKey.Algorithm.
+type SigningKeyAlgorithm string
+
+// SigningKeyState defines model for SigningKey.State.
+type SigningKeyState string
+
+// SigningKeyUse defines model for SigningKey.Use.
+type SigningKeyUse string
+
+// SigningKeyList defines model for SigningKeyList.
+type SigningKeyList struct {
+	// Issuer Whose keys these are: iss.
+	Issuer      string       `json:"issuer"`
+	SigningKeys []SigningKey `json:"signingKeys"`
+}
 
 // UpdateAgent Changes of an agent.
 type UpdateAgent struct {
@@ -442,6 +499,9 @@ type PageSize = int
 // PageToken defines model for pageToken.
 type PageToken = string
 
+// Slug defines model for slug.
+type Slug = string
+
 // Conflict RFC 9457.
 type Conflict = Problem
 
@@ -451,11 +511,17 @@ type Internal = Problem
 // Invalid RFC 9457.
 type Invalid = Problem
 
+// NoIssuer RFC 9457.
+type NoIssuer = Problem
+
 // NotFound RFC 9457.
 type NotFound = Problem
 
 // PreconditionFailed RFC 9457.
 type PreconditionFailed = Problem
+
+// SigningKeys defines model for SigningKeys.
+type SigningKeys = SigningKeyList
 
 // TooLarge RFC 9457.
 type TooLarge = Problem
@@ -477,6 +543,9 @@ type ServerInterface interface {
 	// GetAuthorizationServerMetadata OAuth authorization server metadata
 	// GET /.well-known/oauth-authorization-server
 	GetAuthorizationServerMetadata(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationAuthorizationServerMetadata OAuth authorization server metadata of an organization's issuer
+	// GET /.well-known/oauth-authorization-server/o/{slug}
+	GetOrganizationAuthorizationServerMetadata(w http.ResponseWriter, r *http.Request)
 	// GetOpenIDConfiguration OpenID Connect discovery
 	// GET /.well-known/openid-configuration
 	GetOpenIDConfiguration(w http.ResponseWriter, r *http.Request)
@@ -519,6 +588,18 @@ type ServerInterface interface {
 	// ListAuditRecords Read the audit log of an organization, or of the instance
 	// GET /audit
 	ListAuditRecords(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationKeySet The public keys of an organization's issuer
+	// GET /o/{slug}/.well-known/jwks.json
+	GetOrganizationKeySet(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationOpenIDConfiguration OpenID Connect discovery of an organization's issuer
+	// GET /o/{slug}/.well-known/openid-configuration
+	GetOrganizationOpenIDConfiguration(w http.ResponseWriter, r *http.Request)
+	// IssueOrganizationToken Get an access token of an organization's issuer
+	// POST /o/{slug}/oauth2/token
+	IssueOrganizationToken(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationRevocations What sidecars must refuse of an organization
+	// GET /o/{slug}/revocations
+	GetOrganizationRevocations(w http.ResponseWriter, r *http.Request)
 	// IssueToken Get an access token
 	// POST /oauth2/token
 	IssueToken(w http.ResponseWriter, r *http.Request)
@@ -543,6 +624,12 @@ type ServerInterface interface {
 	// GetRevocations What sidecars must refuse
 	// GET /revocations
 	GetRevocations(w http.ResponseWriter, r *http.Request)
+	// ListSigningKeys List the signing keys of an issuer
+	// GET /signing-keys
+	ListSigningKeys(w http.ResponseWriter, r *http.Request)
+	// RotateSigningKeys Rotate or revoke a signing key
+	// POST /signing-keys/rotate
+	RotateSigningKeys(w http.ResponseWriter, r *http.Request)
 }
 
 // Routes is every operation of the contract with the method that serves it. An operation is Protected when the contract demands
@@ -567,11 +654,18 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "rotateCredential", Method: http.MethodPost, Path: "/agents/{agentId}/credentials/{credentialId}/rotate", Protected: true, Handler: si.RotateCredential},
 		{Name: "deleteCredential", Method: http.MethodDelete, Path: "/agents/{agentId}/credentials/{credentialId}", Protected: true, Handler: si.DeleteCredential},
 		{Name: "listAuditRecords", Method: http.MethodGet, Path: "/audit", Protected: true, Handler: si.ListAuditRecords},
+		{Name: "listSigningKeys", Method: http.MethodGet, Path: "/signing-keys", Protected: true, Handler: si.ListSigningKeys},
+		{Name: "rotateSigningKeys", Method: http.MethodPost, Path: "/signing-keys/rotate", Protected: true, Handler: si.RotateSigningKeys},
 		{Name: "issueToken", Method: http.MethodPost, Path: "/oauth2/token", Protected: false, Handler: si.IssueToken},
 		{Name: "getOpenIDConfiguration", Method: http.MethodGet, Path: "/.well-known/openid-configuration", Protected: false, Handler: si.GetOpenIDConfiguration},
 		{Name: "getAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server", Protected: false, Handler: si.GetAuthorizationServerMetadata},
 		{Name: "getKeySet", Method: http.MethodGet, Path: "/.well-known/jwks.json", Protected: false, Handler: si.GetKeySet},
 		{Name: "getRevocations", Method: http.MethodGet, Path: "/revocations", Protected: false, Handler: si.GetRevocations},
+		{Name: "issueOrganizationToken", Method: http.MethodPost, Path: "/o/{slug}/oauth2/token", Protected: false, Handler: si.IssueOrganizationToken},
+		{Name: "getOrganizationAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server/o/{slug}", Protected: false, Handler: si.GetOrganizationAuthorizationServerMetadata},
+		{Name: "getOrganizationOpenIDConfiguration", Method: http.MethodGet, Path: "/o/{slug}/.well-known/openid-configuration", Protected: false, Handler: si.GetOrganizationOpenIDConfiguration},
+		{Name: "getOrganizationKeySet", Method: http.MethodGet, Path: "/o/{slug}/.well-known/jwks.json", Protected: false, Handler: si.GetOrganizationKeySet},
+		{Name: "getOrganizationRevocations", Method: http.MethodGet, Path: "/o/{slug}/revocations", Protected: false, Handler: si.GetOrganizationRevocations},
 		{Name: "getContract", Method: http.MethodGet, Path: "/openapi.yaml", Protected: false, Handler: si.GetContract},
 	}
 }

@@ -109,6 +109,10 @@ const (
 	SignInCreate Action = "sign_in.create"
 	SignInRevoke Action = "sign_in.revoke"
 	KeyCreate    Action = "signing_key.create"
+	KeyActivate  Action = "signing_key.activate"
+	KeyRotate    Action = "signing_key.rotate" // an operator asked for it
+	KeyRevoke    Action = "signing_key.revoke"
+	KeyDestroy   Action = "signing_key.destroy"
 	KeysetCreate Action = "keyset.create"
 )
 

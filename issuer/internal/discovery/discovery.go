@@ -9,21 +9,16 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
-// KeySetter gives the JWKS document as it is now. keys.Ring implements it.
-type KeySetter interface{ KeySet() keys.Published }
-
-// Config of the documents.
+// Config of the documents. They say the same of every issuer, each below its own URL.
 type Config struct {
-	Issuer               string
 	GrantTypes           []string
 	ClientAuthentication []string
 	AssertionAlgorithms  []string
 	IDTokenAlgorithms    []string
 	DPoPAlgorithms       []string
-	KeySet               KeySetter
 	MaxAge               time.Duration // how long clients may reuse a document without asking
 	Contract             []byte
 }
@@ -50,9 +45,9 @@ type providerMetadata struct {
 
 // Documents serves them.
 type Documents struct {
-	server, provider, contract web.Document
-	keySet                     KeySetter
-	cacheControl               string
+	cfg          Config
+	contract     web.Document
+	cacheControl string
 }
 
 // Paths of the documents below the issuer. They are fixed by the contract; a test compares.
@@ -61,28 +56,33 @@ const (
 	keySetPath = "/.well-known/jwks.json"
 )
 
-// New renders the documents that do not change.
-func New(c Config) (*Documents, error) {
-	server := serverMetadata{
-		Issuer: c.Issuer, TokenEndpoint: c.Issuer + tokenPath, JWKSURI: c.Issuer + keySetPath,
-		ResponseTypes: []string{}, GrantTypes: c.GrantTypes, ClientAuthentication: c.ClientAuthentication, AssertionAlgorithms: c.AssertionAlgorithms,
-		DPoPAlgorithms: c.DPoPAlgorithms,
-	}
-	// sub is the same for every audience: "public" (OpenID Connect Core s8).
-	provider := providerMetadata{server, []string{"public"}, c.IDTokenAlgorithms}
-	serverDoc, err := json.Marshal(server)
-	if err != nil {
-		return nil, err
-	}
-	providerDoc, err := json.Marshal(provider)
-	if err != nil {
-		return nil, err
-	}
-	d := &Documents{keySet: c.KeySet, cacheControl: fmt.Sprintf("public, max-age=%d", int64(c.MaxAge/time.Second))}
-	d.server = d.document("application/json", serverDoc)
-	d.provider = d.document("application/json", providerDoc)
+// New returns the documents.
+func New(c Config) *Documents {
+	d := &Documents{cfg: c, cacheControl: fmt.Sprintf("public, max-age=%d", int64(c.MaxAge/time.Second))}
 	d.contract = d.document("application/yaml", c.Contract) // RFC 9512
-	return d, nil
+	return d
+}
+
+func (d *Documents) server(i issuers.Issuer) serverMetadata {
+	return serverMetadata{
+		Issuer: i.ID, TokenEndpoint: i.URL(tokenPath), JWKSURI: i.URL(keySetPath),
+		ResponseTypes: []string{}, GrantTypes: d.cfg.GrantTypes, ClientAuthentication: d.cfg.ClientAuthentication, AssertionAlgorithms: d.cfg.AssertionAlgorithms,
+		DPoPAlgorithms: d.cfg.DPoPAlgorithms,
+	}
+}
+
+// provider says that sub is the same for every audience: "public" (OpenID Connect Core s8).
+func (d *Documents) provider(i issuers.Issuer) providerMetadata {
+	return providerMetadata{d.server(i), []string{"public"}, d.cfg.IDTokenAlgorithms}
+}
+
+func (d *Documents) serve(w http.ResponseWriter, r *http.Request, metadata any) {
+	body, err := json.Marshal(metadata)
+	if err != nil {
+		web.Fail(w, r, err)
+		return
+	}
+	d.document("application/json", body).Serve(w, r)
 }
 
 func (d *Documents) document(contentType string, body []byte) web.Document {
@@ -91,18 +91,38 @@ func (d *Documents) document(contentType string, body []byte) web.Document {
 
 // GetAuthorizationServerMetadata serves RFC 8414 metadata.
 func (d *Documents) GetAuthorizationServerMetadata(w http.ResponseWriter, r *http.Request) {
-	d.server.Serve(w, r)
+	d.serve(w, r, d.server(issuers.From(r.Context())))
 }
 
 // GetOpenIDConfiguration serves OpenID Connect discovery.
 func (d *Documents) GetOpenIDConfiguration(w http.ResponseWriter, r *http.Request) {
-	d.provider.Serve(w, r)
+	d.serve(w, r, d.provider(issuers.From(r.Context())))
 }
 
 // GetKeySet serves the keys. The media type is application/json and not application/jwk-set+json (RFC 7517 s8.5.2), because some verifiers, service
 // meshes among them, refuse what they do not know, and none refuses this.
 func (d *Documents) GetKeySet(w http.ResponseWriter, r *http.Request) {
-	d.document("application/json", d.keySet.KeySet().Document).Serve(w, r)
+	published := issuers.From(r.Context()).Keys.KeySet()
+	document := d.document("application/json", published.Document)
+	if !published.Current {
+		document.CacheControl = "no-cache"
+	}
+	document.Serve(w, r)
+}
+
+// GetOrganizationAuthorizationServerMetadata serves the same of an organization's issuer: RFC 8414 s3.1 puts the well-known part before the issuer's path.
+func (d *Documents) GetOrganizationAuthorizationServerMetadata(w http.ResponseWriter, r *http.Request) {
+	d.GetAuthorizationServerMetadata(w, r)
+}
+
+// GetOrganizationOpenIDConfiguration serves the same of an organization's issuer: OpenID Connect Discovery 1.0 s4 puts the well-known part behind the issuer's path.
+func (d *Documents) GetOrganizationOpenIDConfiguration(w http.ResponseWriter, r *http.Request) {
+	d.GetOpenIDConfiguration(w, r)
+}
+
+// GetOrganizationKeySet serves the keys of an organization's issuer.
+func (d *Documents) GetOrganizationKeySet(w http.ResponseWriter, r *http.Request) {
+	d.GetKeySet(w, r)
 }
 
 // GetContract serves the OpenAPI document.

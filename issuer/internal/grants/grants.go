@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -81,7 +82,11 @@ func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
 	answer, err := e.issue(w, r)
 	if err != nil {
 		failure, ok := errors.AsType[*oauth.Error](err)
-		if !ok {
+		switch {
+		case ok:
+		case problem.KindOf(err) == problem.Unavailable:
+			failure = oauth.Unavailable(err)
+		default:
 			failure = oauth.Internal(err)
 		}
 		e.metrics.refused.WithLabelValues(string(failure.Code)).Inc()
@@ -91,6 +96,9 @@ func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
 	}
 	oauth.WriteToken(w, answer)
 }
+
+// IssueOrganizationToken answers one at the issuer of an organization.
+func (e *Endpoint) IssueOrganizationToken(w http.ResponseWriter, r *http.Request) { e.IssueToken(w, r) }
 
 // issue is the template.
 func (e *Endpoint) issue(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, error) {

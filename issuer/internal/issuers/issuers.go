@@ -28,6 +28,8 @@ type Issuer struct {
 	// Organization it belongs to; zero for the instance's issuer.
 	Organization agentid.Organization
 	Keys         Keys
+
+	closed bool // the instance's, where organizations have issuers of their own and no other
 }
 
 // URL of an endpoint, which begins with a slash.
@@ -36,7 +38,7 @@ func (i Issuer) URL(path string) string { return i.ID + path }
 // Admits reports whether agents of an organization are clients of this issuer. To any other issuer they are unknown: the answer is that to a client that does not exist.
 func (i Issuer) Admits(org agentid.Organization) bool {
 	switch {
-	case i.ID == "" || org.IsZero():
+	case i.ID == "" || i.closed || org.IsZero():
 		return false
 	case i.Organization.IsZero():
 		return true

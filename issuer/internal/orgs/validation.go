@@ -16,6 +16,9 @@ const (
 	DisplayNameCharsMax = 200
 )
 
+// IsSlug reports whether an organization could have this slug.
+func IsSlug(s string) bool { return checkSlug(s) == nil }
+
 // checkSlug accepts what is safe in a path segment, a host label and a file name: it ends up in issuer URLs and did:web.
 func checkSlug(s string) error {
 	if len(s) < SlugCharsMin || len(s) > SlugCharsMax {

@@ -20,6 +20,8 @@ var instanceWide = map[string]string{
 	"revoked_tokens_expires_at_idx":      "the revocation list is of the whole instance",
 
 	"token_watermarks_tokens_not_before_idx": "the revocation list is of the whole instance",
+	"revoked_signing_keys_revoked_at_idx":    "the revocation list is of the whole instance",
+	"signing_issuers_revision_idx":           "processes ask which issuers' keys have changed",
 }
 
 // tenantPolicy is what a policy of the app role must say, as PostgreSQL prints it.

@@ -53,6 +53,9 @@ func newTenants(t *testing.T) *tenants {
 		}
 		w.party = w.newParty(t, slug)
 		w.revokeSomething(t)
+		if err := b.ChangeSigningKeys(t.Context(), operator, w.org.ID, firstKey(slug, start)); err != nil {
+			t.Fatal(err)
+		}
 		gone := b.newAgent(t, w.org.ID, "gone")
 		if err := b.agents.Delete(t.Context(), operator, gone.ID, 0); err != nil {
 			t.Fatal(err)
@@ -161,6 +164,26 @@ var probes = map[string]probe{
 		rows, err := q.AuditRecords(ctx, orgdb.AuditRecordsParams{OrgID: mine.org.ID.UUID(), RowLimit: 100})
 		return slices.ContainsFunc(rows, func(r orgdb.AuditRecordsRow) bool { return strings.Contains(string(r.Body), theirs.org.ID.String()) }), err
 	},
+	"SigningIssuer": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		i, err := q.SigningIssuer(ctx, mine.org.ID.UUID())
+		return i.Revision == theirs.signingRevision(ctx), err
+	},
+	"SigningKeys": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		list, err := q.SigningKeys(ctx, orgdb.SigningKeysParams{OrgID: mine.org.ID.UUID(), RevokedSince: start})
+		return slices.ContainsFunc(list, func(k orgdb.SigningKeysRow) bool { return k.ID == "theirs" }), err
+	},
+	"UpdateSigningIssuer": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.UpdateSigningIssuer(ctx, orgdb.UpdateSigningIssuerParams{OrgID: mine.org.ID.UUID(), Seen: theirs.signingRevision(ctx), Revision: 99, DueAt: start})
+		return n > 0, err
+	},
+	"PostponeSigningIssuer": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		err := q.PostponeSigningIssuer(ctx, orgdb.PostponeSigningIssuerParams{OrgID: mine.org.ID.UUID(), Seen: theirs.signingRevision(ctx), DueAt: start})
+		return c.affected > 0, err
+	},
+	"MoveSigningKey": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		n, err := q.MoveSigningKey(ctx, orgdb.MoveSigningKeyParams{OrgID: mine.org.ID.UUID(), ID: "theirs", FromState: "active", ToState: "retiring"})
+		return n > 0, err
+	},
 	"Keyset": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
 		k, err := q.Keyset(ctx, mine.org.ID.UUID())
 		return string(k.Wrapped) == "theirs", err
@@ -176,6 +199,12 @@ var inserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *wor
 		_, err := q.InsertCredential(ctx, orgdb.InsertCredentialParams{OrgID: theirs.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), ID: uuid.New(), Kind: "client_secret", SecretHash: make([]byte, 32), CreatedAt: start})
 		return err
 	},
+	"InsertSigningIssuer": func(ctx context.Context, q *orgdb.Queries, _ *world) error {
+		return q.InsertSigningIssuer(ctx, orgdb.InsertSigningIssuerParams{OrgID: uuid.New(), Revision: 99, DueAt: start})
+	},
+	"InsertSigningKey": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		return q.InsertSigningKey(ctx, orgdb.InsertSigningKeyParams{OrgID: theirs.org.ID.UUID(), ID: "planted", Use: "access_token", State: "pending", PublicJwk: []byte("{}"), Sealed: []byte("x"), CreatedAt: start})
+	},
 	"InsertKeyset": func(ctx context.Context, q *orgdb.Queries, _ *world) error {
 		return q.InsertKeyset(ctx, orgdb.InsertKeysetParams{OrgID: uuid.New(), Wrapped: []byte("planted"), CreatedAt: start})
 	},
@@ -186,6 +215,17 @@ var inserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *wor
 	"InsertAuditRecord": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 		return q.InsertAuditRecord(ctx, orgdb.InsertAuditRecordParams{OrgID: theirs.org.ID.UUID(), Event: uuid.New(), Ts: start, Body: []byte("planted")})
 	},
+}
+
+// ofNobody are the queries of the app role that touch nothing of any organization.
+var ofNobody = []string{"NextSigningRevision"}
+
+func (w *world) signingRevision(ctx context.Context) int64 {
+	set, err := w.SigningKeys(ctx, w.org.ID)
+	if err != nil || set.Revision == 0 {
+		return -1
+	}
+	return set.Revision
 }
 
 func TestEveryQueryOfAnOrganizationIsProbed(t *testing.T) {
@@ -202,6 +242,7 @@ func TestEveryQueryOfAnOrganizationIsProbed(t *testing.T) {
 	for name := range allInserts() {
 		probed = append(probed, name)
 	}
+	probed = append(probed, ofNobody...)
 	slices.Sort(probed)
 	if diff := cmp.Diff(exist, probed); diff != "" {
 		t.Errorf("queries of the app role (-) and those probed (+):\n%s", diff)
@@ -298,7 +339,7 @@ func TestAppRoleSeesItsOrganizationOnly(t *testing.T) {
 			}
 		}
 	}
-	for _, forbidden := range []string{"select * from signing_keys", "select * from deleted_agents", "select * from deleted_credentials", "insert into organizations default values", "delete from organizations", "set role agentidp_owner", "set role agentidp_platform"} {
+	for _, forbidden := range []string{"delete from signing_keys", "delete from signing_issuers", "select * from revoked_signing_keys", "update signing_keys set public_jwk = '{}'", "update signing_schedule set leader = 'me'", "select * from deleted_agents", "select * from deleted_credentials", "insert into organizations default values", "delete from organizations", "set role agentidp_owner", "set role agentidp_platform"} {
 		if _, err := app.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("the app role: %s: %v, want insufficient privilege", forbidden, err)
 		}
@@ -313,17 +354,22 @@ func TestPlatformRoleMayDoLittle(t *testing.T) {
 	if n := query[int64](t, platform, "select count(*) from agents")[0]; n != 2 {
 		t.Errorf("it sees %d agents, want both organizations'", n)
 	}
-	for _, table := range []string{"audit_logs", "keysets"} {
+	for _, table := range []string{"audit_logs", "keysets", "signing_keys"} {
 		if n := query[int64](t, platform, "select count(*) from "+table+" where org_id <> '00000000-0000-0000-0000-000000000000'")[0]; n != 0 {
 			t.Errorf("it sees %d rows of organizations in %s", n, table)
 		}
 	}
 	for _, forbidden := range []string{
 		"update agents set name = 'x'", "delete from agents", "update credentials set expires_at = null", "delete from credentials", "select last_used_at from credentials",
-		"update revocation_sequence set value = 1", "delete from signing_keys", "update signing_keys set state = 'active'", "set role agentidp_app",
+		"delete from signing_keys", "update signing_keys set public_jwk = '{}'", "set role agentidp_app",
 	} {
 		if _, err := platform.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("the platform role: %s: %v, want insufficient privilege", forbidden, err)
+		}
+	}
+	for _, change := range []string{"update signing_keys set state = 'retiring'", "update signing_issuers set due_at = now()"} {
+		if tag, err := platform.Exec(t.Context(), change); err != nil || tag.RowsAffected() != 0 {
+			t.Errorf("%s: %d rows of organizations, %v", change, tag.RowsAffected(), err)
 		}
 	}
 	if _, err := platform.Exec(t.Context(), "insert into keysets (org_id, wrapped, kek_id, created_at) values ($1, 'x', 'x', now())", uuid.New()); err == nil || !strings.Contains(err.Error(), "row-level security") {

@@ -2,49 +2,15 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
-	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
 )
 
-const (
-	keyNoun    = "signing key"
-	keysetNoun = "keyset"
-)
-
-// SigningKeys implements keys.Store.
-func (s *Store) SigningKeys(ctx context.Context) ([]keys.Stored, error) {
-	rows, err := s.across().SigningKeys(ctx)
-	if err != nil {
-		return nil, asProblem(err, keyNoun)
-	}
-	list := make([]keys.Stored, 0, len(rows))
-	for _, row := range rows {
-		list = append(list, keys.Stored{
-			ID: row.ID, Use: keys.Use(row.Use), Algorithm: jose.Algorithm(row.Algorithm), State: keys.State(row.State),
-			PublicJWK: json.RawMessage(row.PublicJwk), Sealed: row.Sealed, CreatedAt: row.CreatedAt.UTC(), ActivatedAt: orZeroTime(row.ActivatedAt),
-		})
-	}
-	return list, nil
-}
-
-// CreateSigningKey implements keys.Store. A unique index decides the race between instances.
-func (s *Store) CreateSigningKey(ctx context.Context, actor audit.Actor, k keys.Stored) error {
-	err := s.changeAcross(ctx, actor, agentid.Organization{}, func(q *platformdb.Queries) (event, error) {
-		err := q.InsertSigningKey(ctx, platformdb.InsertSigningKeyParams{
-			ID: k.ID, Use: string(k.Use), Algorithm: string(k.Algorithm), State: string(k.State), PublicJwk: k.PublicJWK, Sealed: k.Sealed,
-			CreatedAt: k.CreatedAt, ActivatedAt: orNullTime(k.ActivatedAt),
-		})
-		return event{audit.KeyCreate, k.ID, map[string]any{"use": k.Use, "algorithm": k.Algorithm, "state": k.State}}, err
-	})
-	return asProblem(err, keyNoun)
-}
+const keysetNoun = "keyset"
 
 // Keysets stores the data keys of internal/seal. New ones are recorded as made by actor.
 func (s *Store) Keysets(actor audit.Actor) seal.Keysets { return &keysets{s, actor} }

@@ -36,6 +36,9 @@ func newWorld(t *testing.T, b *bundle) *world {
 	t.Helper()
 	w := &world{bundle: b, empty: b.newOrganization(t, "empty"), org: b.newOrganization(t, "acme")}
 	w.agent = b.newAgent(t, w.org.ID, "payer")
+	if err := b.ChangeSigningKeys(t.Context(), operator, w.empty.ID, firstKey("old", start)); err != nil {
+		t.Fatal(err)
+	}
 	var err error
 	if w.credential, _, err = b.agents.CreateCredential(t.Context(), operator, w.agent.ID, time.Hour); err != nil {
 		t.Fatal(err)
@@ -55,6 +58,13 @@ func (w *world) exchange() agents.Issuance {
 	i.Holders = []agents.Holder{{Agent: w.agent.ID, Credential: w.credential.ID, IssuedAt: start}}
 	i.Uses = []agents.SingleUse{{Purpose: agents.UseProof, Key: [32]byte{1}, ExpiresAt: start.Add(time.Minute)}}
 	return i
+}
+
+// firstKey is the change that gives an issuer its first key, made at a moment.
+func firstKey(kid string, at time.Time) keys.Change {
+	return keys.Change{Action: audit.KeyCreate, Target: kid, DueAt: at, Create: []keys.Stored{{
+		ID: kid, Use: keys.AccessToken, Algorithm: jose.ES256, State: keys.ActiveKey, PublicJWK: []byte(`{"kty":"EC"}`), Sealed: []byte("sealed " + kid), CreatedAt: at, ActivatedAt: at,
+	}}}
 }
 
 // mutation is one way to change something. It must be repeatable after it failed.
@@ -146,8 +156,22 @@ var mutations = []mutation{
 		_, err := w.RevokeOrganizationTokens(ctx, by, w.org.ID)
 		return err
 	}},
-	{"CreateSigningKey", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
-		return w.CreateSigningKey(ctx, by, keys.Stored{ID: "kid", Use: keys.AccessToken, Algorithm: jose.ES256, State: keys.ActiveKey, PublicJWK: []byte("{}"), Sealed: []byte("x"), CreatedAt: start})
+	{"ChangeSigningKeys: first of the instance", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.ChangeSigningKeys(ctx, by, agentid.Organization{}, firstKey("kid", start))
+	}},
+	{"ChangeSigningKeys: first of an organization", audit.KeyCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.ChangeSigningKeys(ctx, by, w.org.ID, firstKey("kid", start))
+	}},
+	{"ChangeSigningKeys: revoke", audit.KeyRevoke, func(ctx context.Context, w *world, by audit.Actor) error {
+		set, err := w.SigningKeys(ctx, w.empty.ID)
+		if err != nil {
+			return err
+		}
+		return w.ChangeSigningKeys(ctx, by, w.empty.ID, keys.Change{
+			Action: audit.KeyRevoke, Target: "old", Revision: set.Revision, DueAt: start,
+			Moves:  []keys.Move{{ID: "old", From: keys.ActiveKey, To: keys.Destroyed, Revoked: true, At: start}},
+			Create: firstKey("new", start).Create,
+		})
 	}},
 	{"Keysets: of the instance", audit.KeysetCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.Keysets(by).CreateKeyset(ctx, "", seal.WrappedKeyset{Bytes: []byte("w"), KEKID: "1"})

@@ -48,6 +48,12 @@ func (s *Store) Organizations(ctx context.Context, after agentid.Organization, l
 	return list, nil
 }
 
+// OrganizationBySlug finds an organization by the name in its issuer's URL.
+func (s *Store) OrganizationBySlug(ctx context.Context, slug string) (orgs.Organization, error) {
+	row, err := s.across().OrganizationBySlug(ctx, slug)
+	return organization(row), asProblem(err, organizationNoun)
+}
+
 // UpdateOrganization implements orgs.Store.
 func (s *Store) UpdateOrganization(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, change func(*orgs.Organization) error) (orgs.Organization, error) {
 	var after orgs.Organization
@@ -76,11 +82,14 @@ func (s *Store) UpdateOrganization(ctx context.Context, actor audit.Actor, id ag
 	return after, nil
 }
 
-// DeleteOrganization implements orgs.Store. Agents of the organization stop it by their foreign key, also one created at the same moment.
+// DeleteOrganization implements orgs.Store. Agents of the organization stop it by their foreign key, also one created at the same moment. Its signing keys go with it.
 func (s *Store) DeleteOrganization(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64) error {
 	err := s.changeAcross(ctx, actor, id, func(q *platformdb.Queries) (event, error) {
 		before, err := lockOrganization(ctx, q, id, version)
 		if err != nil {
+			return event{}, err
+		}
+		if err := q.DeleteSigningIssuer(ctx, id.UUID()); err != nil {
 			return event{}, err
 		}
 		return event{audit.OrganizationDelete, id.String(), map[string]any{"slug": before.Slug}}, q.DeleteOrganization(ctx, id.UUID())

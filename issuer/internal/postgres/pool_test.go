@@ -64,7 +64,7 @@ func TestHotPathsAreOneRoundTrip(t *testing.T) {
 	}{
 		"client look-up":  {func() error { _, _, err := w.ClientForAuthentication(ctx, w.agent.ID, start); return err }, 1},
 		"token record":    {func() error { return w.RecordTokenIssued(ctx, operator, w.issuance()) }, 1},
-		"revocation list": {func() error { _, err := w.RevocationList(ctx, issuer); return err }, 1},
+		"revocation list": {func() error { _, err := w.RevocationList(ctx, issuer, agentid.Organization{}); return err }, 1},
 		"organization":    {func() error { _, err := w.Organization(ctx, w.org.ID); return err }, 1},
 		"agents":          {func() error { _, err := w.Agents(ctx, w.org.ID, agentid.Agent{}, 10); return err }, 1},
 		"audit records":   {func() error { _, err := w.AuditRecords(ctx, w.org.ID, audit.Filter{}, agentid.Event{}, 10); return err }, 1},

@@ -32,15 +32,18 @@ const listEntriesMax = 150_000
 // expiredTokenMargin keeps a revoked token listed beyond its exp: verifiers allow their clocks to differ.
 const expiredTokenMargin = 5 * time.Minute
 
-// RevocationList renders what sidecars must refuse: suspended and revoked agents, agents and credentials deleted in the last 24 hours, watermarks younger
-// than that, and revoked tokens that have not expired.
+// RevocationList renders what sidecars must refuse: suspended and revoked agents, agents and credentials deleted and signing keys revoked in the last 24 hours,
+// watermarks younger than that, and revoked tokens that have not expired. The list of the instance's issuer (org is zero) has all of it, that of an organization's
+// issuer what is the organization's.
 //
 // Everything is read in one statement, and each change takes its number in its own transaction (migrations/00002_revocation.sql): a list with
 // sequence N holds every change up to N and none after. What ages out leaves the list without a new number, which is harmless: the tokens
 // it was for have expired.
-func (s *Store) RevocationList(ctx context.Context, issuer string) (*trust.RevocationList, error) {
+func (s *Store) RevocationList(ctx context.Context, issuer string, org agentid.Organization) (*trust.RevocationList, error) {
 	now := s.clock()
-	rows, err := s.across().RevocationList(ctx, platformdb.RevocationListParams{Since: now.Add(-tokenLifetimeMax), Expired: now.Add(-expiredTokenMargin)})
+	rows, err := s.across().RevocationList(ctx, platformdb.RevocationListParams{
+		Since: now.Add(-tokenLifetimeMax), Expired: now.Add(-expiredTokenMargin), OrgID: orNullUUID(org.UUID()),
+	})
 	if err != nil {
 		return nil, asProblem(err, "revocation list")
 	}
@@ -52,6 +55,13 @@ func (s *Store) RevocationList(ctx context.Context, issuer string) (*trust.Revoc
 		Agents: []trust.Agent{}, Organizations: []trust.Organization{}, Credentials: []trust.Credential{}, Keys: []trust.Key{}, Tokens: []trust.Token{},
 		Issuers: []trust.Issuer{}, Partners: []trust.Partner{},
 	}
+	// Keys are listed whatever else is: whoever has one makes tokens that no watermark kills.
+	rows = slices.DeleteFunc(rows, func(row platformdb.RevocationListRow) bool {
+		if row.KeyID != "" {
+			list.Keys = append(list.Keys, trust.Key{ID: row.KeyID})
+		}
+		return row.KeyID != ""
+	})
 	for _, o := range bounded(byOrganization(rows), organizationEntriesMax, listEntriesMax) {
 		o.render(list, now)
 	}

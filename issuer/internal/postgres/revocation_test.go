@@ -18,7 +18,7 @@ const issuer = "https://issuer.example"
 
 func (b *bundle) revocations(t *testing.T) *trust.RevocationList {
 	t.Helper()
-	l, err := b.RevocationList(t.Context(), issuer)
+	l, err := b.RevocationList(t.Context(), issuer, agentid.Organization{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestSequenceRowIsNeeded(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	exec(t, b.db.Superuser(t), "delete from revocation_sequence")
-	if l, err := b.RevocationList(t.Context(), issuer); err == nil {
+	if l, err := b.RevocationList(t.Context(), issuer, agentid.Organization{}); err == nil {
 		t.Errorf("a list without a sequence: %+v", l)
 	}
 }

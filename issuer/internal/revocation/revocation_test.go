@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/trust"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
 // source renders what it is given and counts.
@@ -19,13 +21,16 @@ type source struct {
 	err      error
 }
 
-func (s *source) RevocationList(_ context.Context, issuer string) (*trust.RevocationList, error) {
+func (s *source) RevocationList(_ context.Context, issuer string, org agentid.Organization) (*trust.RevocationList, error) {
 	s.rendered.Add(1)
 	if s.err != nil {
 		return nil, s.err
 	}
 	l := s.list
 	l.Issuer = issuer
+	if !org.IsZero() {
+		l.Agents = nil
+	}
 	return &l, nil
 }
 
@@ -35,7 +40,7 @@ func get(l *List, tag string) *httptest.ResponseRecorder {
 		r.Header.Set("If-None-Match", tag)
 	}
 	w := httptest.NewRecorder()
-	l.GetRevocations(w, r)
+	l.GetRevocations(w, r.WithContext(issuers.With(r.Context(), issuers.Issuer{ID: "https://id.example.com"})))
 	return w
 }
 
@@ -106,5 +111,27 @@ func TestFailureIsNotAnOldList(t *testing.T) {
 	s.err = nil
 	if w := get(l, tag); w.Code != 304 {
 		t.Errorf("after the failure: %d", w.Code)
+	}
+}
+
+// Each issuer has a list of its own, also while another's rendering is reused.
+func TestIssuersHaveTheirOwnList(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	s := &source{list: trust.RevocationList{Sequence: 1, Agents: []trust.Agent{{ID: "agt_1"}}}}
+	l := New(s, "https://id.example.com", func() time.Time { return now })
+	get(l, "")
+	of := issuers.Issuer{ID: "https://id.example.com/o/acme", Organization: agentid.New[agentid.Organization]()}
+	r := httptest.NewRequest("GET", "/o/acme/revocations", nil)
+	w := httptest.NewRecorder()
+	l.GetOrganizationRevocations(w, r.WithContext(issuers.With(r.Context(), of)))
+	if got, err := trust.ParseRevocationList(w.Body.Bytes()); err != nil || got.Issuer != of.ID || len(got.Agents) != 0 {
+		t.Errorf("%s, %v", w.Body, err)
+	}
+	for i := range 2 * renderingsMax {
+		l.of(string(rune(i)))
+	}
+	if n := len(l.renderings); n > renderingsMax {
+		t.Errorf("%d renderings are kept", n)
 	}
 }

@@ -18,14 +18,3 @@ type Organization struct {
 	UpdatedAt   time.Time
 	Version     int64
 }
-
-type SigningKey struct {
-	ID          string
-	Use         string
-	Algorithm   string
-	State       string
-	PublicJwk   []byte
-	Sealed      []byte
-	CreatedAt   time.Time
-	ActivatedAt *time.Time
-}

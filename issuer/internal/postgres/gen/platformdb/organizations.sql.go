@@ -47,6 +47,24 @@ func (q *Queries) InsertOrganization(ctx context.Context, arg InsertOrganization
 	return err
 }
 
+const organizationBySlug = `-- name: OrganizationBySlug :one
+select org_id, slug, display_name, created_at, updated_at, version from organizations where slug = $1
+`
+
+func (q *Queries) OrganizationBySlug(ctx context.Context, slug string) (Organization, error) {
+	row := q.db.QueryRow(ctx, organizationBySlug, slug)
+	var i Organization
+	err := row.Scan(
+		&i.OrgID,
+		&i.Slug,
+		&i.DisplayName,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Version,
+	)
+	return i, err
+}
+
 const organizationForUpdate = `-- name: OrganizationForUpdate :one
 select org_id, slug, display_name, created_at, updated_at, version from organizations where org_id = $1 for update
 `

@@ -16,37 +16,42 @@ const revocationList = `-- name: RevocationList :many
 select revocation_sequence.value as sequence, coalesce(dead.org_id, '00000000-0000-0000-0000-000000000000')::uuid as org_id,
     coalesce(dead.agent_id, '00000000-0000-0000-0000-000000000000')::uuid as agent_id,
     coalesce(dead.credential_id, '00000000-0000-0000-0000-000000000000')::uuid as credential_id, coalesce(dead.token_id, '')::text as token_id,
-    coalesce(dead.status, '')::text as status, dead.dead_before, dead.expires_at
+    coalesce(dead.status, '')::text as status, dead.dead_before, dead.expires_at, coalesce(dead.key_id, '')::text as key_id
 from revocation_sequence
 left join (
     select agents.org_id, agents.id as agent_id, null::uuid as credential_id, null::text as token_id, agents.status,
-        agents.tokens_not_before as dead_before, null::timestamptz as expires_at
+        agents.tokens_not_before as dead_before, null::timestamptz as expires_at, null::text as key_id
     from agents
     where (agents.status <> 'active' or agents.tokens_not_before is not null)
         and (agents.status <> 'active' or agents.tokens_not_before > $1::timestamptz)
     union all
-    select deleted_agents.org_id, deleted_agents.agent_id, null, null, 'revoked', deleted_agents.deleted_at, null
+    select deleted_agents.org_id, deleted_agents.agent_id, null, null, 'revoked', deleted_agents.deleted_at, null, null
     from deleted_agents
     where deleted_agents.deleted_at > $1::timestamptz
     union all
-    select deleted_credentials.org_id, deleted_credentials.agent_id, deleted_credentials.id, null, '', deleted_credentials.deleted_at, null
+    select deleted_credentials.org_id, deleted_credentials.agent_id, deleted_credentials.id, null, '', deleted_credentials.deleted_at, null, null
     from deleted_credentials
     where deleted_credentials.deleted_at > $1::timestamptz
     union all
-    select revoked_tokens.org_id, revoked_tokens.agent_id, null, revoked_tokens.id, '', revoked_tokens.revoked_at, revoked_tokens.expires_at
+    select revoked_tokens.org_id, revoked_tokens.agent_id, null, revoked_tokens.id, '', revoked_tokens.revoked_at, revoked_tokens.expires_at, null
     from revoked_tokens
     where revoked_tokens.expires_at > $2::timestamptz
     union all
-    select token_watermarks.org_id, null, null, null, '', token_watermarks.tokens_not_before, null
+    select token_watermarks.org_id, null, null, null, '', token_watermarks.tokens_not_before, null, null
     from token_watermarks
     where token_watermarks.tokens_not_before > $1::timestamptz
-) as dead on true
-order by dead.org_id, dead.agent_id, dead.credential_id nulls first, dead.token_id nulls first
+    union all
+    select revoked_signing_keys.org_id, null, null, null, '', revoked_signing_keys.revoked_at, null, revoked_signing_keys.id
+    from revoked_signing_keys
+    where revoked_signing_keys.revoked_at > $1::timestamptz
+) as dead on $3::uuid is null or dead.org_id = $3::uuid
+order by dead.org_id, dead.agent_id, dead.credential_id nulls first, dead.token_id nulls first, dead.key_id
 `
 
 type RevocationListParams struct {
 	Since   time.Time
 	Expired time.Time
+	OrgID   *uuid.UUID
 }
 
 type RevocationListRow struct {
@@ -58,13 +63,14 @@ type RevocationListRow struct {
 	Status       string
 	DeadBefore   *time.Time
 	ExpiresAt    *time.Time
+	KeyID        string
 }
 
 // RevocationList is one statement, so one snapshot: the sequence and everything that is revoked belong together. A row is a token when it has a token id,
-// a credential when it has a credential id, an agent when it has an agent id, else an organization; one row with nil ids when nothing is revoked.
-// dead_before is a watermark, or when it was revoked.
+// a credential when it has a credential id, an agent when it has an agent id, a signing key when it has a key id, else an organization; one row with nil ids
+// when nothing is revoked. dead_before is a watermark, or when it was revoked. An organization's own issuer has a list of what is the organization's.
 func (q *Queries) RevocationList(ctx context.Context, arg RevocationListParams) ([]RevocationListRow, error) {
-	rows, err := q.db.Query(ctx, revocationList, arg.Since, arg.Expired)
+	rows, err := q.db.Query(ctx, revocationList, arg.Since, arg.Expired, arg.OrgID)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +87,7 @@ func (q *Queries) RevocationList(ctx context.Context, arg RevocationListParams) 
 			&i.Status,
 			&i.DeadBefore,
 			&i.ExpiresAt,
+			&i.KeyID,
 		); err != nil {
 			return nil, err
 		}

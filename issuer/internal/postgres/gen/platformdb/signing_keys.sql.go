@@ -8,14 +8,116 @@ package platformdb
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
+const changedSigningIssuers = `-- name: ChangedSigningIssuers :many
+select org_id, revision from signing_issuers where revision > $1 order by revision
+`
+
+type ChangedSigningIssuersRow struct {
+	OrgID    uuid.UUID
+	Revision int64
+}
+
+func (q *Queries) ChangedSigningIssuers(ctx context.Context, since int64) ([]ChangedSigningIssuersRow, error) {
+	rows, err := q.db.Query(ctx, changedSigningIssuers, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ChangedSigningIssuersRow{}
+	for rows.Next() {
+		var i ChangedSigningIssuersRow
+		if err := rows.Scan(&i.OrgID, &i.Revision); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deleteSigningIssuer = `-- name: DeleteSigningIssuer :exec
+delete from signing_issuers where org_id = $1
+`
+
+func (q *Queries) DeleteSigningIssuer(ctx context.Context, orgID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, deleteSigningIssuer, orgID)
+	return err
+}
+
+const dueSigningIssuers = `-- name: DueSigningIssuers :many
+select s.org_id from signing_issuers as s
+where (s.org_id > $1 or $2::boolean) and s.due_at <= $3::timestamptz
+    and (s.org_id = '00000000-0000-0000-0000-000000000000' or exists (select from organizations as o where o.org_id = s.org_id))
+order by s.org_id limit $4
+`
+
+type DueSigningIssuersParams struct {
+	After    uuid.UUID
+	First    bool
+	At       time.Time
+	RowLimit int32
+}
+
+// DueSigningIssuers leaves out what a deleted organization may have left behind.
+func (q *Queries) DueSigningIssuers(ctx context.Context, arg DueSigningIssuersParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, dueSigningIssuers,
+		arg.After,
+		arg.First,
+		arg.At,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var org_id uuid.UUID
+		if err := rows.Scan(&org_id); err != nil {
+			return nil, err
+		}
+		items = append(items, org_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const insertSigningIssuer = `-- name: InsertSigningIssuer :exec
+insert into signing_issuers (org_id, revision, algorithm, due_at) values ($1, $2, $3, $4)
+`
+
+type InsertSigningIssuerParams struct {
+	OrgID     uuid.UUID
+	Revision  int64
+	Algorithm string
+	DueAt     time.Time
+}
+
+func (q *Queries) InsertSigningIssuer(ctx context.Context, arg InsertSigningIssuerParams) error {
+	_, err := q.db.Exec(ctx, insertSigningIssuer,
+		arg.OrgID,
+		arg.Revision,
+		arg.Algorithm,
+		arg.DueAt,
+	)
+	return err
+}
+
 const insertSigningKey = `-- name: InsertSigningKey :exec
-insert into signing_keys (id, use, algorithm, state, public_jwk, sealed, created_at, activated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+insert into signing_keys (org_id, id, use, algorithm, state, public_jwk, sealed, created_at, activated_at, wanted_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 `
 
 type InsertSigningKeyParams struct {
+	OrgID       uuid.UUID
 	ID          string
 	Use         string
 	Algorithm   string
@@ -24,10 +126,12 @@ type InsertSigningKeyParams struct {
 	Sealed      []byte
 	CreatedAt   time.Time
 	ActivatedAt *time.Time
+	WantedAt    *time.Time
 }
 
 func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyParams) error {
 	_, err := q.db.Exec(ctx, insertSigningKey,
+		arg.OrgID,
 		arg.ID,
 		arg.Use,
 		arg.Algorithm,
@@ -36,24 +140,149 @@ func (q *Queries) InsertSigningKey(ctx context.Context, arg InsertSigningKeyPara
 		arg.Sealed,
 		arg.CreatedAt,
 		arg.ActivatedAt,
+		arg.WantedAt,
 	)
 	return err
 }
 
-const signingKeys = `-- name: SigningKeys :many
-select id, use, algorithm, state, public_jwk, sealed, created_at, activated_at
-from signing_keys where state <> 'destroyed' order by created_at, id
+const leadSigningSchedule = `-- name: LeadSigningSchedule :execrows
+update signing_schedule set leader = $1, leader_until = $2
+where leader = $1 or leader_until <= $3::timestamptz
 `
 
-func (q *Queries) SigningKeys(ctx context.Context) ([]SigningKey, error) {
-	rows, err := q.db.Query(ctx, signingKeys)
+type LeadSigningScheduleParams struct {
+	Leader string
+	Until  time.Time
+	At     time.Time
+}
+
+// LeadSigningSchedule takes the lead, or keeps it; nothing when another process has it.
+func (q *Queries) LeadSigningSchedule(ctx context.Context, arg LeadSigningScheduleParams) (int64, error) {
+	result, err := q.db.Exec(ctx, leadSigningSchedule, arg.Leader, arg.Until, arg.At)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const moveSigningKey = `-- name: MoveSigningKey :execrows
+update signing_keys
+set state = $1, activated_at = coalesce(activated_at, $2), wanted_at = coalesce(wanted_at, $3),
+    retired_at = coalesce(retired_at, $4), revoked_at = coalesce(revoked_at, $5),
+    destroyed_at = coalesce(destroyed_at, $6), sealed = case when $1 = 'destroyed' then ''::bytea else sealed end
+where org_id = $7 and id = $8 and state = $9
+`
+
+type MoveSigningKeyParams struct {
+	ToState     string
+	ActivatedAt *time.Time
+	WantedAt    *time.Time
+	RetiredAt   *time.Time
+	RevokedAt   *time.Time
+	DestroyedAt *time.Time
+	OrgID       uuid.UUID
+	ID          string
+	FromState   string
+}
+
+// MoveSigningKey takes a key to the next state of its life. A time that is given is written once.
+func (q *Queries) MoveSigningKey(ctx context.Context, arg MoveSigningKeyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, moveSigningKey,
+		arg.ToState,
+		arg.ActivatedAt,
+		arg.WantedAt,
+		arg.RetiredAt,
+		arg.RevokedAt,
+		arg.DestroyedAt,
+		arg.OrgID,
+		arg.ID,
+		arg.FromState,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const nextSigningRevision = `-- name: NextSigningRevision :one
+update signing_schedule set revision = revision + 1 returning revision
+`
+
+func (q *Queries) NextSigningRevision(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, nextSigningRevision)
+	var revision int64
+	err := row.Scan(&revision)
+	return revision, err
+}
+
+const postponeSigningIssuer = `-- name: PostponeSigningIssuer :exec
+update signing_issuers set due_at = $1 where org_id = $2 and revision = $3
+`
+
+type PostponeSigningIssuerParams struct {
+	DueAt time.Time
+	OrgID uuid.UUID
+	Seen  int64
+}
+
+func (q *Queries) PostponeSigningIssuer(ctx context.Context, arg PostponeSigningIssuerParams) error {
+	_, err := q.db.Exec(ctx, postponeSigningIssuer, arg.DueAt, arg.OrgID, arg.Seen)
+	return err
+}
+
+const signingIssuer = `-- name: SigningIssuer :one
+select revision, algorithm from signing_issuers where org_id = $1
+`
+
+type SigningIssuerRow struct {
+	Revision  int64
+	Algorithm string
+}
+
+func (q *Queries) SigningIssuer(ctx context.Context, orgID uuid.UUID) (SigningIssuerRow, error) {
+	row := q.db.QueryRow(ctx, signingIssuer, orgID)
+	var i SigningIssuerRow
+	err := row.Scan(&i.Revision, &i.Algorithm)
+	return i, err
+}
+
+const signingKeys = `-- name: SigningKeys :many
+select id, use, algorithm, state, public_jwk, sealed, created_at, activated_at, wanted_at, retired_at, revoked_at, destroyed_at
+from signing_keys
+where org_id = $1 and (state <> 'destroyed' or revoked_at > $2::timestamptz)
+order by created_at, id
+`
+
+type SigningKeysParams struct {
+	OrgID        uuid.UUID
+	RevokedSince time.Time
+}
+
+type SigningKeysRow struct {
+	ID          string
+	Use         string
+	Algorithm   string
+	State       string
+	PublicJwk   []byte
+	Sealed      []byte
+	CreatedAt   time.Time
+	ActivatedAt *time.Time
+	WantedAt    *time.Time
+	RetiredAt   *time.Time
+	RevokedAt   *time.Time
+	DestroyedAt *time.Time
+}
+
+// SigningKeys has every key that is not destroyed, and those that were revoked not long ago.
+func (q *Queries) SigningKeys(ctx context.Context, arg SigningKeysParams) ([]SigningKeysRow, error) {
+	rows, err := q.db.Query(ctx, signingKeys, arg.OrgID, arg.RevokedSince)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []SigningKey{}
+	items := []SigningKeysRow{}
 	for rows.Next() {
-		var i SigningKey
+		var i SigningKeysRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.Use,
@@ -63,6 +292,10 @@ func (q *Queries) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 			&i.Sealed,
 			&i.CreatedAt,
 			&i.ActivatedAt,
+			&i.WantedAt,
+			&i.RetiredAt,
+			&i.RevokedAt,
+			&i.DestroyedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -72,4 +305,43 @@ func (q *Queries) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const signingRevision = `-- name: SigningRevision :one
+select revision from signing_schedule
+`
+
+func (q *Queries) SigningRevision(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, signingRevision)
+	var revision int64
+	err := row.Scan(&revision)
+	return revision, err
+}
+
+const updateSigningIssuer = `-- name: UpdateSigningIssuer :execrows
+update signing_issuers set revision = $1, algorithm = $2, due_at = $3
+where org_id = $4 and revision = $5
+`
+
+type UpdateSigningIssuerParams struct {
+	Revision  int64
+	Algorithm string
+	DueAt     time.Time
+	OrgID     uuid.UUID
+	Seen      int64
+}
+
+// UpdateSigningIssuer finds nothing when somebody else changed the issuer's keys since they were read.
+func (q *Queries) UpdateSigningIssuer(ctx context.Context, arg UpdateSigningIssuerParams) (int64, error) {
+	result, err := q.db.Exec(ctx, updateSigningIssuer,
+		arg.Revision,
+		arg.Algorithm,
+		arg.DueAt,
+		arg.OrgID,
+		arg.Seen,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

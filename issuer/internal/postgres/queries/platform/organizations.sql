@@ -13,3 +13,6 @@ update organizations set display_name = @display_name, updated_at = @updated_at,
 
 -- name: DeleteOrganization :exec
 delete from organizations where org_id = @org_id;
+
+-- name: OrganizationBySlug :one
+select org_id, slug, display_name, created_at, updated_at, version from organizations where slug = @slug;
