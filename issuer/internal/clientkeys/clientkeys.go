@@ -67,7 +67,7 @@ func (s *Source) Keys(ctx context.Context, url, kid string) (*jose.KeySet, error
 		return answer(e, s.now())
 	}
 	done := s.flying.DoChan(url, func() (any, error) {
-		s.load(context.WithoutCancel(ctx), url) // all who ask at the same time wait for it; fetch has its own deadline
+		s.load(context.WithoutCancel(ctx), url, e.triedAt) // all who ask at the same time wait for it; fetch has its own deadline
 		return nil, nil
 	})
 	select {
@@ -126,13 +126,16 @@ func (s *Source) makeRoom() {
 	delete(s.sets, oldest)
 }
 
-// load fetches once. A failure leaves what was there. An empty set is believed: the client has taken its keys away.
-func (s *Source) load(ctx context.Context, url string) {
+// load fetches once, unless somebody did since the last attempt that its caller knows of. A failure leaves what was there. An empty set is believed: the client has
+// taken its keys away.
+func (s *Source) load(ctx context.Context, url string, last time.Time) {
 	s.mu.Lock()
-	etag := ""
-	if e, ok := s.sets[url]; ok {
-		etag = e.etag
+	e, ok := s.sets[url]
+	if !ok || !e.triedAt.Equal(last) {
+		s.mu.Unlock()
+		return
 	}
+	etag := e.etag
 	s.mu.Unlock()
 	doc, err := s.client.Get(ctx, url, etag)
 	var set *jose.KeySet
@@ -141,8 +144,7 @@ func (s *Source) load(ctx context.Context, url string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.sets[url]
-	if !ok {
+	if e, ok = s.sets[url]; !ok {
 		return // it had to make room
 	}
 	now := s.now()
