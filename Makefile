@@ -40,7 +40,7 @@ deps: ## Install what is missing: PostgreSQL, Redis, Envoy … (or print the com
 	@bash .ci/deps.sh
 
 ##@ Check it
-.PHONY: test check fmt fmt-check vet staticcheck policies generate verify cover fuzz
+.PHONY: test check fmt fmt-check vet staticcheck policies generate verify cover fuzz soak
 test: deps ## Every test, with the real PostgreSQL, Redis and Envoy, the race detector and coverage
 	@rm -rf $(COVER) && mkdir -p $(COVER)/unit $(COVER)/programs
 	@AGENTIDP_COVERDIR=$(COVER)/programs $(GO) run ./internal/testkit/withpostgres -- \
@@ -94,6 +94,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	    echo "fuzz: $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; \
 	done
+
+SOAK_ROUNDS ?= 5
+soak: deps ## Each test SOAK_ROUNDS times (5), in another order, under the race detector
+	@$(GO) run ./internal/testkit/withpostgres -- $(GO) test -race -timeout 2h -count $(SOAK_ROUNDS) -shuffle on ./...
 
 ##@ Measure it
 # What a point takes, where the rows go as JSON, and opa-envoy-plugin's program for the rows that need it.
