@@ -7,6 +7,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/api"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/caller"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
@@ -27,6 +28,7 @@ type operations struct {
 	*grants.Endpoint
 	*discovery.Documents
 	*revocation.List
+	questions
 }
 
 var _ adminapi.ServerInterface = operations{}
@@ -60,8 +62,9 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	}
 	clients := clientauth.New(agentService, trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
+	judge := tokenstate.New(store, list, env.Now)
 	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
-		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: tokenstate.New(store, list, env.Now),
+		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: judge,
 	})
 	if err != nil {
 		return nil, err
@@ -77,10 +80,11 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{
-				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Audit: store, Pages: pages, DIDs: dids,
+				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients,
+				Revocation: revocation.NewService(store, agentService, env.Now), Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rotator,
 			},
-			endpoint, documents, list,
+			endpoint, documents, list, newQuestions(caller.New(clients, nil, dids), judge, store),
 		})),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,

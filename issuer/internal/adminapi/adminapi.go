@@ -11,12 +11,14 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
+	"github.com/agentidp/agentidp/issuer/internal/revocation"
 )
 
 // API serves the administrative operations of the contract. The other operations of ServerInterface belong to the protocol packages.
 type API struct {
 	Organizations *orgs.Service
 	Agents        *agents.Service
+	Revocation    *revocation.Service
 	Methods       Methods
 	Audit         audit.Store
 	Pages         *web.Pages

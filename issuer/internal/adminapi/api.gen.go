@@ -378,6 +378,21 @@ type Registration struct {
 // RegistrationAlgorithms As in a JOSE header.
 type RegistrationAlgorithms string
 
+// RevokeAgentTokens Which tokens of an agent are to be revoked.
+type RevokeAgentTokens struct {
+	// TokenId The jti of one token. Absent: every token issued up to now.
+	TokenId *string `json:"tokenId,omitempty"`
+}
+
+// RevokedTokens Which tokens are dead.
+type RevokedTokens struct {
+	// TokenId The one that was named.
+	TokenId *string `json:"tokenId,omitempty"`
+
+	// TokensNotBefore Every token issued before this second.
+	TokensNotBefore *time.Time `json:"tokensNotBefore,omitempty"`
+}
+
 // RotateCredential How to replace a credential. Any kind but a client secret needs the registration of the new one, as when it is created.
 type RotateCredential struct {
 	// OverlapSeconds How long the old one keeps working.
@@ -582,6 +597,9 @@ type ServerInterface interface {
 	// RevokeAgent Revoke an agent for good
 	// POST /agents/{agentId}/revoke
 	RevokeAgent(w http.ResponseWriter, r *http.Request)
+	// RevokeAgentTokens Revoke tokens of an agent
+	// POST /agents/{agentId}/revoke-tokens
+	RevokeAgentTokens(w http.ResponseWriter, r *http.Request)
 	// SuspendAgent Suspend an agent
 	// POST /agents/{agentId}/suspend
 	SuspendAgent(w http.ResponseWriter, r *http.Request)
@@ -594,12 +612,24 @@ type ServerInterface interface {
 	// GetOrganizationOpenIDConfiguration OpenID Connect discovery of an organization's issuer
 	// GET /o/{slug}/.well-known/openid-configuration
 	GetOrganizationOpenIDConfiguration(w http.ResponseWriter, r *http.Request)
+	// IntrospectOrganizationToken Ask an organization's issuer what a token is worth
+	// POST /o/{slug}/oauth2/introspect
+	IntrospectOrganizationToken(w http.ResponseWriter, r *http.Request)
+	// RevokeOrganizationToken Give a token back to an organization's issuer
+	// POST /o/{slug}/oauth2/revoke
+	RevokeOrganizationToken(w http.ResponseWriter, r *http.Request)
 	// IssueOrganizationToken Get an access token of an organization's issuer
 	// POST /o/{slug}/oauth2/token
 	IssueOrganizationToken(w http.ResponseWriter, r *http.Request)
 	// GetOrganizationRevocations What sidecars must refuse of an organization
 	// GET /o/{slug}/revocations
 	GetOrganizationRevocations(w http.ResponseWriter, r *http.Request)
+	// IntrospectToken Ask what a token is worth
+	// POST /oauth2/introspect
+	IntrospectToken(w http.ResponseWriter, r *http.Request)
+	// RevokeToken Give a token back
+	// POST /oauth2/revoke
+	RevokeToken(w http.ResponseWriter, r *http.Request)
 	// IssueToken Get an access token
 	// POST /oauth2/token
 	IssueToken(w http.ResponseWriter, r *http.Request)
@@ -621,6 +651,9 @@ type ServerInterface interface {
 	// UpdateOrganization Change an organization
 	// PATCH /organizations/{organizationId}
 	UpdateOrganization(w http.ResponseWriter, r *http.Request)
+	// RevokeOrganizationTokens Revoke every token of an organization
+	// POST /organizations/{organizationId}/revoke-tokens
+	RevokeOrganizationTokens(w http.ResponseWriter, r *http.Request)
 	// GetRevocations What sidecars must refuse
 	// GET /revocations
 	GetRevocations(w http.ResponseWriter, r *http.Request)
@@ -641,6 +674,7 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "deleteOrganization", Method: http.MethodDelete, Path: "/organizations/{organizationId}", Protected: true, Handler: si.DeleteOrganization},
 		{Name: "getOrganization", Method: http.MethodGet, Path: "/organizations/{organizationId}", Protected: true, Handler: si.GetOrganization},
 		{Name: "updateOrganization", Method: http.MethodPatch, Path: "/organizations/{organizationId}", Protected: true, Handler: si.UpdateOrganization},
+		{Name: "revokeOrganizationTokens", Method: http.MethodPost, Path: "/organizations/{organizationId}/revoke-tokens", Protected: true, Handler: si.RevokeOrganizationTokens},
 		{Name: "listAgents", Method: http.MethodGet, Path: "/agents", Protected: true, Handler: si.ListAgents},
 		{Name: "createAgent", Method: http.MethodPost, Path: "/agents", Protected: true, Handler: si.CreateAgent},
 		{Name: "deleteAgent", Method: http.MethodDelete, Path: "/agents/{agentId}", Protected: true, Handler: si.DeleteAgent},
@@ -649,6 +683,7 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "suspendAgent", Method: http.MethodPost, Path: "/agents/{agentId}/suspend", Protected: true, Handler: si.SuspendAgent},
 		{Name: "reactivateAgent", Method: http.MethodPost, Path: "/agents/{agentId}/reactivate", Protected: true, Handler: si.ReactivateAgent},
 		{Name: "revokeAgent", Method: http.MethodPost, Path: "/agents/{agentId}/revoke", Protected: true, Handler: si.RevokeAgent},
+		{Name: "revokeAgentTokens", Method: http.MethodPost, Path: "/agents/{agentId}/revoke-tokens", Protected: true, Handler: si.RevokeAgentTokens},
 		{Name: "listCredentials", Method: http.MethodGet, Path: "/agents/{agentId}/credentials", Protected: true, Handler: si.ListCredentials},
 		{Name: "createCredential", Method: http.MethodPost, Path: "/agents/{agentId}/credentials", Protected: true, Handler: si.CreateCredential},
 		{Name: "rotateCredential", Method: http.MethodPost, Path: "/agents/{agentId}/credentials/{credentialId}/rotate", Protected: true, Handler: si.RotateCredential},
@@ -657,11 +692,15 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "listSigningKeys", Method: http.MethodGet, Path: "/signing-keys", Protected: true, Handler: si.ListSigningKeys},
 		{Name: "rotateSigningKeys", Method: http.MethodPost, Path: "/signing-keys/rotate", Protected: true, Handler: si.RotateSigningKeys},
 		{Name: "issueToken", Method: http.MethodPost, Path: "/oauth2/token", Protected: false, Handler: si.IssueToken},
+		{Name: "introspectToken", Method: http.MethodPost, Path: "/oauth2/introspect", Protected: false, Handler: si.IntrospectToken},
+		{Name: "revokeToken", Method: http.MethodPost, Path: "/oauth2/revoke", Protected: false, Handler: si.RevokeToken},
 		{Name: "getOpenIDConfiguration", Method: http.MethodGet, Path: "/.well-known/openid-configuration", Protected: false, Handler: si.GetOpenIDConfiguration},
 		{Name: "getAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server", Protected: false, Handler: si.GetAuthorizationServerMetadata},
 		{Name: "getKeySet", Method: http.MethodGet, Path: "/.well-known/jwks.json", Protected: false, Handler: si.GetKeySet},
 		{Name: "getRevocations", Method: http.MethodGet, Path: "/revocations", Protected: false, Handler: si.GetRevocations},
 		{Name: "issueOrganizationToken", Method: http.MethodPost, Path: "/o/{slug}/oauth2/token", Protected: false, Handler: si.IssueOrganizationToken},
+		{Name: "introspectOrganizationToken", Method: http.MethodPost, Path: "/o/{slug}/oauth2/introspect", Protected: false, Handler: si.IntrospectOrganizationToken},
+		{Name: "revokeOrganizationToken", Method: http.MethodPost, Path: "/o/{slug}/oauth2/revoke", Protected: false, Handler: si.RevokeOrganizationToken},
 		{Name: "getOrganizationAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server/o/{slug}", Protected: false, Handler: si.GetOrganizationAuthorizationServerMetadata},
 		{Name: "getOrganizationOpenIDConfiguration", Method: http.MethodGet, Path: "/o/{slug}/.well-known/openid-configuration", Protected: false, Handler: si.GetOrganizationOpenIDConfiguration},
 		{Name: "getOrganizationKeySet", Method: http.MethodGet, Path: "/o/{slug}/.well-known/jwks.json", Protected: false, Handler: si.GetOrganizationKeySet},

@@ -116,6 +116,11 @@ func (s *Service) Reactivate(ctx context.Context, actor audit.Actor, id agentid.
 	return s.transition(ctx, actor, id, audit.AgentReactivate, func(a *Agent) { a.Status = Active })
 }
 
+// RevokeTokens kills every token an agent was issued up to now, and leaves the agent as it is.
+func (s *Service) RevokeTokens(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
+	return s.transition(ctx, actor, id, audit.AgentRevokeTokens, func(a *Agent) { a.TokensNotBefore = s.watermark() })
+}
+
 // Revoke stops an agent for good. Revoking twice is no error.
 func (s *Service) Revoke(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
 	return s.transition(ctx, actor, id, audit.AgentRevoke, func(a *Agent) {

@@ -34,6 +34,7 @@ type serverMetadata struct {
 	ClientAuthentication []string `json:"token_endpoint_auth_methods_supported"`
 	AssertionAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 s5.1
+	questionMetadata
 }
 
 // providerMetadata is OpenID Connect Discovery 1.0 s3. authorization_endpoint is missing for the same reason.
@@ -67,7 +68,7 @@ func (d *Documents) server(i issuers.Issuer) serverMetadata {
 	return serverMetadata{
 		Issuer: i.ID, TokenEndpoint: i.URL(tokenPath), JWKSURI: i.URL(keySetPath),
 		ResponseTypes: []string{}, GrantTypes: d.cfg.GrantTypes, ClientAuthentication: d.cfg.ClientAuthentication, AssertionAlgorithms: d.cfg.AssertionAlgorithms,
-		DPoPAlgorithms: d.cfg.DPoPAlgorithms,
+		DPoPAlgorithms: d.cfg.DPoPAlgorithms, questionMetadata: d.questions(i),
 	}
 }
 

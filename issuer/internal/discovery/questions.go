@@ -1,0 +1,27 @@
+package discovery
+
+import "github.com/agentidp/agentidp/issuer/internal/issuers"
+
+// Paths of the endpoints that answer about tokens.
+const (
+	introspectPath = "/oauth2/introspect"
+	revokePath     = "/oauth2/revoke"
+)
+
+// questionMetadata is RFC 8414 s2 about the endpoints of RFC 7662 and RFC 7009. Clients authenticate there as at the token endpoint.
+type questionMetadata struct {
+	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
+	IntrospectionAuthentication []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAlgorithms     []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevocationEndpoint          string   `json:"revocation_endpoint"`
+	RevocationAuthentication    []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAlgorithms        []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+}
+
+func (d *Documents) questions(i issuers.Issuer) questionMetadata {
+	methods, algorithms := d.cfg.ClientAuthentication, d.cfg.AssertionAlgorithms
+	return questionMetadata{
+		IntrospectionEndpoint: i.URL(introspectPath), IntrospectionAuthentication: methods, IntrospectionAlgorithms: algorithms,
+		RevocationEndpoint: i.URL(revokePath), RevocationAuthentication: methods, RevocationAlgorithms: algorithms,
+	}
+}

@@ -1,0 +1,33 @@
+package tokenstate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
+)
+
+// ErrNotYours is a token that was issued to another client.
+var ErrNotYours = errors.New("the token was issued to another client")
+
+// Refresh is a refresh token that is good now.
+type Refresh struct {
+	Organization agentid.Organization
+	ClientID     string
+	Subject      string
+	Scope        string
+	Confirmation tokens.Confirmation
+	IssuedAt     time.Time // of the sign-in
+	ExpiresAt    time.Time
+}
+
+// RefreshTokens knows refresh tokens. A text that is none of an issuer's, or is not good any more, is ErrInactive; one of another client ErrNotYours.
+type RefreshTokens interface {
+	Refresh(ctx context.Context, issuer issuers.Issuer, client, text string) (*Refresh, error)
+	// RevokeRefresh ends what the token could go on with, and takes the access tokens along that came of it (RFC 7009 s2.1).
+	RevokeRefresh(ctx context.Context, actor audit.Actor, issuer issuers.Issuer, client, text string) error
+}
