@@ -34,7 +34,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rotator *keys.Rotator, trust clientauth.Trust, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 			&adminapi.API{
 				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients,
 				Revocation: revocation.NewService(store, agentService, env.Now), Audit: store, Pages: pages, DIDs: dids,
-				Issuers: served, SigningKeys: rotator,
+				Issuers: served, SigningKeys: rings,
 			},
 			endpoint, documents, list, newQuestions(caller.New(clients, nil, dids), judge, store),
 		})),

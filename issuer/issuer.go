@@ -109,7 +109,7 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
-	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings.Rotator(), trust, i.tracer)
+	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, i.tracer)
 	return err
 }
 

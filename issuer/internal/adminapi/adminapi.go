@@ -24,7 +24,7 @@ type API struct {
 	Pages         *web.Pages
 	DIDs          did.Namespace
 	Issuers       *issuers.Set
-	SigningKeys   *keys.Rotator
+	SigningKeys   *keys.Rings
 }
 
 // Methods knows which credentials can be used at this issuer. clientauth.Authenticator is one.

@@ -53,17 +53,18 @@ func (a *API) rotateSigningKeys(r *http.Request, in RotateSigningKeys) (reply we
 	case in.RevokeKeyId != nil && in.Algorithm != nil:
 		return reply, &problem.Error{Kind: problem.Invalid, Code: "invalid_value", Field: "/algorithm", Detail: "An algorithm is chosen with a planned rotation."}
 	case in.RevokeKeyId != nil:
-		err = a.SigningKeys.Revoke(r.Context(), actor(r), org, *in.RevokeKeyId)
+		err = a.SigningKeys.Rotator().Revoke(r.Context(), actor(r), org, *in.RevokeKeyId)
 	default:
 		var algorithm jose.Algorithm
 		if in.Algorithm != nil {
 			algorithm = jose.Algorithm(*in.Algorithm)
 		}
-		err = a.SigningKeys.Rotate(r.Context(), actor(r), org, keys.Use(*in.Use), algorithm)
+		err = a.SigningKeys.Rotator().Rotate(r.Context(), actor(r), org, keys.Use(*in.Use), algorithm)
 	}
 	if err != nil {
 		return reply, err
 	}
+	_ = a.SigningKeys.Refresh(r.Context()) // so that this process is the first to know; when it fails it is tried again within a second, as in every process
 	return a.signingKeys(r.Context(), org)
 }
 
@@ -86,7 +87,7 @@ func (a *API) signingKeys(ctx context.Context, org agentid.Organization) (reply 
 		}
 		issuer = a.Issuers.ID(o.Slug)
 	}
-	set, err := a.SigningKeys.Keys(ctx, org)
+	set, err := a.SigningKeys.Rotator().Keys(ctx, org)
 	if err != nil {
 		return reply, err
 	}
@@ -97,7 +98,7 @@ func (a *API) signingKeys(ctx context.Context, org agentid.Organization) (reply 
 func (a *API) signingKeyBody(k keys.Stored) SigningKey {
 	return SigningKey{
 		Id: k.ID, Use: SigningKeyUse(k.Use), Algorithm: SigningKeyAlgorithm(k.Algorithm), State: SigningKeyState(k.State), CreatedAt: k.CreatedAt.UTC(),
-		KnownAt: a.SigningKeys.Known(k).UTC(), ActivatedAt: presentTime(k.ActivatedAt), RetiredAt: presentTime(k.RetiredAt), RevokedAt: presentTime(k.RevokedAt), DestroyedAt: presentTime(k.DestroyedAt),
+		KnownAt: a.SigningKeys.Rotator().Known(k).UTC(), ActivatedAt: presentTime(k.ActivatedAt), RetiredAt: presentTime(k.RetiredAt), RevokedAt: presentTime(k.RevokedAt), DestroyedAt: presentTime(k.DestroyedAt),
 	}
 }
 

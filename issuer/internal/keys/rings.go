@@ -34,7 +34,8 @@ type Rings struct {
 	rings map[agentid.Organization]*entry
 	seen  int64 // newest revision polled
 
-	leading bool // only in Tick
+	refreshing sync.Mutex // held by Refresh
+	leading    bool       // only in Tick
 }
 
 // entry is a ring and the revision it has to reach.
@@ -122,6 +123,8 @@ func (r *Rings) load(ctx context.Context, org agentid.Organization, e *entry, ne
 
 // Refresh follows what other processes changed. A ring that cannot be read keeps what it has until that is too old to sign with.
 func (r *Rings) Refresh(ctx context.Context) error {
+	r.refreshing.Lock()
+	defer r.refreshing.Unlock()
 	at := r.now()
 	r.mu.Lock()
 	since := r.seen
