@@ -68,7 +68,9 @@ type Issuer struct {
 	Types            []string         `yaml:"types"`            // accepted typ
 	Algorithms       []jose.Algorithm `yaml:"algorithms"`       // accepted alg
 	RequireBound     bool             `yaml:"requireBound"`     // only tokens that are bound to a key, certificate or workload
-	Revocations      *Revocations     `yaml:"revocations"`
+	// RequireBoundOf is RequireBound for some organizations an issuer speaks for.
+	RequireBoundOf []string     `yaml:"requireBoundOf"`
+	Revocations    *Revocations `yaml:"revocations"`
 	// TokensNotBefore refuses tokens issued before it, whatever the revocation list says.
 	TokensNotBefore Instant  `yaml:"tokensNotBefore"`
 	Partner         *Partner `yaml:"partner"` // whose issuer it is, when it is not ours

@@ -194,6 +194,10 @@ func TestConfigMistakes(t *testing.T) {
 		"empty audience": {issuer("    jwks: {file: keys.json}\n    audiences: [\"\", a, a, \"a b\"]\n"), []string{
 			"5: issuers[0].audiences[0]: is required", "5: issuers[0].audiences[2]: is listed twice", "5: issuers[0].audiences[3]: want visible ASCII without spaces",
 		}},
+		"bound tokens of nobody": {issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    organizationId: o\n    requireBoundOf: [a, a, \"b c\"]\n"), []string{
+			"7: issuers[0].requireBoundOf: is for an issuer that speaks for several organizations, some of which may use unbound tokens",
+			"7: issuers[0].requireBoundOf[1]: is listed twice", "7: issuers[0].requireBoundOf[2]: want visible ASCII without spaces",
+		}},
 		"no keys":         {issuer("    audiences: [a]\n"), []string{"3: issuers[0].jwks: want exactly one of file and url"}},
 		"two sources":     {issuer("    jwks: {file: keys.json, url: \"https://a/\"}\n    audiences: [a]\n"), []string{"1: stateDir: ", "4: issuers[0].jwks: want exactly one of file and url"}},
 		"keys missing":    {issuer("    jwks: {file: none.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: open DIR/none.json: no such file or directory"}},

@@ -374,12 +374,22 @@ func TestBoundTokensOnly(t *testing.T) {
 	if got := e.ask(t, request("GET", orderPath, "authorization", "Bearer "+free)); got.status != 200 {
 		t.Fatalf("got %+v", got)
 	}
-	e.changeIssuer(func(i *state.Issuer) { i.RequireBound = true }) // also for a token that is remembered
-	if got := e.ask(t, request("GET", orderPath, "authorization", "Bearer "+free)); got.status != 401 || got.code != "token_unbound" {
-		t.Errorf("got %+v", got)
-	}
-	if got := e.ask(t, asDPoP(bound, holder)); got.status != 200 {
-		t.Errorf("got %+v", got)
+	for name, c := range map[string]struct {
+		change  func(*state.Issuer) // also for a token that is remembered
+		refused bool
+	}{
+		"of all":            {func(i *state.Issuer) { i.RequireBound, i.RequireBoundOf = true, nil }, true},
+		"of this one":       {func(i *state.Issuer) { i.RequireBound, i.RequireBoundOf = false, []string{"org_b", "org_a"} }, true},
+		"of another":        {func(i *state.Issuer) { i.RequireBound, i.RequireBoundOf = false, []string{"org_b"} }, false},
+		"of nobody anymore": {func(i *state.Issuer) { i.RequireBound, i.RequireBoundOf = false, nil }, false},
+	} {
+		e.changeIssuer(c.change)
+		if got := e.ask(t, request("GET", orderPath, "authorization", "Bearer "+free)); c.refused != (got.status == 401 && got.code == "token_unbound") || !c.refused && got.status != 200 {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if got := e.ask(t, asDPoP(bound, holder)); got.status != 200 {
+			t.Errorf("%s, bound: %+v", name, got)
+		}
 	}
 }
 

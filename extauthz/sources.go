@@ -26,7 +26,7 @@ func newStore(cfg *Config) *state.Store {
 		c := &cfg.Issuers[i]
 		partner, of := c.partner()
 		issuers[c.Issuer] = &state.Issuer{
-			Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound,
+			Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound, RequireBoundOf: c.RequireBoundOf,
 			TokensNotBefore: c.TokensNotBefore.seconds(), PartnerID: partner, PartnerOf: of,
 		}
 	}

@@ -112,6 +112,12 @@ func (i *Issuer) validate(r *config.Report, field string) {
 	validateList(r, field+".audiences", i.Audiences, checkIdentifier)
 	validateList(r, field+".types", i.Types, checkType)
 	validateList(r, field+".algorithms", i.Algorithms, checkAlgorithm)
+	if len(i.RequireBoundOf) > 0 {
+		if i.OrganizationID != "" || i.RequireBound {
+			r.Errorf(field+".requireBoundOf", "is for an issuer that speaks for several organizations, some of which may use unbound tokens")
+		}
+		validateList(r, field+".requireBoundOf", i.RequireBoundOf, checkIdentifier)
+	}
 	if i.MaxTokenLifetime.Duration <= 0 {
 		r.Errorf(field+".maxTokenLifetime", "must be more than 0")
 	}

@@ -166,7 +166,7 @@ func (i *Identity) check(s *state.Snapshot, issuer *state.Issuer, now time.Time)
 	if now.Add(skew).Unix() < max(i.NotBefore, i.IssuedAt) {
 		return refuse(ReasonNotYetValid, "token is not valid yet")
 	}
-	if issuer.RequireBound && i.Confirmation == ConfirmationNone {
+	if i.Confirmation == ConfirmationNone && (issuer.RequireBound || slices.Contains(issuer.RequireBoundOf, i.OrganizationID)) {
 		return refuse(ReasonUnbound, "the token must be bound to a key or certificate, and is not")
 	}
 	return i.checkRevoked(s, issuer, now)

@@ -26,6 +26,7 @@ type Issuer struct {
 	RevocationsUntil time.Time          // as KeysUntil
 	HasRevocations   bool               // a revocation list is configured: without one loaded nothing is accepted
 	RequireBound     bool               // only tokens that are bound to something (cnf) are accepted
+	RequireBoundOf   []string           // the same, for these organizations
 	TokensNotBefore  int64              // tokens issued before this second are refused, whatever a list says; 0 means none
 	PartnerID        string             // when set, the issuer is this partner's, and its identities are federated
 	PartnerOf        string             // then: the issuer whose revocation list speaks about the partner
@@ -39,7 +40,7 @@ type Issuer struct {
 func (i *Issuer) sameMaterial(old *Issuer) bool {
 	a, b := &i.Rules, &old.Rules
 	return i.Keys == old.Keys && i.Revocations == old.Revocations && i.HasRevocations == old.HasRevocations && i.RequireBound == old.RequireBound &&
-		i.TokensNotBefore == old.TokensNotBefore && i.PartnerID == old.PartnerID && i.PartnerOf == old.PartnerOf &&
+		slices.Equal(i.RequireBoundOf, old.RequireBoundOf) && i.TokensNotBefore == old.TokensNotBefore && i.PartnerID == old.PartnerID && i.PartnerOf == old.PartnerOf &&
 		i.OrganizationID == old.OrganizationID && a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
 		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
 }
