@@ -219,7 +219,7 @@ func (r *Registration) checkNames() error {
 		{"subjectDn", r.SubjectDN}, {"sanDns", r.SANDNS}, {"sanUri", r.SANURI}, {"sanIp", r.SANIP}, {"sanEmail", r.SANEmail},
 	} {
 		if len(n.name) > NameBytesMax {
-			return invalid(registrationField+n.field, "name_length", fmt.Sprintf("must have at most %d bytes", NameBytesMax))
+			return invalid(registrationField+n.field, "certificate_name_length", fmt.Sprintf("must have at most %d bytes", NameBytesMax))
 		}
 	}
 	if r.SubjectDN != "" {

@@ -41,6 +41,9 @@ func (c certificate) authenticate(ctx context.Context, a *Authenticator) (Client
 			}
 			reasons = append(reasons, reason)
 		}
+		if len(reasons) == 0 {
+			_ = c.matchesName(a, agents.Registration{}) // nothing matches it: a client without certificates, or none at all, is refused after the same work
+		}
 		for _, reason := range reasons {
 			if errors.Is(reason, errUnknown) {
 				return agentid.Credential{}, unavailable(reason)
