@@ -34,6 +34,7 @@ type Config struct {
 	TLS        TLS           `yaml:"tls"`
 	ClientKeys ClientKeys    `yaml:"clientKeys"`
 	SPIFFE     []TrustDomain `yaml:"spiffe"`
+	Federation Federation    `yaml:"federation"`
 
 	Database Database `yaml:"database"`
 
@@ -190,6 +191,7 @@ func (c *Config) Validate(r *config.Report) {
 		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)
 	}
 	checkTrustDomains(r, c.SPIFFE)
+	checkFederation(r, c.Issuer, c.Federation.Partners)
 	if !slices.Contains(issuers.Modes(), c.OrganizationIssuers) {
 		r.Errorf("organizationIssuers", "must be both, own or instance")
 	}

@@ -22,7 +22,7 @@ func TestMetadata(t *testing.T) {
 	i := start(t)
 	server := map[string]any{
 		"issuer": i.url, "token_endpoint": i.url + "/oauth2/token", "jwks_uri": i.url + "/.well-known/jwks.json",
-		"response_types_supported": []any{}, "grant_types_supported": []any{"client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"},
+		"response_types_supported": []any{}, "grant_types_supported": []any{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange"},
 		"dpop_signing_alg_values_supported":                        []any{"ES256", "EdDSA", "RS256"},
 		"token_endpoint_auth_methods_supported":                    []any{"client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
 		"token_endpoint_auth_signing_alg_values_supported":         []any{"ES256", "EdDSA", "PS256", "RS256"},

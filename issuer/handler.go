@@ -12,6 +12,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/federation"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -34,7 +35,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, partners *federation.Partners, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
 	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
-		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: judge,
+		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
 	})
 	if err != nil {
 		return nil, err

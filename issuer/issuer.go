@@ -50,6 +50,7 @@ type Issuer struct {
 	rings       *keys.Rings
 	handler     *web.Handler
 	clientKeys  *fetch.Client
+	partnerKeys *fetch.Client
 	bundles     *spiffe.Bundles // nil without trust domains
 }
 
@@ -103,20 +104,26 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
+	partners, err := i.partners()
+	if err != nil {
+		return err
+	}
 	served, err := issuers.NewSet(ctx, issuers.Config{
 		Issuer: i.cfg.Issuer, Mode: i.cfg.OrganizationIssuers, Organizations: i.store, Rings: i.rings, Now: i.env.Now,
 	})
 	if err != nil {
 		return err
 	}
-	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, i.tracer)
+	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, partners, i.tracer)
 	return err
 }
 
 // Close gives back what New opened. Spans that are queued are sent first, for at most two seconds.
 func (i *Issuer) Close() {
-	if i.clientKeys != nil {
-		i.clientKeys.Close()
+	for _, client := range []*fetch.Client{i.clientKeys, i.partnerKeys} {
+		if client != nil {
+			client.Close()
+		}
 	}
 	i.tracer.Close()
 	i.store.Close()

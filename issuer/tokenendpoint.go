@@ -5,6 +5,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/federation"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
@@ -18,15 +19,23 @@ type tokenParts struct {
 	proofs  *dpop.Checker
 	dids    did.Namespace
 	judge   *tokenstate.Judge
+
+	partners *federation.Partners
 }
 
 // newTokenEndpoint connects the token endpoint and every grant it serves.
 func newTokenEndpoint(cfg Config, env Environment, parts tokenParts) (*grants.Endpoint, error) {
-	exchange, err := grants.TokenExchange(grants.ExchangeConfig{Agents: parts.agents, Judge: parts.judge, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax})
+	exchange, err := grants.TokenExchange(grants.ExchangeConfig{
+		Agents: parts.agents, Judge: parts.judge, Partners: parts.partners, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax,
+	})
+	if err != nil {
+		return nil, err
+	}
+	bearer, err := grants.JWTBearer(parts.partners, cfg.Tokens.ActorsMax)
 	if err != nil {
 		return nil, err
 	}
 	return grants.New(grants.Config{
 		Clients: parts.clients, Minter: parts.minter, Recorder: parts.agents, Proofs: parts.proofs, Metrics: env.Registry, Now: env.Now,
-	}, grants.ClientCredentials(), exchange)
+	}, grants.ClientCredentials(), exchange, bearer)
 }

@@ -108,12 +108,12 @@ func narrow(r *Request, subject *ownToken, a *tokens.Authorization) error {
 	if subject.Confirmation.CertificateSHA256 != "" {
 		a.Confirmation.CertificateSHA256 = r.Certificate // what was bound stays bound
 	}
-	return narrowDetails(subject, a)
+	allowed, _ := subject.Claims.Extra["authorization_details"].([]any)
+	return narrowDetails(allowed, a)
 }
 
-// narrowDetails takes the details of the subject token when none are asked for. Which of two objects allows less only their resource could say, so those that are asked for must be among them.
-func narrowDetails(subject *ownToken, a *tokens.Authorization) error {
-	allowed, _ := subject.Claims.Extra["authorization_details"].([]any)
+// narrowDetails takes the details of what the token is made from when none are asked for. Which of two objects allows less only their resource could say, so those that are asked for must be among them.
+func narrowDetails(allowed []any, a *tokens.Authorization) error {
 	if a.Details == nil {
 		if len(allowed) == 0 {
 			return nil
@@ -130,7 +130,7 @@ func narrowDetails(subject *ownToken, a *tokens.Authorization) error {
 	}
 	for _, detail := range asked {
 		if !slices.ContainsFunc(allowed, func(d any) bool { return reflect.DeepEqual(d, detail) }) {
-			return &oauth.Error{Code: oauth.InvalidAuthorizationDetails, Description: "The subject_token does not have one of these authorization_details."}
+			return &oauth.Error{Code: oauth.InvalidAuthorizationDetails, Description: "What the token is made from does not have one of these authorization_details."}
 		}
 	}
 	return nil

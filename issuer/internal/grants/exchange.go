@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/federation"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -18,6 +19,7 @@ import (
 const (
 	typeURNAccessToken = "urn:ietf:params:oauth:token-type:access_token"
 	typeURNJWT         = "urn:ietf:params:oauth:token-type:jwt"
+	typeURNIDJAG       = "urn:ietf:params:oauth:token-type:id-jag" // draft-ietf-oauth-identity-assertion-authz-grant s4.1
 )
 
 // ActorsMaxDefault is how many may act for a subject, one through the other. Sidecars refuse more than 8.
@@ -40,6 +42,7 @@ type Judge interface {
 type ExchangeConfig struct {
 	Agents    Agents
 	Judge     Judge
+	Partners  *federation.Partners       // to whom assertions are given
 	DIDs      func(agentid.Agent) string // an agent's DID, by which a subject token may name its actor too
 	ActorsMax int                        // 1 to ActorsMaxMax
 }
@@ -47,16 +50,19 @@ type ExchangeConfig struct {
 // TokenExchange is RFC 8693: an agent that was sent a token asks for one of its own, to act for its subject somewhere else. The token says both: sub is the
 // subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, and dies with everybody in it.
 func TokenExchange(cfg ExchangeConfig) (Grant, error) {
-	if cfg.Agents == nil || cfg.Judge == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
+	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
 		return Grant{}, errors.New("token exchange: the configuration is not complete")
 	}
 	x := &exchange{cfg}
 	return Grant{
 		Type:      "urn:ietf:params:oauth:grant-type:token-exchange",
-		Targets:   func(f oauth.Form) []string { return slices.Concat(f.All("resource"), f.All("audience")) }, // s2.1: either names where the token is to be used
+		Targets:   exchangeTargets,
 		Authorize: x.authorize,
-		Complete: func(_ context.Context, _ *Request, _ tokens.AccessToken, answer *oauth.TokenResponse) error {
+		Complete: func(_ context.Context, r *Request, _ tokens.AccessToken, answer *oauth.TokenResponse) error {
 			answer.IssuedTokenType = typeURNAccessToken // s2.2.1
+			if asksForAssertion(r.Form) {
+				answer.IssuedTokenType, answer.TokenType = typeURNIDJAG, oauth.NoType
+			}
 			return nil
 		},
 	}, nil
@@ -86,7 +92,13 @@ func (x *exchange) authorize(ctx context.Context, r *Request, a *tokens.Authoriz
 	if err := x.speakFor(ctx, r, subject, a); err != nil {
 		return err
 	}
-	return narrow(r, subject, a)
+	if err := narrow(r, subject, a); err != nil {
+		return err
+	}
+	if asksForAssertion(r.Form) {
+		return x.assert(r, a)
+	}
+	return nil
 }
 
 // given is the token of a parameter: ours, alive, and sent by somebody who holds what it is bound to. Whom it speaks of is looked at again when the new one is recorded.
@@ -100,7 +112,7 @@ func (x *exchange) given(ctx context.Context, r *Request, parameter string) (*ow
 	}
 	t, err := readOwn(judged)
 	if err == nil {
-		err = holds(r, t)
+		err = holds(r, t.Confirmation)
 	}
 	if err != nil {
 		return nil, unacceptable(parameter, err)
@@ -126,7 +138,7 @@ func checkExchangeForm(f oauth.Form) error {
 		return refused("actor_token and actor_token_type come together.")
 	case actor != "" && !slices.Contains(known, actorType):
 		return refused("This actor_token_type is not accepted.")
-	case !slices.Contains([]string{"", typeURNAccessToken}, f.Get("requested_token_type")):
+	case !slices.Contains([]string{"", typeURNAccessToken, typeURNIDJAG}, f.Get("requested_token_type")):
 		return refused("This requested_token_type is not issued.")
 	}
 	return nil
@@ -183,11 +195,11 @@ func (x *exchange) checkActorToken(ctx context.Context, r *Request, a *tokens.Au
 }
 
 // holds wants the proof of what the token is bound to (RFC 9449 s5, RFC 8705 s3): without it a stolen bound token would be exchanged for a good one.
-func holds(r *Request, t *ownToken) error {
-	if k := t.Confirmation.KeyThumbprint; k != "" && k != r.Confirmation.KeyThumbprint {
+func holds(r *Request, bound tokens.Confirmation) error {
+	if k := bound.KeyThumbprint; k != "" && k != r.Confirmation.KeyThumbprint {
 		return errors.New("the token is bound to a key that was not proven")
 	}
-	if c := t.Confirmation.CertificateSHA256; c != "" && c != r.Certificate {
+	if c := bound.CertificateSHA256; c != "" && c != r.Certificate {
 		return errors.New("the token is bound to a certificate that was not used")
 	}
 	return nil

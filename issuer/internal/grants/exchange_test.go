@@ -129,8 +129,18 @@ func (m *market) exchange(form url.Values, proven tokens.Confirmation) (map[stri
 		m.t.Fatal(err)
 	}
 	grant, err := TokenExchange(ExchangeConfig{
-		Agents: m, Judge: tokenstate.New(m, m, func() time.Time { return m.now }), DIDs: dids.Agent, ActorsMax: ActorsMaxDefault,
+		Agents: m, Judge: tokenstate.New(m, m, func() time.Time { return m.now }), Partners: m.partners(), DIDs: dids.Agent, ActorsMax: ActorsMaxDefault,
 	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return m.ask(grant, form, proven)
+}
+
+// ask goes through what the template does around a grant.
+func (m *market) ask(grant Grant, form url.Values, proven tokens.Confirmation) (map[string]any, *Request, error) {
+	m.t.Helper()
+	dids, err := did.NewNamespace(&url.URL{Scheme: "https", Host: "id.example.com"})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -436,7 +446,10 @@ func TestExchangeConfig(t *testing.T) {
 	m := newMarket(t)
 	dids := func(agentid.Agent) string { return "" }
 	for _, cfg := range []ExchangeConfig{
-		{}, {Agents: m, Judge: tokenstate.New(m, m, time.Now), DIDs: dids}, {Agents: m, Judge: tokenstate.New(m, m, time.Now), DIDs: dids, ActorsMax: ActorsMaxMax + 1},
+		{},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids, ActorsMax: ActorsMaxMax + 1},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), DIDs: dids, ActorsMax: 1},
 	} {
 		if _, err := TokenExchange(cfg); err == nil {
 			t.Errorf("%+v is accepted", cfg)

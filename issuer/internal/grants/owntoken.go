@@ -26,10 +26,9 @@ func (t *ownToken) expires() time.Time { return time.Unix(t.Claims.ExpiresAt, 0)
 
 // ownClaims are the claims of ours that count here. A token that we signed has them in these types.
 type ownClaims struct {
-	Scope        string            `json:"scope"`
-	CredentialID string            `json:"credential_id"`
-	Actor        *tokens.Actor     `json:"act"`
-	Confirmation map[string]string `json:"cnf"`
+	Scope        string        `json:"scope"`
+	CredentialID string        `json:"credential_id"`
+	Actor        *tokens.Actor `json:"act"`
 }
 
 func readOwn(judged *tokenstate.Token) (*ownToken, error) {
@@ -50,21 +49,33 @@ func readOwn(judged *tokenstate.Token) (*ownToken, error) {
 		link.Actor = nil
 		t.Actors = append(t.Actors, link)
 	}
-	for member, value := range own.Confirmation {
-		switch member {
-		case "jkt":
-			t.Confirmation.KeyThumbprint = value
-		case "x5t#S256":
-			t.Confirmation.CertificateSHA256 = value
+	t.Confirmation, err = readConfirmation(judged.Claims.Extra)
+	return t, err
+}
+
+// readConfirmation reads what a token is bound to. What is not known here is refused: nobody could ask for the proof of it.
+func readConfirmation(claims map[string]any) (tokens.Confirmation, error) {
+	var c tokens.Confirmation
+	cnf, bound := claims["cnf"]
+	if !bound {
+		return c, nil
+	}
+	members, ok := cnf.(map[string]any)
+	if !ok || len(members) == 0 {
+		return c, errors.New("cnf: the token is bound to something that is not said")
+	}
+	for member, value := range members {
+		text, _ := value.(string)
+		switch {
+		case text == "":
+			return c, errors.New("cnf: empty")
+		case member == "jkt":
+			c.KeyThumbprint = text
+		case member == "x5t#S256":
+			c.CertificateSHA256 = text
 		default:
-			return nil, errors.New("cnf: the token is bound to something that cannot be checked here")
-		}
-		if value == "" {
-			return nil, errors.New("cnf: empty")
+			return c, errors.New("cnf: the token is bound to something that cannot be checked here")
 		}
 	}
-	if _, bound := judged.Claims.Extra["cnf"]; bound && len(own.Confirmation) == 0 {
-		return nil, errors.New("cnf: the token is bound to something that is not said")
-	}
-	return t, nil
+	return c, nil
 }

@@ -20,9 +20,11 @@ type Authorization struct {
 	Details      json.RawMessage // RFC 9396: a list of objects, passed on as it is; nil for none
 	Confirmation Confirmation
 
-	Subject  *Subject  // whom the token speaks of; nil for the client itself
-	Actor    *Actor    // who acts for the subject, nearest first; nil for nobody
-	NotAfter time.Time // the token ends then, if not before; zero for no such end
+	Subject *Subject // whom the token speaks of; nil for the client itself
+	Actor   *Actor   // who acts for the subject, nearest first; nil for nobody
+	// Assertion is set for what is redeemed elsewhere and is no access token.
+	Assertion *Assertion
+	NotAfter  time.Time // the token ends then, if not before; zero for no such end
 }
 
 // Confirmation is what whoever presents the token must prove to hold (RFC 7800), as sidecars read it. Of several all must be proven.

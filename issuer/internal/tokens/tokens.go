@@ -69,11 +69,15 @@ func (m *Minter) Mint(a Authorization) (AccessToken, error) {
 	if claims.ExpiresAt <= claims.IssuedAt {
 		return AccessToken{}, ErrExpired
 	}
-	payload, err := json.Marshal(claims)
+	typ, document := typeAccessToken, any(claims)
+	if a.Assertion != nil {
+		typ, document = typeIDJAG, a.Assertion.claims(claims)
+	}
+	payload, err := json.Marshal(document)
 	if err != nil {
 		return AccessToken{}, fmt.Errorf("encode claims: %w", err)
 	}
-	text, err := key.Sign(typeAccessToken, payload)
+	text, err := key.Sign(typ, payload)
 	if err != nil {
 		return AccessToken{}, fmt.Errorf("sign: %w", err)
 	}

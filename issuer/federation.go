@@ -1,0 +1,98 @@
+package issuer
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/fetch"
+	"github.com/agentidp/agentidp/issuer/internal/clientkeys"
+	"github.com/agentidp/agentidp/issuer/internal/federation"
+)
+
+// Federation is about other issuers: whose assertions are believed (RFC 7523), and to whom assertions are given (ID-JAG).
+type Federation struct {
+	CA       config.Path `yaml:"ca"` // further roots for the partners' keys, PEM
+	Partners []Partner   `yaml:"partners"`
+}
+
+// Partner is another issuer, for the agents of one organization.
+type Partner struct {
+	Issuer         string          `yaml:"issuer"` // exactly its iss
+	OrganizationID string          `yaml:"organizationId"`
+	JWKS           string          `yaml:"jwks"`    // https URL of its keys; without it nothing it says is believed
+	Scopes         []string        `yaml:"scopes"`  // the most a token may have that is made of its assertions
+	Clients        []PartnerClient `yaml:"clients"` // our agents that get assertions for it
+}
+
+// PartnerClient is the name one of our agents has at the partner: client_id of its assertions.
+type PartnerClient struct {
+	AgentID  string `yaml:"agentId"`
+	ClientID string `yaml:"clientId"`
+}
+
+func checkFederation(r *config.Report, own string, partners []Partner) {
+	seen := make(map[[2]string]bool)
+	for n, p := range partners {
+		at := fmt.Sprintf("federation.partners[%d]", n)
+		if !isHTTPS(p.Issuer) {
+			r.Errorf(at+".issuer", "must be an https URL, exactly as in iss")
+		}
+		if p.Issuer == own || strings.HasPrefix(p.Issuer, own+"/") {
+			r.Errorf(at+".issuer", "must not be one of our own: its tokens are not for us to redeem")
+		}
+		if _, err := agentid.Parse[agentid.Organization](p.OrganizationID); err != nil {
+			r.Errorf(at+".organizationId", "%v", err)
+		}
+		if seen[[2]string{p.OrganizationID, p.Issuer}] {
+			r.Errorf(at+".issuer", "is listed already for this organization")
+		}
+		seen[[2]string{p.OrganizationID, p.Issuer}] = true
+		if p.JWKS != "" && !isHTTPS(p.JWKS) {
+			r.Errorf(at+".jwks", "must be an https URL")
+		}
+		for m, c := range p.Clients {
+			if _, err := agentid.Parse[agentid.Agent](c.AgentID); err != nil {
+				r.Errorf(fmt.Sprintf("%s.clients[%d].agentId", at, m), "%v", err)
+			}
+			if c.ClientID == "" {
+				r.Errorf(fmt.Sprintf("%s.clients[%d].clientId", at, m), "is required")
+			}
+		}
+	}
+}
+
+func isHTTPS(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.Fragment == ""
+}
+
+// partners opens what the configuration says about other issuers. An operator wrote their addresses, so private ones are asked too.
+func (i *Issuer) partners() (*federation.Partners, error) {
+	client, err := fetch.New(fetch.Config{
+		CAFile: string(i.cfg.Federation.CA), AllowPrivate: true, ContentTypes: []string{"application/json", "application/jwk-set+json"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("federation: %w", err)
+	}
+	i.partnerKeys = client
+	list := make([]federation.Partner, 0, len(i.cfg.Federation.Partners))
+	for _, p := range i.cfg.Federation.Partners {
+		org, err := agentid.Parse[agentid.Organization](p.OrganizationID)
+		if err != nil {
+			return nil, fmt.Errorf("federation: %w", err)
+		}
+		clients := make(map[agentid.Agent]string, len(p.Clients))
+		for _, c := range p.Clients {
+			agent, err := agentid.Parse[agentid.Agent](c.AgentID)
+			if err != nil {
+				return nil, fmt.Errorf("federation: %w", err)
+			}
+			clients[agent] = c.ClientID
+		}
+		list = append(list, federation.Partner{Issuer: p.Issuer, Organization: org, KeySetURL: p.JWKS, Scopes: p.Scopes, Clients: clients})
+	}
+	return federation.New(list, clientkeys.New(client, i.env.Now), i.env.Now)
+}
