@@ -53,6 +53,7 @@ func (s *story) steps() []step {
 		{"agent suspended: its token is refused, it gets no new one", s.suspend},
 		{"agent reactivated: a new token is allowed", s.reactivate},
 		{"credential deleted: its tokens are refused, others stay good", s.credentialDeleted},
+		{"token given back: the edge refuses it, others stay good", s.tokenRevoked},
 		{"issuer killed: requests are still allowed", s.issuerKilled},
 		{"extauthz killed: 503, never 200, never 403", s.extauthzKilled},
 		{"extauthz back, issuer still dead: allowed from last known good", s.extauthzBack},

@@ -148,15 +148,34 @@ func (c *Client) Token(ctx context.Context, s Secret, scope, resource string) (T
 	if resource != "" {
 		form.Set("resource", resource) // RFC 8707
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/oauth2/token", strings.NewReader(form.Encode()))
+	var t Token
+	err := c.form(ctx, s, "/oauth2/token", form, &t)
+	return t, err
+}
+
+// Revoke gives a token back (RFC 7009).
+func (c *Client) Revoke(ctx context.Context, s Secret, token string) error {
+	return c.form(ctx, s, "/oauth2/revoke", url.Values{"token": {token}}, nil)
+}
+
+// Active asks whether a token is worth anything (RFC 7662).
+func (c *Client) Active(ctx context.Context, s Secret, token string) (bool, error) {
+	var answer struct {
+		Active bool `json:"active"`
+	}
+	err := c.form(ctx, s, "/oauth2/introspect", url.Values{"token": {token}}, &answer)
+	return answer.Active, err
+}
+
+// form posts to an OAuth endpoint with client_secret_basic.
+func (c *Client) form(ctx context.Context, s Secret, path string, form url.Values, out any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, strings.NewReader(form.Encode()))
 	if err != nil {
-		return Token{}, err
+		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(s.ClientID), url.QueryEscape(s.ClientSecret)) // RFC 6749 section 2.3.1
-	var t Token
-	err = c.do(req, &t)
-	return t, err
+	return c.do(req, out)
 }
 
 func (c *Client) admin(ctx context.Context, method, path string, in, out any) error {
