@@ -49,9 +49,9 @@ func (a *API) rotateSigningKeys(r *http.Request, in RotateSigningKeys) (reply we
 	}
 	switch {
 	case (in.Use == nil) == (in.RevokeKeyId == nil):
-		return reply, &problem.Error{Kind: problem.Invalid, Code: "missing_field", Field: "/use", Detail: "Exactly one of use (a planned rotation) and revokeKeyId (an emergency) is required."}
+		return reply, &problem.Error{Kind: problem.Invalid, Code: "signing_key_request", Field: "/use", Detail: "Exactly one of use (a planned rotation) and revokeKeyId (an emergency) is required."}
 	case in.RevokeKeyId != nil && in.Algorithm != nil:
-		return reply, &problem.Error{Kind: problem.Invalid, Code: "invalid_value", Field: "/algorithm", Detail: "An algorithm is chosen with a planned rotation."}
+		return reply, &problem.Error{Kind: problem.Invalid, Code: "signing_key_request", Field: "/algorithm", Detail: "An algorithm is chosen with a planned rotation."}
 	case in.RevokeKeyId != nil:
 		err = a.SigningKeys.Rotator().Revoke(r.Context(), actor(r), org, *in.RevokeKeyId)
 	default:

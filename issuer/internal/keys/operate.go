@@ -126,5 +126,5 @@ func (r *Rotator) decide(ctx context.Context, actor audit.Actor, org agentid.Org
 }
 
 func invalid(field, detail string) error {
-	return &problem.Error{Kind: problem.Invalid, Code: "invalid_value", Field: field, Detail: detail}
+	return &problem.Error{Kind: problem.Invalid, Code: "signing_key_request", Field: field, Detail: detail}
 }
