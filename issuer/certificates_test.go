@@ -335,7 +335,7 @@ func TestSPIFFE(t *testing.T) {
 		Methods []string `json:"token_endpoint_auth_methods_supported"`
 	}
 	i.must(i.do(i.request("GET", "/.well-known/openid-configuration", "", "")), 200).json(t, &metadata)
-	if n := len(metadata.Methods); n != 6 || metadata.Methods[n-1] != "spiffe_x509" {
+	if n := len(metadata.Methods); n != 7 || metadata.Methods[n-1] != "spiffe_x509" {
 		t.Errorf("%v", metadata.Methods)
 	}
 }

@@ -22,9 +22,16 @@ func TestMetadata(t *testing.T) {
 	i := start(t)
 	server := map[string]any{
 		"issuer": i.url, "token_endpoint": i.url + "/oauth2/token", "jwks_uri": i.url + "/.well-known/jwks.json",
-		"response_types_supported": []any{}, "grant_types_supported": []any{"client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange"},
+		"authorization_endpoint":                                   i.url + "/oauth2/authorize",
+		"pushed_authorization_request_endpoint":                    i.url + "/oauth2/par",
+		"response_types_supported":                                 []any{"code"},
+		"response_modes_supported":                                 []any{"query"},
+		"code_challenge_methods_supported":                         []any{"S256"},
+		"authorization_response_iss_parameter_supported":           true,
+		"scopes_supported":                                         []any{"openid", "profile", "agent", "offline_access"},
+		"grant_types_supported":                                    []any{"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange"},
 		"dpop_signing_alg_values_supported":                        []any{"ES256", "EdDSA", "RS256"},
-		"token_endpoint_auth_methods_supported":                    []any{"client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
+		"token_endpoint_auth_methods_supported":                    []any{"none", "client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
 		"token_endpoint_auth_signing_alg_values_supported":         []any{"ES256", "EdDSA", "PS256", "RS256"},
 		"introspection_endpoint":                                   i.url + "/oauth2/introspect",
 		"introspection_endpoint_auth_methods_supported":            []any{"client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
@@ -39,6 +46,15 @@ func TestMetadata(t *testing.T) {
 		t.Errorf("RFC 8414 metadata (-want +got):\n%s", d)
 	}
 	server["subject_types_supported"], server["id_token_signing_alg_values_supported"] = []any{"public"}, []any{"RS256"}
+	server["userinfo_endpoint"] = i.url + "/agent-info"
+	server["claims_supported"] = []any{
+		"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "name", "updated_at", "org_id", "agent",
+	}
+	server["acr_values_supported"] = []any{"urn:agentidp:acr:bearer", "urn:agentidp:acr:possession"}
+	server["prompt_values_supported"] = []any{"none", "login", "consent", "select_account"}
+	for _, unsupported := range []string{"claims_parameter_supported", "request_parameter_supported", "request_uri_parameter_supported"} {
+		server[unsupported] = false
+	}
 	got = nil
 	i.must(i.do(i.request("GET", "/.well-known/openid-configuration", "", "")), 200).json(t, &got)
 	if d := cmp.Diff(server, got); d != "" {

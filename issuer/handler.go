@@ -6,6 +6,7 @@ import (
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/api"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
+	"github.com/agentidp/agentidp/issuer/internal/agentinfo"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/caller"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
@@ -19,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
+	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
 )
@@ -30,6 +32,8 @@ type operations struct {
 	*discovery.Documents
 	*revocation.List
 	questions
+	*signin.Authorization
+	*agentinfo.Info
 }
 
 var _ adminapi.ServerInterface = operations{}
@@ -64,15 +68,19 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	clients := clientauth.New(agentService, trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
+	signIn, err := newSignIn(shared{hashKey, store, agentService, minter, proofs, judge, dids, env.Now})
+	if err != nil {
+		return nil, err
+	}
 	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
 		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
-	})
+	}, signIn.grants.AuthorizationCode(), signIn.grants.RefreshToken())
 	if err != nil {
 		return nil, err
 	}
 	documents := discovery.New(discovery.Config{
 		GrantTypes: endpoint.Types(), ClientAuthentication: clients.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
-		IDTokenAlgorithms: []string{string(jose.RS256)}, DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
+		IDTokenAlgorithms: []string{string(jose.RS256)}, SignIn: signInMetadata(), DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
 	guard, err := adminapi.NewGuard(cfg.BootstrapToken.Reveal())
 	if err != nil {
@@ -81,11 +89,11 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{
-				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients,
+				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Clients: signIn.clients,
 				Revocation: revocation.NewService(store, agentService, env.Now), Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},
-			endpoint, documents, list, newQuestions(caller.New(clients, nil, dids), judge, store),
+			endpoint, documents, list, newQuestions(caller.New(clients, nil, dids), judge, store), signIn.endpoint, signIn.info,
 		})),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,

@@ -23,8 +23,8 @@ type tokenParts struct {
 	partners *federation.Partners
 }
 
-// newTokenEndpoint connects the token endpoint and every grant it serves.
-func newTokenEndpoint(cfg Config, env Environment, parts tokenParts) (*grants.Endpoint, error) {
+// newTokenEndpoint connects the token endpoint and every grant it serves: those of agents, and those of relying parties that are given.
+func newTokenEndpoint(cfg Config, env Environment, parts tokenParts, ofParties ...grants.Grant) (*grants.Endpoint, error) {
 	exchange, err := grants.TokenExchange(grants.ExchangeConfig{
 		Agents: parts.agents, Judge: parts.judge, Partners: parts.partners, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax,
 	})
@@ -37,5 +37,5 @@ func newTokenEndpoint(cfg Config, env Environment, parts tokenParts) (*grants.En
 	}
 	return grants.New(grants.Config{
 		Clients: parts.clients, Minter: parts.minter, Recorder: parts.agents, Proofs: parts.proofs, Metrics: env.Registry, Now: env.Now,
-	}, grants.ClientCredentials(), exchange, bearer)
+	}, append(ofParties, grants.ClientCredentials(), exchange, bearer)...)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -20,6 +21,7 @@ type API struct {
 	Agents        *agents.Service
 	Revocation    *revocation.Service
 	Methods       Methods
+	Clients       *clients.Service
 	Audit         audit.Store
 	Pages         *web.Pages
 	DIDs          did.Namespace
@@ -38,6 +40,7 @@ const (
 	organizationIDParam = "organizationId"
 	agentIDParam        = "agentId"
 	credentialIDParam   = "credentialId"
+	clientIDParam       = "clientId"
 	pageSizeParam       = "pageSize"
 	pageTokenParam      = "pageToken"
 )

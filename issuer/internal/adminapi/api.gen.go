@@ -69,6 +69,36 @@ type Agent struct {
 // AgentId Opaque and sortable by age.
 type AgentId = agentid.Agent
 
+// AgentInfo OpenID Connect Core section 5.3.2.
+type AgentInfo struct {
+	// Agent agent. As in access tokens.
+	Agent *struct {
+		// Capabilities What it says it can do.
+		Capabilities []string `json:"capabilities"`
+
+		// Did DID.
+		Did string `json:"did"`
+
+		// Name Name.
+		Name string `json:"name"`
+
+		// Type Label; may be empty.
+		Type string `json:"type"`
+	} `json:"agent,omitempty"`
+
+	// Name profile.
+	Name *string `json:"name,omitempty"`
+
+	// OrgId Opaque and sortable by age.
+	OrgId *OrganizationId `json:"org_id,omitempty"`
+
+	// Sub Opaque and sortable by age.
+	Sub AgentId `json:"sub"`
+
+	// UpdatedAt profile. Seconds since the epoch.
+	UpdatedAt *int64 `json:"updated_at,omitempty"`
+}
+
 // AgentList One page of agents.
 type AgentList struct {
 	// Agents Oldest first.
@@ -138,6 +168,60 @@ type AuditRecordList struct {
 // Capabilities What the agent says it can do. Signed into its tokens; policies may read it.
 type Capabilities = []string
 
+// Client A relying party.
+type Client struct {
+	// Audiences Resources it may ask tokens for.
+	Audiences []string `json:"audiences"`
+
+	// Authentication How it proves itself at the token endpoint.
+	Authentication ClientAuthentication `json:"authentication"`
+
+	// CreatedAt When it was registered.
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Id Opaque and sortable by age. It is the OAuth client_id of a relying party.
+	Id ClientId `json:"id"`
+
+	// Name Unique in the organization.
+	Name string `json:"name"`
+
+	// OrganizationId Opaque and sortable by age.
+	OrganizationId OrganizationId `json:"organizationId"`
+
+	// PkceOptional For an old client that cannot do PKCE. It needs a secret.
+	PkceOptional bool `json:"pkceOptional"`
+
+	// RedirectUris Compared as strings; of a native client's loopback address the port does not count.
+	RedirectUris []string `json:"redirectUris"`
+
+	// RefreshTokens It may keep a sign-in going without the agent, for a day at most.
+	RefreshTokens bool `json:"refreshTokens"`
+
+	// RequireDPoP RFC 9449 section 5.2.
+	RequireDPoP bool `json:"requireDPoP"`
+
+	// RequirePushedRequests RFC 9126 section 6.
+	RequirePushedRequests bool `json:"requirePushedRequests"`
+
+	// Scopes Of the agents' scopes, those it may ask for.
+	Scopes []string `json:"scopes"`
+
+	// Type web: behind https. native: on a loopback port, or with a scheme of its own (RFC 8252).
+	Type ClientType `json:"type"`
+
+	// UpdatedAt When it was changed.
+	UpdatedAt time.Time `json:"updatedAt"`
+
+	// Version Grows with every change.
+	Version int64 `json:"version"`
+}
+
+// ClientAuthentication How it proves itself at the token endpoint.
+type ClientAuthentication string
+
+// ClientId Opaque and sortable by age. It is the OAuth client_id of a relying party.
+type ClientId = agentid.Client
+
 // ClientKey A public key, RFC 7517 and RFC 7518. Members of private keys are refused as unknown.
 type ClientKey struct {
 	// Alg The one algorithm it is for.
@@ -198,6 +282,18 @@ type ClientKeySet struct {
 	Keys []ClientKey `json:"keys"`
 }
 
+// ClientList One page of relying parties.
+type ClientList struct {
+	// Clients By age, oldest first.
+	Clients []Client `json:"clients"`
+
+	// NextPageToken Present when there is more.
+	NextPageToken *string `json:"nextPageToken,omitempty"`
+}
+
+// ClientType web: behind https. native: on a loopback port, or with a scheme of its own (RFC 8252).
+type ClientType string
+
 // CreateAgent A new agent.
 type CreateAgent struct {
 	// Audiences Absolute URIs the agent may ask tokens for (RFC 8707). The first is the default.
@@ -229,6 +325,42 @@ type CreateAgent struct {
 
 	// Type Free label, e.g. assistant.
 	Type *string `json:"type,omitempty"`
+}
+
+// CreateClient A new relying party.
+type CreateClient struct {
+	// Audiences Resources it may ask tokens for.
+	Audiences *[]string `json:"audiences,omitempty"`
+
+	// Authentication How it proves itself at the token endpoint.
+	Authentication *ClientAuthentication `json:"authentication,omitempty"`
+
+	// Name Unique in the organization.
+	Name string `json:"name"`
+
+	// OrganizationId Opaque and sortable by age.
+	OrganizationId OrganizationId `json:"organizationId"`
+
+	// PkceOptional Default false.
+	PkceOptional *bool `json:"pkceOptional,omitempty"`
+
+	// RedirectUris 1 to 10.
+	RedirectUris []string `json:"redirectUris"`
+
+	// RefreshTokens Default false.
+	RefreshTokens *bool `json:"refreshTokens,omitempty"`
+
+	// RequireDPoP Default false.
+	RequireDPoP *bool `json:"requireDPoP,omitempty"`
+
+	// RequirePushedRequests Default false.
+	RequirePushedRequests *bool `json:"requirePushedRequests,omitempty"`
+
+	// Scopes Of the agents' scopes, those it may ask for.
+	Scopes *[]string `json:"scopes,omitempty"`
+
+	// Type web: behind https. native: on a loopback port, or with a scheme of its own (RFC 8252).
+	Type *ClientType `json:"type,omitempty"`
 }
 
 // CreateCredential A new credential: without `kind` a client secret. Any other kind needs a registration.
@@ -293,6 +425,15 @@ type CredentialList struct {
 // EventId Opaque and sortable by age.
 type EventId = agentid.Event
 
+// NewClient A relying party and its secret.
+type NewClient struct {
+	// Client A relying party.
+	Client Client `json:"client"`
+
+	// ClientSecret Shown once. Absent when the client authenticates by none.
+	ClientSecret *string `json:"clientSecret,omitempty"`
+}
+
 // NewCredential A credential, and its secret when it is one.
 type NewCredential struct {
 	// ClientId Opaque and sortable by age.
@@ -340,6 +481,15 @@ type OrganizationList struct {
 
 // Problem RFC 9457.
 type Problem = problem.Document
+
+// PushedResponse RFC 9126 section 2.2.
+type PushedResponse struct {
+	// ExpiresIn Seconds.
+	ExpiresIn int `json:"expires_in"`
+
+	// RequestUri For the authorization endpoint, once.
+	RequestUri string `json:"request_uri"`
+}
 
 // Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
 // and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
@@ -424,6 +574,15 @@ type Scopes = []string
 // Serves Absolute URIs the agent is itself. It may exchange tokens that were meant for them (RFC 8693).
 type Serves = []string
 
+// SignInError An OAuth error of the endpoints of signing in.
+type SignInError struct {
+	// Error Stable code.
+	Error string `json:"error"`
+
+	// ErrorDescription For people. Never repeats what was sent.
+	ErrorDescription *string `json:"error_description,omitempty"`
+}
+
 // SigningKey defines model for SigningKey.
 type SigningKey struct {
 	ActivatedAt *time.Time          `json:"activatedAt,omitempty"`
@@ -496,6 +655,39 @@ type UpdateAgent struct {
 	Type *string `json:"type,omitempty"`
 }
 
+// UpdateClient Changes of a relying party.
+type UpdateClient struct {
+	// Audiences Resources it may ask tokens for.
+	Audiences *[]string `json:"audiences,omitempty"`
+
+	// Authentication How it proves itself at the token endpoint.
+	Authentication *ClientAuthentication `json:"authentication,omitempty"`
+
+	// Name Unique in the organization.
+	Name *string `json:"name,omitempty"`
+
+	// PkceOptional For an old client that cannot do PKCE.
+	PkceOptional *bool `json:"pkceOptional,omitempty"`
+
+	// RedirectUris 1 to 10.
+	RedirectUris *[]string `json:"redirectUris,omitempty"`
+
+	// RefreshTokens Refresh tokens stop working when it is taken away.
+	RefreshTokens *bool `json:"refreshTokens,omitempty"`
+
+	// RequireDPoP RFC 9449 section 5.2.
+	RequireDPoP *bool `json:"requireDPoP,omitempty"`
+
+	// RequirePushedRequests RFC 9126 section 6.
+	RequirePushedRequests *bool `json:"requirePushedRequests,omitempty"`
+
+	// Scopes Of the agents' scopes, those it may ask for.
+	Scopes *[]string `json:"scopes,omitempty"`
+
+	// Type web: behind https. native: on a loopback port, or with a scheme of its own (RFC 8252).
+	Type *ClientType `json:"type,omitempty"`
+}
+
 // UpdateOrganization Changes of an organization.
 type UpdateOrganization struct {
 	// DisplayName Name for people.
@@ -517,8 +709,14 @@ type PageToken = string
 // Slug defines model for slug.
 type Slug = string
 
+// AgentChallenge An OAuth error of the endpoints of signing in.
+type AgentChallenge = SignInError
+
 // Conflict RFC 9457.
 type Conflict = Problem
+
+// InsufficientScope An OAuth error of the endpoints of signing in.
+type InsufficientScope = SignInError
 
 // Internal RFC 9457.
 type Internal = Problem
@@ -529,14 +727,32 @@ type Invalid = Problem
 // NoIssuer RFC 9457.
 type NoIssuer = Problem
 
+// NoWayBack RFC 9457.
+type NoWayBack = Problem
+
 // NotFound RFC 9457.
 type NotFound = Problem
 
 // PreconditionFailed RFC 9457.
 type PreconditionFailed = Problem
 
+// SignInInternalApplicationJSON An OAuth error of the endpoints of signing in.
+type SignInInternalApplicationJSON = SignInError
+
+// SignInInternalApplicationProblemPlusJSON RFC 9457.
+type SignInInternalApplicationProblemPlusJSON = Problem
+
+// SignInUnavailableApplicationJSON An OAuth error of the endpoints of signing in.
+type SignInUnavailableApplicationJSON = SignInError
+
+// SignInUnavailableApplicationProblemPlusJSON RFC 9457.
+type SignInUnavailableApplicationProblemPlusJSON = Problem
+
 // SigningKeys defines model for SigningKeys.
 type SigningKeys = SigningKeyList
+
+// TokenTwice An OAuth error of the endpoints of signing in.
+type TokenTwice = SignInError
 
 // TooLarge RFC 9457.
 type TooLarge = Problem
@@ -564,6 +780,12 @@ type ServerInterface interface {
 	// GetOpenIDConfiguration OpenID Connect discovery
 	// GET /.well-known/openid-configuration
 	GetOpenIDConfiguration(w http.ResponseWriter, r *http.Request)
+	// GetAgentInfo What a relying party may know about the agent
+	// GET /agent-info
+	GetAgentInfo(w http.ResponseWriter, r *http.Request)
+	// PostAgentInfo The same by POST
+	// POST /agent-info
+	PostAgentInfo(w http.ResponseWriter, r *http.Request)
 	// ListAgents List the agents of an organization
 	// GET /agents
 	ListAgents(w http.ResponseWriter, r *http.Request)
@@ -606,15 +828,48 @@ type ServerInterface interface {
 	// ListAuditRecords Read the audit log of an organization, or of the instance
 	// GET /audit
 	ListAuditRecords(w http.ResponseWriter, r *http.Request)
+	// ListClients List the relying parties of an organization
+	// GET /clients
+	ListClients(w http.ResponseWriter, r *http.Request)
+	// CreateClient Register a relying party
+	// POST /clients
+	CreateClient(w http.ResponseWriter, r *http.Request)
+	// DeleteClient Remove a relying party
+	// DELETE /clients/{clientId}
+	DeleteClient(w http.ResponseWriter, r *http.Request)
+	// GetClient Read a relying party
+	// GET /clients/{clientId}
+	GetClient(w http.ResponseWriter, r *http.Request)
+	// UpdateClient Change a relying party
+	// PATCH /clients/{clientId}
+	UpdateClient(w http.ResponseWriter, r *http.Request)
+	// RotateClientSecret Replace the secret of a relying party
+	// POST /clients/{clientId}/rotate-secret
+	RotateClientSecret(w http.ResponseWriter, r *http.Request)
 	// GetOrganizationKeySet The public keys of an organization's issuer
 	// GET /o/{slug}/.well-known/jwks.json
 	GetOrganizationKeySet(w http.ResponseWriter, r *http.Request)
 	// GetOrganizationOpenIDConfiguration OpenID Connect discovery of an organization's issuer
 	// GET /o/{slug}/.well-known/openid-configuration
 	GetOrganizationOpenIDConfiguration(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationAgentInfo What a relying party may know about the agent, at an organization
+	// GET /o/{slug}/agent-info
+	GetOrganizationAgentInfo(w http.ResponseWriter, r *http.Request)
+	// PostOrganizationAgentInfo The same by POST, at an organization
+	// POST /o/{slug}/agent-info
+	PostOrganizationAgentInfo(w http.ResponseWriter, r *http.Request)
+	// AuthorizeAtOrganization Let an agent sign in to a relying party, at an organization
+	// GET /o/{slug}/oauth2/authorize
+	AuthorizeAtOrganization(w http.ResponseWriter, r *http.Request)
+	// AuthorizeAtOrganizationByForm The same, with the parameters in a form, at an organization
+	// POST /o/{slug}/oauth2/authorize
+	AuthorizeAtOrganizationByForm(w http.ResponseWriter, r *http.Request)
 	// IntrospectOrganizationToken Ask an organization's issuer what a token is worth
 	// POST /o/{slug}/oauth2/introspect
 	IntrospectOrganizationToken(w http.ResponseWriter, r *http.Request)
+	// PushOrganizationAuthorizationRequest Push an authorization request, at an organization
+	// POST /o/{slug}/oauth2/par
+	PushOrganizationAuthorizationRequest(w http.ResponseWriter, r *http.Request)
 	// RevokeOrganizationToken Give a token back to an organization's issuer
 	// POST /o/{slug}/oauth2/revoke
 	RevokeOrganizationToken(w http.ResponseWriter, r *http.Request)
@@ -624,9 +879,24 @@ type ServerInterface interface {
 	// GetOrganizationRevocations What sidecars must refuse of an organization
 	// GET /o/{slug}/revocations
 	GetOrganizationRevocations(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationUserInfo /agent-info by the name that libraries know, at an organization
+	// GET /o/{slug}/userinfo
+	GetOrganizationUserInfo(w http.ResponseWriter, r *http.Request)
+	// PostOrganizationUserInfo The same by POST, at an organization
+	// POST /o/{slug}/userinfo
+	PostOrganizationUserInfo(w http.ResponseWriter, r *http.Request)
+	// Authorize Let an agent sign in to a relying party
+	// GET /oauth2/authorize
+	Authorize(w http.ResponseWriter, r *http.Request)
+	// AuthorizeByForm The same, with the parameters in a form
+	// POST /oauth2/authorize
+	AuthorizeByForm(w http.ResponseWriter, r *http.Request)
 	// IntrospectToken Ask what a token is worth
 	// POST /oauth2/introspect
 	IntrospectToken(w http.ResponseWriter, r *http.Request)
+	// PushAuthorizationRequest Push an authorization request
+	// POST /oauth2/par
+	PushAuthorizationRequest(w http.ResponseWriter, r *http.Request)
 	// RevokeToken Give a token back
 	// POST /oauth2/revoke
 	RevokeToken(w http.ResponseWriter, r *http.Request)
@@ -663,6 +933,12 @@ type ServerInterface interface {
 	// RotateSigningKeys Rotate or revoke a signing key
 	// POST /signing-keys/rotate
 	RotateSigningKeys(w http.ResponseWriter, r *http.Request)
+	// GetUserInfo /agent-info by the name that libraries know
+	// GET /userinfo
+	GetUserInfo(w http.ResponseWriter, r *http.Request)
+	// PostUserInfo The same by POST
+	// POST /userinfo
+	PostUserInfo(w http.ResponseWriter, r *http.Request)
 }
 
 // Routes is every operation of the contract with the method that serves it. An operation is Protected when the contract demands
@@ -694,6 +970,19 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "issueToken", Method: http.MethodPost, Path: "/oauth2/token", Protected: false, Handler: si.IssueToken},
 		{Name: "introspectToken", Method: http.MethodPost, Path: "/oauth2/introspect", Protected: false, Handler: si.IntrospectToken},
 		{Name: "revokeToken", Method: http.MethodPost, Path: "/oauth2/revoke", Protected: false, Handler: si.RevokeToken},
+		{Name: "listClients", Method: http.MethodGet, Path: "/clients", Protected: true, Handler: si.ListClients},
+		{Name: "createClient", Method: http.MethodPost, Path: "/clients", Protected: true, Handler: si.CreateClient},
+		{Name: "deleteClient", Method: http.MethodDelete, Path: "/clients/{clientId}", Protected: true, Handler: si.DeleteClient},
+		{Name: "getClient", Method: http.MethodGet, Path: "/clients/{clientId}", Protected: true, Handler: si.GetClient},
+		{Name: "updateClient", Method: http.MethodPatch, Path: "/clients/{clientId}", Protected: true, Handler: si.UpdateClient},
+		{Name: "rotateClientSecret", Method: http.MethodPost, Path: "/clients/{clientId}/rotate-secret", Protected: true, Handler: si.RotateClientSecret},
+		{Name: "authorize", Method: http.MethodGet, Path: "/oauth2/authorize", Protected: false, Handler: si.Authorize},
+		{Name: "authorizeByForm", Method: http.MethodPost, Path: "/oauth2/authorize", Protected: false, Handler: si.AuthorizeByForm},
+		{Name: "pushAuthorizationRequest", Method: http.MethodPost, Path: "/oauth2/par", Protected: false, Handler: si.PushAuthorizationRequest},
+		{Name: "getAgentInfo", Method: http.MethodGet, Path: "/agent-info", Protected: false, Handler: si.GetAgentInfo},
+		{Name: "postAgentInfo", Method: http.MethodPost, Path: "/agent-info", Protected: false, Handler: si.PostAgentInfo},
+		{Name: "getUserInfo", Method: http.MethodGet, Path: "/userinfo", Protected: false, Handler: si.GetUserInfo},
+		{Name: "postUserInfo", Method: http.MethodPost, Path: "/userinfo", Protected: false, Handler: si.PostUserInfo},
 		{Name: "getOpenIDConfiguration", Method: http.MethodGet, Path: "/.well-known/openid-configuration", Protected: false, Handler: si.GetOpenIDConfiguration},
 		{Name: "getAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server", Protected: false, Handler: si.GetAuthorizationServerMetadata},
 		{Name: "getKeySet", Method: http.MethodGet, Path: "/.well-known/jwks.json", Protected: false, Handler: si.GetKeySet},
@@ -702,6 +991,13 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "introspectOrganizationToken", Method: http.MethodPost, Path: "/o/{slug}/oauth2/introspect", Protected: false, Handler: si.IntrospectOrganizationToken},
 		{Name: "revokeOrganizationToken", Method: http.MethodPost, Path: "/o/{slug}/oauth2/revoke", Protected: false, Handler: si.RevokeOrganizationToken},
 		{Name: "getOrganizationAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server/o/{slug}", Protected: false, Handler: si.GetOrganizationAuthorizationServerMetadata},
+		{Name: "authorizeAtOrganization", Method: http.MethodGet, Path: "/o/{slug}/oauth2/authorize", Protected: false, Handler: si.AuthorizeAtOrganization},
+		{Name: "authorizeAtOrganizationByForm", Method: http.MethodPost, Path: "/o/{slug}/oauth2/authorize", Protected: false, Handler: si.AuthorizeAtOrganizationByForm},
+		{Name: "pushOrganizationAuthorizationRequest", Method: http.MethodPost, Path: "/o/{slug}/oauth2/par", Protected: false, Handler: si.PushOrganizationAuthorizationRequest},
+		{Name: "getOrganizationAgentInfo", Method: http.MethodGet, Path: "/o/{slug}/agent-info", Protected: false, Handler: si.GetOrganizationAgentInfo},
+		{Name: "postOrganizationAgentInfo", Method: http.MethodPost, Path: "/o/{slug}/agent-info", Protected: false, Handler: si.PostOrganizationAgentInfo},
+		{Name: "getOrganizationUserInfo", Method: http.MethodGet, Path: "/o/{slug}/userinfo", Protected: false, Handler: si.GetOrganizationUserInfo},
+		{Name: "postOrganizationUserInfo", Method: http.MethodPost, Path: "/o/{slug}/userinfo", Protected: false, Handler: si.PostOrganizationUserInfo},
 		{Name: "getOrganizationOpenIDConfiguration", Method: http.MethodGet, Path: "/o/{slug}/.well-known/openid-configuration", Protected: false, Handler: si.GetOrganizationOpenIDConfiguration},
 		{Name: "getOrganizationKeySet", Method: http.MethodGet, Path: "/o/{slug}/.well-known/jwks.json", Protected: false, Handler: si.GetOrganizationKeySet},
 		{Name: "getOrganizationRevocations", Method: http.MethodGet, Path: "/o/{slug}/revocations", Protected: false, Handler: si.GetOrganizationRevocations},

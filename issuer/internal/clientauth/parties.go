@@ -13,6 +13,9 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
+// None is no method: a relying party that cannot keep a secret says who it is (RFC 7591 s2).
+const None = Method(clients.None)
+
 // Secrets looks relying parties up and checks their secrets, by the contract of Agents.
 type Secrets interface {
 	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, error)
@@ -47,7 +50,7 @@ func (p *Parties) Authenticate(r *http.Request, form oauth.Form) (clients.Client
 		if err == nil && !c.Public() {
 			err = agents.ErrAuthentication
 		}
-		return c, Method(clients.None), authenticationError(err)
+		return c, None, authenticationError(err)
 	}
 	presented, err := read(r, form)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/web"
@@ -19,29 +20,30 @@ type Config struct {
 	AssertionAlgorithms  []string
 	IDTokenAlgorithms    []string
 	DPoPAlgorithms       []string
+	SignIn               SignIn
 	MaxAge               time.Duration // how long clients may reuse a document without asking
 	Contract             []byte
 }
 
-// serverMetadata is RFC 8414 s2. response_types_supported is required there; it is empty because there is no authorization endpoint: agents do not
-// come through a browser. s3.2 would leave an empty list out, but a parser that requires the member is more likely than one that refuses it empty.
+// serverMetadata is RFC 8414 s2.
 type serverMetadata struct {
 	Issuer               string   `json:"issuer"`
 	TokenEndpoint        string   `json:"token_endpoint"`
 	JWKSURI              string   `json:"jwks_uri"`
-	ResponseTypes        []string `json:"response_types_supported"`
 	GrantTypes           []string `json:"grant_types_supported"`
 	ClientAuthentication []string `json:"token_endpoint_auth_methods_supported"`
 	AssertionAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 s5.1
 	questionMetadata
+	signInServer
 }
 
-// providerMetadata is OpenID Connect Discovery 1.0 s3. authorization_endpoint is missing for the same reason.
+// providerMetadata is OpenID Connect Discovery 1.0 s3.
 type providerMetadata struct {
 	serverMetadata
 	SubjectTypes      []string `json:"subject_types_supported"`
 	IDTokenAlgorithms []string `json:"id_token_signing_alg_values_supported"`
+	signInProvider
 }
 
 // Documents serves them.
@@ -67,14 +69,14 @@ func New(c Config) *Documents {
 func (d *Documents) server(i issuers.Issuer) serverMetadata {
 	return serverMetadata{
 		Issuer: i.ID, TokenEndpoint: i.URL(tokenPath), JWKSURI: i.URL(keySetPath),
-		ResponseTypes: []string{}, GrantTypes: d.cfg.GrantTypes, ClientAuthentication: d.cfg.ClientAuthentication, AssertionAlgorithms: d.cfg.AssertionAlgorithms,
+		signInServer: d.cfg.SignIn.server(i), GrantTypes: d.cfg.GrantTypes, ClientAuthentication: slices.Concat(d.cfg.SignIn.Authentication, d.cfg.ClientAuthentication), AssertionAlgorithms: d.cfg.AssertionAlgorithms,
 		DPoPAlgorithms: d.cfg.DPoPAlgorithms, questionMetadata: d.questions(i),
 	}
 }
 
 // provider says that sub is the same for every audience: "public" (OpenID Connect Core s8).
 func (d *Documents) provider(i issuers.Issuer) providerMetadata {
-	return providerMetadata{d.server(i), []string{"public"}, d.cfg.IDTokenAlgorithms}
+	return providerMetadata{d.server(i), []string{"public"}, d.cfg.IDTokenAlgorithms, d.cfg.SignIn.provider(i)}
 }
 
 func (d *Documents) serve(w http.ResponseWriter, r *http.Request, metadata any) {

@@ -43,26 +43,26 @@ type Config struct {
 	Now       func() time.Time
 }
 
-// Endpoint serves the authorization endpoint and the one for pushed requests.
-type Endpoint struct{ cfg Config }
+// Authorization serves the authorization endpoint and the one for pushed requests.
+type Authorization struct{ cfg Config }
 
 // New returns the endpoints.
-func New(cfg Config) *Endpoint { return &Endpoint{cfg} }
+func New(cfg Config) *Authorization { return &Authorization{cfg} }
 
 // Authorize serves GET /oauth2/authorize.
-func (e *Endpoint) Authorize(w http.ResponseWriter, r *http.Request) {
+func (e *Authorization) Authorize(w http.ResponseWriter, r *http.Request) {
 	form, err := oauth.ReadQuery(r)
 	e.answer(w, r, form, err)
 }
 
 // AuthorizeByForm serves POST /oauth2/authorize (OpenID Connect Core s3.1.2.1).
-func (e *Endpoint) AuthorizeByForm(w http.ResponseWriter, r *http.Request) {
+func (e *Authorization) AuthorizeByForm(w http.ResponseWriter, r *http.Request) {
 	form, err := oauth.ReadForm(r)
 	e.answer(w, r, form, err)
 }
 
 // answer goes to one of three: the sender as a problem, while it is not certain where else it may go; the agent as a challenge; the client by a redirect.
-func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request, form oauth.Form, err error) {
+func (e *Authorization) answer(w http.ResponseWriter, r *http.Request, form oauth.Form, err error) {
 	if err != nil {
 		web.Fail(w, r, asProblem(err))
 		return
@@ -97,7 +97,7 @@ func (e *Endpoint) answer(w http.ResponseWriter, r *http.Request, form oauth.For
 }
 
 // find is the client, and the parameters of the request: those pushed, or those given. Beside a request_uri only client_id counts (RFC 9126 s4).
-func (e *Endpoint) find(ctx context.Context, issuer issuers.Issuer, form oauth.Form) (clients.Client, oauth.Form, *[32]byte, error) {
+func (e *Authorization) find(ctx context.Context, issuer issuers.Issuer, form oauth.Form) (clients.Client, oauth.Form, *[32]byte, error) {
 	client, err := e.cfg.Clients.Find(ctx, issuer, form.Get("client_id"))
 	if problem.KindOf(err) == problem.NotFound {
 		err = &problem.Error{Kind: problem.Invalid, Code: "client_unknown", Field: "client_id", Detail: "There is no such client here."}
@@ -124,7 +124,7 @@ func errPushedGone() error {
 
 // signIn authenticates the agent and answers with a code. What is refused to an agent that presented something goes to the agent, which can do better, unless the
 // client said that nobody shall be asked.
-func (e *Endpoint) signIn(w http.ResponseWriter, r *http.Request, issuer issuers.Issuer, request *request, back redirect) {
+func (e *Authorization) signIn(w http.ResponseWriter, r *http.Request, issuer issuers.Issuer, request *request, back redirect) {
 	now := e.cfg.Now()
 	who, err := e.subject(r, now)
 	if err == nil {
@@ -161,7 +161,7 @@ func (e *Endpoint) signIn(w http.ResponseWriter, r *http.Request, issuer issuers
 }
 
 // issueCode checks what depends on the agent, and stores the sign-in.
-func (e *Endpoint) issueCode(ctx context.Context, issuer issuers.Issuer, request *request, who *subject, now time.Time) (string, error) {
+func (e *Authorization) issueCode(ctx context.Context, issuer issuers.Issuer, request *request, who *subject, now time.Time) (string, error) {
 	if who.agent.OrganizationID != request.client.OrganizationID {
 		return "", &oauth.Error{Code: oauth.AccessDenied, Description: "The agent cannot sign in to this client."}
 	}

@@ -28,7 +28,7 @@ type Uses interface {
 }
 
 // PushAuthorizationRequest serves POST /oauth2/par, RFC 9126.
-func (e *Endpoint) PushAuthorizationRequest(w http.ResponseWriter, r *http.Request) {
+func (e *Authorization) PushAuthorizationRequest(w http.ResponseWriter, r *http.Request) {
 	uri, err := e.push(w, r)
 	if err != nil {
 		failure, ok := errors.AsType[*oauth.Error](err)
@@ -43,7 +43,7 @@ func (e *Endpoint) PushAuthorizationRequest(w http.ResponseWriter, r *http.Reque
 }
 
 // push checks the request as the authorization endpoint will (RFC 9126 s2.1), so that the client hears of its mistakes while it can do something about them.
-func (e *Endpoint) push(w http.ResponseWriter, r *http.Request) (string, error) {
+func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, error) {
 	form, err := oauth.ReadForm(r)
 	if err != nil {
 		return "", err
@@ -80,7 +80,7 @@ func (e *Endpoint) push(w http.ResponseWriter, r *http.Request) (string, error) 
 }
 
 // codeKey is the key that the code will be bound to: dpop_jkt, or that of the proof the request was pushed with, which must be the same (RFC 9449 s10.1).
-func (e *Endpoint) codeKey(w http.ResponseWriter, r *http.Request, form oauth.Form, client clients.Client, now time.Time) (string, error) {
+func (e *Authorization) codeKey(w http.ResponseWriter, r *http.Request, form oauth.Form, client clients.Client, now time.Time) (string, error) {
 	named := form.Get("dpop_jkt")
 	proof, err := e.cfg.Proofs.Check(r, issuers.From(r.Context()).URL(pushPath), "", now)
 	if err != nil || proof == nil {

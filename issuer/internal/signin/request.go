@@ -195,3 +195,6 @@ func (p prompt) oldest() time.Duration {
 func invalid(description string) error {
 	return &oauth.Error{Code: oauth.InvalidRequest, Description: description}
 }
+
+// Prompts is every value of prompt, for metadata.
+func Prompts() []string { return []string{"none", "login", "consent", "select_account"} }

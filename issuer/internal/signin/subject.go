@@ -42,7 +42,7 @@ var errNobody = errors.New("nobody presented a credential")
 
 // subject authenticates the agent by its own access token for the issuer. Nobody else's will do: a relying party that was given a token of the agent's, or an
 // actor that acts for it, could else sign in as it everywhere.
-func (e *Endpoint) subject(r *http.Request, now time.Time) (*subject, error) {
+func (e *Authorization) subject(r *http.Request, now time.Time) (*subject, error) {
 	scheme, text, err := presented.Text(r, "")
 	if err != nil {
 		return nil, unauthorized(err)
