@@ -1,0 +1,171 @@
+package issuer_test
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	jose4 "github.com/go-jose/go-jose/v4"
+
+	"github.com/agentidp/agentidp/internal/testkit"
+	"github.com/agentidp/agentidp/issuer"
+)
+
+// The clients here are other people's, unmodified, from npm: issuer/testdata/clients has a file of scenarios for each. They get what setting.mjs describes.
+
+// setting is what a client is told.
+type setting struct {
+	Issuer             string        `json:"issuer"`
+	OrganizationIssuer string        `json:"organizationIssuer"`
+	Control            string        `json:"control"`
+	Agents             settingAgents `json:"agents"`
+}
+
+// settingAgents are agents of one organization, by what they prove themselves with.
+type settingAgents struct {
+	Secret       settingAgent            `json:"secret"`
+	Service      settingAgent            `json:"service"` // tokens can be meant for it
+	Keys         map[string]settingAgent `json:"keys"`    // by algorithm
+	Certificates map[string]settingAgent `json:"certificates"`
+}
+
+type settingAgent struct {
+	ID          string            `json:"id"`
+	Secret      string            `json:"secret,omitempty"`
+	Serves      string            `json:"serves,omitempty"`
+	JWK         *jose4.JSONWebKey `json:"jwk,omitempty"`
+	Certificate string            `json:"certificate,omitempty"`
+	Key         string            `json:"key,omitempty"`
+	Thumbprint  string            `json:"thumbprint,omitempty"`
+	Bound       bool              `json:"bound"` // its tokens are bound to the certificate
+}
+
+// setting registers the agents.
+func (i *instance) setting(root *signer) setting {
+	i.t.Helper()
+	organization := i.organization("acme")
+	s := setting{Issuer: i.url, OrganizationIssuer: i.url + "/o/acme"}
+	withSecret := func(name string) settingAgent {
+		id := i.agent(organization, name)
+		_, secret := i.credential(id)
+		return settingAgent{ID: id, Secret: secret}
+	}
+	s.Agents.Secret, s.Agents.Service = withSecret("caller"), withSecret("service")
+	s.Agents.Service.Serves = "svc://payments"
+	i.must(i.admin("PATCH", "/agents/"+s.Agents.Service.ID, map[string]any{"serves": []string{s.Agents.Service.Serves}, "audiences": []string{"svc://ledger"}}), 200)
+
+	s.Agents.Keys = map[string]settingAgent{}
+	for _, alg := range []jose4.SignatureAlgorithm{jose4.ES256, jose4.EdDSA, jose4.PS256, jose4.RS256} {
+		h, id := newHolder(i.t, alg), i.agent(organization, "key-"+string(alg))
+		i.register(id, "private_key_jwt", map[string]any{"jwks": jwks(i.t, h), "algorithms": []string{string(alg)}})
+		s.Agents.Keys[string(alg)] = settingAgent{ID: id, JWK: &jose4.JSONWebKey{Key: h.private, KeyID: h.kid, Algorithm: string(alg)}}
+	}
+
+	s.Agents.Certificates = map[string]settingAgent{}
+	own := certify(i.t, nil, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "own"} })
+	issued := certify(i.t, root, func(c *x509.Certificate) {
+		c.Subject, c.DNSNames = pkix.Name{CommonName: "issued"}, []string{"agent.example"}
+	})
+	for _, c := range []struct {
+		method       string
+		signer       *signer
+		registration map[string]any
+		bound        bool
+	}{
+		{"self_signed_tls_client_auth", own, map[string]any{"certificateThumbprint": own.thumbprint()}, false},
+		{"tls_client_auth", issued, map[string]any{"sanDns": "agent.example"}, true},
+	} {
+		id := i.agent(organization, c.method)
+		i.register(id, c.method, c.registration)
+		i.must(i.admin("PATCH", "/agents/"+id, map[string]any{"tlsClientCertificateBoundAccessTokens": c.bound}), 200)
+		certificate, key := c.signer.pem(i.t)
+		s.Agents.Certificates[c.method] = settingAgent{ID: id, Certificate: certificate, Key: key, Thumbprint: c.signer.thumbprint(), Bound: c.bound}
+	}
+	return s
+}
+
+// pem is the chain and the key.
+func (s *signer) pem(t *testing.T) (chain, key string) {
+	t.Helper()
+	for _, der := range s.chain {
+		chain += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return chain, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// control lets scenarios have done to the issuer what no client can do.
+func (i *instance) control(actions map[string]func()) string {
+	i.t.Helper()
+	mux := http.NewServeMux()
+	for path, action := range actions {
+		mux.HandleFunc("POST /"+path, func(w http.ResponseWriter, _ *http.Request) {
+			action()
+			_, _ = w.Write([]byte("{}"))
+		})
+	}
+	server := httptest.NewServer(mux)
+	i.t.Cleanup(server.Close)
+	return server.URL
+}
+
+// summary is how the test runner of Node.js ends.
+var summary = regexp.MustCompile(`(?m)^# (tests|pass|fail|cancelled|skipped|todo) (\d+)$`)
+
+// scenarios runs one file, each of whose tests must pass and none be left out.
+func (i *instance) scenarios(file string, s setting) {
+	t := i.t
+	t.Helper()
+	dir := t.TempDir()
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "setting.json"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Where the files are, their packages must be.
+	if err := os.CopyFS(filepath.Join(dir, "clients"), os.DirFS("testdata/clients")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(testkit.NodeModules(t), filepath.Join(dir, "clients/node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	node := exec.CommandContext(t.Context(), testkit.Node(t), "--test-reporter=tap", filepath.Join(dir, "clients", file))
+	node.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_EXTRA_CA_CERTS=" + i.authority, "SETTING=" + filepath.Join(dir, "setting.json")}
+	out, err := node.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	counts := map[string]string{}
+	for _, m := range summary.FindAllStringSubmatch(string(out), -1) {
+		counts[m[1]] = m[2]
+	}
+	if counts["tests"] == "0" || counts["tests"] == "" || counts["pass"] != counts["tests"] {
+		t.Errorf("%v\n%s", counts, out)
+	}
+	t.Logf("%s: %s scenarios", file, counts["pass"])
+}
+
+func TestClientsFromNpm(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"oauth4webapi.mjs"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			root := certify(t, nil, authority("root"))
+			i := start(t, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+			i.scenarios(file, i.setting(root))
+		})
+	}
+}
