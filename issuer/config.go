@@ -3,6 +3,7 @@ package issuer
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -60,6 +61,11 @@ type Config struct {
 
 	// Tracing says where the spans of traced requests go; without it nothing is traced.
 	Tracing *obs.Tracing `yaml:"tracing"`
+
+	Limits Limits `yaml:"limits"`
+
+	// TrustedProxies are networks whose X-Forwarded-For is believed: what passes a request on and ends TLS. Everybody else is where the connection comes from.
+	TrustedProxies []string `yaml:"trustedProxies"`
 
 	// RequestsMax is how many requests are handled at once; more are answered 503 at once. Default 512.
 	RequestsMax int `yaml:"requestsMax"`
@@ -143,6 +149,7 @@ func (c *Config) SetDefaults() {
 	c.SigningKeys.Algorithm = jose.ES256
 	c.Database.ConnectionsMax = 10
 	c.RequestsMax = web.ConcurrentRequestsMax
+	c.Limits.setDefaults()
 }
 
 // Validate reports everything that is wrong, without opening a socket.
@@ -205,6 +212,10 @@ func (c *Config) Validate(r *config.Report) {
 		c.Tracing.Validate(r, "tracing")
 	}
 	checkRange(r, "tokens.actorsMax", c.Tokens.ActorsMax, grants.ActorsMaxMax)
+	c.Limits.validate(r)
+	if _, wrong := parseProxies(c.TrustedProxies); wrong >= 0 {
+		r.Errorf(fmt.Sprintf("trustedProxies[%d]", wrong), "want an address or a network, such as 10.0.0.0/8")
+	}
 	checkRange(r, "requestsMax", c.RequestsMax, requestsMaxMax)
 	checkRange(r, "database.connectionsMax", c.Database.ConnectionsMax, connectionsMaxMax)
 }

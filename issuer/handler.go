@@ -19,6 +19,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -39,7 +40,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, partners *federation.Partners, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, partners *federation.Partners, m *memory, gate *ratelimit.Gate, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -53,6 +54,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
+	agentService.Remember(m.clients)
 	pages, err := web.NewPages(hashKey)
 	if err != nil {
 		return nil, err
@@ -65,7 +67,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
-	clients := clientauth.New(agentService, trust)
+	clients := clientauth.New(clientauth.Gated(agentService, gate), trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
 	signIn, err := newSignIn(shared{hashKey, store, agentService, minter, proofs, judge, dids, env.Now})
@@ -86,16 +88,17 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
+	proxies, _ := parseProxies(cfg.TrustedProxies)
 	return web.NewHandler(web.Config{
-		Routes: served.Resolve(adminapi.Routes(operations{
+		Routes: served.Resolve(limited(gate, adminapi.Routes(operations{
 			&adminapi.API{
-				Organizations: orgs.NewService(store, env.Now), Agents: agentService, Methods: clients, Clients: signIn.clients,
+				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: clients, Clients: signIn.clients,
 				Revocation: revocation.NewService(store, agentService, env.Now), Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},
 			endpoint, documents, list, newQuestions(caller.New(clients, nil, dids), judge, store), signIn.endpoint, signIn.info,
-		})),
-		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax,
+		}))),
+		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax, TrustedProxies: proxies,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,
 	})
 }

@@ -68,6 +68,10 @@ func start(t *testing.T, change ...func(*issuer.Config)) *instance {
 		BootstrapToken: config.NewSecret(adminToken), CredentialHashKey: config.NewSecret(hashKey), KEK: config.NewSecret(string(kek)),
 	}
 	cfg.SetDefaults()
+	much := issuer.RateLimit{PerMinute: 6_000_000, Burst: 1_000_000} // tests of limits have their own
+	cfg.Limits = issuer.Limits{
+		Client: much, Source: much, Organization: much, Instance: much, FailuresOfClient: much, FailuresOfSource: much, FailuresOfInstance: much,
+	}
 	cfg.Database.ConnectionsMax = 4
 	for _, c := range change {
 		c(&cfg)

@@ -22,6 +22,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
@@ -49,6 +50,8 @@ type Issuer struct {
 	tracer      *obs.Tracer // nil when off
 	rings       *keys.Rings
 	handler     *web.Handler
+	limiter     *ratelimit.Limiter
+	memory      *memory
 	clientKeys  *fetch.Client
 	partnerKeys *fetch.Client
 	bundles     *spiffe.Bundles // nil without trust domains
@@ -100,6 +103,11 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
+	if i.limiter, err = ratelimit.NewLimiter(i.cfg.Limits.Redis.Reveal(), i.env.Log, i.env.Now); err != nil {
+		return fmt.Errorf("limits.redis: %w", err)
+	}
+	i.memory = newMemory(i.store, i.env)
+	gate := ratelimit.NewGate(i.limiter, i.cfg.Limits.limits(), i.memory, i.env.Registry, i.env.Now)
 	trust, err := i.clientTrust()
 	if err != nil {
 		return err
@@ -114,7 +122,7 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
-	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, partners, i.tracer)
+	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, partners, i.memory, gate, i.tracer)
 	return err
 }
 
@@ -125,6 +133,9 @@ func (i *Issuer) Close() {
 			client.Close()
 		}
 	}
+	if i.limiter != nil {
+		_ = i.limiter.Close() // nothing is kept in it
+	}
 	i.tracer.Close()
 	i.store.Close()
 }
@@ -134,6 +145,7 @@ func (i *Issuer) Run(ctx context.Context) error {
 	services := []lifecycle.Service{
 		{Name: "certificate", Run: i.certificate.Run}, {Name: "signing keys", Run: i.rings.Follow}, {Name: "signing key schedule", Run: i.rings.Schedule},
 	}
+	services = append(services, lifecycle.Service{Name: "changes", Run: i.memory.follower.Run})
 	if i.bundles != nil {
 		services = append(services, lifecycle.Service{Name: "SPIFFE bundles", Run: i.bundles.Run})
 	}

@@ -185,6 +185,7 @@ func TestMetrics(t *testing.T) {
 	want := []string{
 		"agentidp_issuer_http_overload_total", "agentidp_issuer_http_panics_total", "agentidp_issuer_http_request_duration_seconds",
 		"agentidp_issuer_http_requests_in_flight", "agentidp_issuer_http_requests_total",
+		"agentidp_issuer_limit_alone", "agentidp_issuer_limit_fallback_total",
 		"agentidp_issuer_tls_certificate_not_after_timestamp_seconds", "agentidp_issuer_tls_failing", "agentidp_issuer_tls_reloads_total",
 		"agentidp_issuer_token_requests_refused_total", "agentidp_issuer_tokens_issued_total",
 	}

@@ -18,6 +18,7 @@ import (
 // API serves the administrative operations of the contract. The other operations of ServerInterface belong to the protocol packages.
 type API struct {
 	Organizations *orgs.Service
+	Limits        *orgs.LimitsService
 	Agents        *agents.Service
 	Revocation    *revocation.Service
 	Methods       Methods

@@ -446,6 +446,18 @@ type NewCredential struct {
 	Credential Credential `json:"credential"`
 }
 
+// OAuthError RFC 6749 section 5.2.
+type OAuthError struct {
+	// Error Stable code.
+	Error OAuthErrorError `json:"error"`
+
+	// ErrorDescription For people. Never repeats what was sent.
+	ErrorDescription *string `json:"error_description,omitempty"`
+}
+
+// OAuthErrorError Stable code.
+type OAuthErrorError string
+
 // Organization One tenant.
 type Organization struct {
 	// CreatedAt When it was created.
@@ -470,6 +482,21 @@ type Organization struct {
 // OrganizationId Opaque and sortable by age.
 type OrganizationId = agentid.Organization
 
+// OrganizationLimits Limits of the requests that an organization's clients make to the OAuth endpoints.
+type OrganizationLimits struct {
+	// Client Of each client. Left out: that of the instance.
+	Client *RequestLimit `json:"client,omitempty"`
+
+	// Organization Of all clients together. Left out: that of the instance.
+	Organization *RequestLimit `json:"organization,omitempty"`
+
+	// UpdatedAt When they last changed.
+	UpdatedAt time.Time `json:"updatedAt"`
+
+	// Version Grows by one with each change; the ETag in quotes.
+	Version int64 `json:"version"`
+}
+
 // OrganizationList One page of organizations.
 type OrganizationList struct {
 	// NextPageToken Present when there is more.
@@ -489,6 +516,15 @@ type PushedResponse struct {
 
 	// RequestUri For the authorization endpoint, once.
 	RequestUri string `json:"request_uri"`
+}
+
+// PutOrganizationLimits The limits it is to have.
+type PutOrganizationLimits struct {
+	// Client Of each client. Left out: that of the instance.
+	Client *RequestLimit `json:"client,omitempty"`
+
+	// Organization Of all clients together. Left out: that of the instance.
+	Organization *RequestLimit `json:"organization,omitempty"`
 }
 
 // Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
@@ -527,6 +563,15 @@ type Registration struct {
 
 // RegistrationAlgorithms As in a JOSE header.
 type RegistrationAlgorithms string
+
+// RequestLimit How many requests may be made, and how many of them at once. The whole burst is there again after burst / perMinute minutes, a day at most.
+type RequestLimit struct {
+	// Burst Requests at once.
+	Burst int64 `json:"burst"`
+
+	// PerMinute Requests a minute.
+	PerMinute int64 `json:"perMinute"`
+}
 
 // RevokeAgentTokens Which tokens of an agent are to be revoked.
 type RevokeAgentTokens struct {
@@ -757,6 +802,9 @@ type TokenTwice = SignInError
 // TooLarge RFC 9457.
 type TooLarge = Problem
 
+// TooManyRequests RFC 6749 section 5.2.
+type TooManyRequests = OAuthError
+
 // Unauthenticated RFC 9457.
 type Unauthenticated = Problem
 
@@ -921,6 +969,12 @@ type ServerInterface interface {
 	// UpdateOrganization Change an organization
 	// PATCH /organizations/{organizationId}
 	UpdateOrganization(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationLimits Read the limits of an organization
+	// GET /organizations/{organizationId}/limits
+	GetOrganizationLimits(w http.ResponseWriter, r *http.Request)
+	// PutOrganizationLimits Replace the limits of an organization
+	// PUT /organizations/{organizationId}/limits
+	PutOrganizationLimits(w http.ResponseWriter, r *http.Request)
 	// RevokeOrganizationTokens Revoke every token of an organization
 	// POST /organizations/{organizationId}/revoke-tokens
 	RevokeOrganizationTokens(w http.ResponseWriter, r *http.Request)
@@ -951,6 +1005,8 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "getOrganization", Method: http.MethodGet, Path: "/organizations/{organizationId}", Protected: true, Handler: si.GetOrganization},
 		{Name: "updateOrganization", Method: http.MethodPatch, Path: "/organizations/{organizationId}", Protected: true, Handler: si.UpdateOrganization},
 		{Name: "revokeOrganizationTokens", Method: http.MethodPost, Path: "/organizations/{organizationId}/revoke-tokens", Protected: true, Handler: si.RevokeOrganizationTokens},
+		{Name: "getOrganizationLimits", Method: http.MethodGet, Path: "/organizations/{organizationId}/limits", Protected: true, Handler: si.GetOrganizationLimits},
+		{Name: "putOrganizationLimits", Method: http.MethodPut, Path: "/organizations/{organizationId}/limits", Protected: true, Handler: si.PutOrganizationLimits},
 		{Name: "listAgents", Method: http.MethodGet, Path: "/agents", Protected: true, Handler: si.ListAgents},
 		{Name: "createAgent", Method: http.MethodPost, Path: "/agents", Protected: true, Handler: si.CreateAgent},
 		{Name: "deleteAgent", Method: http.MethodDelete, Path: "/agents/{agentId}", Protected: true, Handler: si.DeleteAgent},

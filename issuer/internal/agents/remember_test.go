@@ -80,8 +80,14 @@ func TestChangesAreForgotten(t *testing.T) {
 		change func(*Service, *fake) error
 		works  bool
 	}{
-		"suspend": {func(s *Service, f *fake) error { _, err := s.Suspend(t.Context(), audit.Actor{}, f.agent.ID); return err }, false},
-		"revoke":  {func(s *Service, f *fake) error { _, err := s.Revoke(t.Context(), audit.Actor{}, f.agent.ID); return err }, false},
+		"suspend": {func(s *Service, f *fake) error {
+			_, err := s.Suspend(t.Context(), audit.Actor{}, f.agent.ID)
+			return err
+		}, false},
+		"revoke": {func(s *Service, f *fake) error {
+			_, err := s.Revoke(t.Context(), audit.Actor{}, f.agent.ID)
+			return err
+		}, false},
 		"update": {func(s *Service, f *fake) error {
 			_, err := s.Update(t.Context(), audit.Actor{}, f.agent.ID, 0, Update{Scopes: &[]string{"other"}})
 			return err

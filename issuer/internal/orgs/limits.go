@@ -19,6 +19,14 @@ type Limits struct {
 	Version      int64 // 1 as long as nothing was set
 }
 
+// CheckLimit says what is wrong with a limit that is given.
+func CheckLimit(field string, l ratelimit.Limit) error {
+	if err := l.Validate(); err != nil {
+		return &problem.Error{Kind: problem.Invalid, Code: "limit_range", Field: field, Detail: fmt.Sprintf("This limit is out of range: %v.", err)}
+	}
+	return nil
+}
+
 // LimitsStore keeps limits; contracts as Store.
 type LimitsStore interface {
 	OrganizationLimits(ctx context.Context, id agentid.Organization) (Limits, error)
@@ -44,12 +52,12 @@ func (s *LimitsService) Get(ctx context.Context, id agentid.Organization) (Limit
 
 // Put replaces them. version 0 means the caller did not say which version it saw.
 func (s *LimitsService) Put(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, l Limits) (Limits, error) {
-	for _, limit := range []struct {
-		field string
-		ratelimit.Limit
-	}{{"/organization", l.Organization}, {"/client", l.Client}} {
-		if err := limit.Validate(); !limit.IsZero() && err != nil {
-			return Limits{}, &problem.Error{Kind: problem.Invalid, Code: "limit_range", Field: limit.field, Detail: fmt.Sprintf("This limit is out of range: %v.", err)}
+	for field, limit := range map[string]ratelimit.Limit{"/organization": l.Organization, "/client": l.Client} {
+		if limit.IsZero() {
+			continue
+		}
+		if err := CheckLimit(field, limit); err != nil {
+			return Limits{}, err
 		}
 	}
 	l.UpdatedAt = s.now().UTC().Truncate(time.Microsecond)

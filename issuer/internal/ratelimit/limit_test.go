@@ -84,15 +84,18 @@ func TestTogetherAndApart(t *testing.T) {
 	}
 }
 
-// A limit that was lowered, or a clock set back, holds nobody up for longer than a window.
-func TestALoweredLimitForgives(t *testing.T) {
+// A limit that was changed, or a clock set back, holds nobody up for longer than a window.
+func TestAChangedLimitForgives(t *testing.T) {
 	t.Parallel()
-	l, high, low := newLocal(), Limit{60, 1000}, Limit{60, 2}
+	l, old, changed := newLocal(), Limit{1, 1000}, Limit{60, 2}
 	for range 1000 {
-		l.take(together, []Check{check("p", "k", high)}, 0)
+		l.take(together, []Check{check("p", "k", old)}, 0)
 	}
-	if c := l.take(together, []Check{check("p", "k", low)}, 0)[0]; c.Late != time.Second {
+	if c := l.take(together, []Check{check("p", "k", changed)}, 0)[0]; c.Late != time.Second {
 		t.Errorf("%+v", c)
+	}
+	if c := l.take(together, []Check{check("p", "k", changed)}, time.Second)[0]; c.Late != 0 {
+		t.Errorf("a second later: %+v", c)
 	}
 }
 

@@ -35,11 +35,11 @@ func (l *local) take(m mode, checks []Check, now time.Duration) []Count {
 	}
 	for i, c := range checks {
 		switch {
+		case counts[i].Late > 0:
+			l.set(c.Key, next[i]) // not taken, but no more than the window either
 		case m == together && !within:
-			if counts[i].Late == 0 {
-				counts[i].Used -= c.Limit.interval() // it was not taken
-			}
-		case counts[i].Late == 0:
+			counts[i].Used -= c.Limit.interval() // it was not taken
+		default:
 			l.set(c.Key, next[i])
 		}
 	}

@@ -33,9 +33,9 @@ type shared struct {
 
 // openShared does not connect yet.
 func openShared(url string) (*shared, error) {
-	options, err := redis.ParseURL(url)
+	options, err := parseURL(url)
 	if err != nil {
-		return nil, errors.New("not a URL of Redis: want redis://, rediss:// or unix://") // err repeats the URL, which may have a password
+		return nil, err
 	}
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = redisTimeout, redisTimeout, redisTimeout, redisTimeout
 	options.PoolSize, options.MaxRetries = redisConnections, -1 // who fails is counted here instead
@@ -66,4 +66,18 @@ func (s *shared) take(ctx context.Context, m mode, checks []Check) ([]Count, err
 		counts[i] = Count{Late: time.Duration(answer[2*i]) * time.Microsecond, Used: time.Duration(answer[2*i+1]) * time.Microsecond}
 	}
 	return counts, nil
+}
+
+// CheckURL says what is wrong with an address of Redis, without repeating it: it may have a password.
+func CheckURL(url string) error {
+	_, err := parseURL(url)
+	return err
+}
+
+func parseURL(url string) (*redis.Options, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, errors.New("want the URL of a Redis: redis://, rediss:// or unix://")
+	}
+	return options, nil
 }

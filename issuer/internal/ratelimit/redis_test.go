@@ -115,6 +115,17 @@ func TestKeysExpire(t *testing.T) {
 	if err != nil || ttl <= 0 || ttl > limit.window()+time.Second {
 		t.Errorf("the key lives for %v, %v", ttl, err)
 	}
+	// A clock that was set back by a day, or a limit that was changed, is forgiven within a window.
+	ahead, ms := time.Now().Add(24*time.Hour).UnixMicro(), Limit{6_000_000, 1}
+	if err := s.client.Set(t.Context(), keyPrefix+"ahead", ahead, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, apart, check("p", "ahead", ms))
+	for begun := time.Now(); s.must(t, apart, check("p", "ahead", ms))[0].Late > 0; {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("a clock set back locks out")
+		}
+	}
 	for _, odd := range []string{"nonsense", "1e300", "-1", "nan"} {
 		if err := s.client.Set(t.Context(), keyPrefix+"odd", odd, 0).Err(); err != nil {
 			t.Fatal(err)

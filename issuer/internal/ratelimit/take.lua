@@ -15,8 +15,9 @@ for i = 1, #KEYS do
 end
 local answer = {}
 for i = 1, #KEYS do
-  if late[i] == 0 and (within or not together) then
-    full[i] = full[i] + interval[i]
+  local taken = late[i] == 0 and (within or not together)
+  if taken then full[i] = full[i] + interval[i] end
+  if taken or late[i] > 0 then -- what is refused is kept, too: by a limit that has changed it may be less than what is stored
     redis.call('SET', KEYS[i], string.format('%.2f', full[i]), 'PX', math.ceil((full[i] - now) / 1000) + 1)
   end
   answer[2 * i - 1] = math.ceil(late[i])

@@ -1,0 +1,150 @@
+package issuer
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/orgs"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
+	"github.com/agentidp/agentidp/issuer/internal/recall"
+)
+
+// Limits are how many requests the OAuth endpoints take. docs/limits.md says what they are counted by.
+type Limits struct {
+	Client       RateLimit `yaml:"client"`       // of each client
+	Source       RateLimit `yaml:"source"`       // of each IPv4 address and each IPv6 /64
+	Organization RateLimit `yaml:"organization"` // of each organization that has none of its own
+	Instance     RateLimit `yaml:"instance"`     // of all together
+
+	FailuresOfClient   RateLimit `yaml:"failuresOfClient"` // failed authentications of one client from one source
+	FailuresOfSource   RateLimit `yaml:"failuresOfSource"`
+	FailuresOfInstance RateLimit `yaml:"failuresOfInstance"`
+
+	// Redis has the counts of all instances: redis://, rediss:// or unix://. Without it each instance counts for itself.
+	Redis config.Secret `yaml:"redis"`
+}
+
+// RateLimit is a rate and how many requests may come at once.
+type RateLimit struct {
+	PerMinute int64 `yaml:"perMinute"`
+	Burst     int64 `yaml:"burst"`
+}
+
+func (l RateLimit) limit() ratelimit.Limit { return ratelimit.Limit(l) }
+
+func (l *Limits) setDefaults() {
+	d := ratelimit.Defaults()
+	*l = Limits{
+		Client: RateLimit(d.Client), Source: RateLimit(d.Source), Organization: RateLimit(d.Organization), Instance: RateLimit(d.Instance),
+		FailuresOfClient: RateLimit(d.FailuresOfClient), FailuresOfSource: RateLimit(d.FailuresOfSource), FailuresOfInstance: RateLimit(d.FailuresOfInstance),
+	}
+}
+
+func (l *Limits) limits() ratelimit.Limits {
+	return ratelimit.Limits{
+		Client: l.Client.limit(), Source: l.Source.limit(), Organization: l.Organization.limit(), Instance: l.Instance.limit(),
+		FailuresOfClient: l.FailuresOfClient.limit(), FailuresOfSource: l.FailuresOfSource.limit(), FailuresOfInstance: l.FailuresOfInstance.limit(),
+	}
+}
+
+func (l *Limits) validate(r *config.Report) {
+	for _, named := range []struct {
+		field string
+		RateLimit
+	}{
+		{"client", l.Client},
+		{"source", l.Source},
+		{"organization", l.Organization},
+		{"instance", l.Instance},
+		{"failuresOfClient", l.FailuresOfClient},
+		{"failuresOfSource", l.FailuresOfSource},
+		{"failuresOfInstance", l.FailuresOfInstance},
+	} {
+		if err := named.limit().Validate(); err != nil {
+			r.Errorf("limits."+named.field, "%v", err)
+		}
+	}
+	if l.Redis.IsSet() {
+		if err := ratelimit.CheckURL(l.Redis.Reveal()); err != nil {
+			r.Errorf("limits.redis", "%v", err)
+		}
+	}
+}
+
+// parseProxies reads trustedProxies: networks, or single addresses.
+func parseProxies(list []string) (proxies []netip.Prefix, wrong int) {
+	for n, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, addressErr := netip.ParseAddr(text)
+			if addressErr != nil || a.Zone() != "" {
+				return nil, n
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	return proxies, -1
+}
+
+// memory is what an instance remembers between requests, and how it hears that it must not.
+type memory struct {
+	*postgres.Store // limits of organizations
+	follower        *postgres.Follower
+	clients         *recall.Cache[agentid.Agent, agents.Known]
+	limits          *recall.Cache[agentid.Organization, ratelimit.OrganizationLimits]
+}
+
+var (
+	_ orgs.LimitsStore        = (*memory)(nil)
+	_ ratelimit.Organizations = (*memory)(nil)
+)
+
+func newMemory(store *postgres.Store, env Environment) *memory {
+	m := &memory{Store: store}
+	fresh := func() bool { return m.follower.Fresh() }
+	m.clients = recall.New[agentid.Agent, agents.Known](agents.KnownMax, agents.KnownLife, fresh, env.Now)
+	m.limits = recall.New[agentid.Organization, ratelimit.OrganizationLimits](agents.KnownMax, agents.KnownLife, fresh, env.Now)
+	m.follower = store.NewFollower(postgres.Changes{
+		Agent: m.clients.Forget, Organization: m.limits.Forget, All: func() { m.clients.ForgetAll(); m.limits.ForgetAll() },
+	}, env.Log)
+	return m
+}
+
+// LimitsOf implements ratelimit.Organizations. When they cannot be read those of the instance hold; then no token can be recorded either.
+func (m *memory) LimitsOf(ctx context.Context, id agentid.Organization) ratelimit.OrganizationLimits {
+	if known, ok := m.limits.Get(id); ok {
+		return known
+	}
+	mark := m.limits.Mark()
+	l, err := m.OrganizationLimits(ctx, id)
+	if err != nil {
+		return ratelimit.OrganizationLimits{}
+	}
+	own := ratelimit.OrganizationLimits{Organization: l.Organization, Client: l.Client}
+	m.limits.Put(mark, id, own)
+	return own
+}
+
+// PutOrganizationLimits implements orgs.LimitsStore. This instance forgets at once.
+func (m *memory) PutOrganizationLimits(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, l orgs.Limits) (orgs.Limits, error) {
+	defer m.limits.Forget(id)
+	return m.Store.PutOrganizationLimits(ctx, actor, id, version, l)
+}
+
+// limited puts the gate before every route of OAuth; the admin API has one caller.
+func limited(gate *ratelimit.Gate, routes []web.Route) []web.Route {
+	for i, route := range routes {
+		if !route.Protected && strings.Contains(route.Path, "/oauth2/") {
+			routes[i].Handler = gate.Protect(route.Handler)
+		}
+	}
+	return routes
+}
