@@ -1,6 +1,14 @@
 package issuer_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"math/big"
 	"net/http"
 	"net/url"
 	"sync"
@@ -11,16 +19,7 @@ import (
 	"github.com/agentidp/agentidp/issuer"
 )
 
-// proven is a token request with a proof, made as a client would: again with the nonce, when the issuer asks for one.
-func (i *instance) proven(id, secret string, h *josetest.Holder, form url.Values) answer {
-	i.t.Helper()
-	a := i.prove(id, secret, h, form)
-	if nonce := a.Header.Get("DPoP-Nonce"); a.field("error") == "use_dpop_nonce" && nonce != "" {
-		return i.prove(id, secret, h, form, "nonce", nonce)
-	}
-	return a
-}
-
+// prove is a token request with a proof. Changes to its claims are as in josetest.
 func (i *instance) prove(id, secret string, h *josetest.Holder, form url.Values, changes ...any) answer {
 	i.t.Helper()
 	return i.present(id, secret, h.Prove("POST", i.url+"/oauth2/token", "", time.Now(), append([]any{"ath", nil}, changes...)...), form)
@@ -177,5 +176,40 @@ func TestResourcesAndDetails(t *testing.T) {
 		if a.StatusCode != http.StatusBadRequest || a.field("error") != "invalid_authorization_details" {
 			t.Errorf("%s: %s %s", name, a.Status, a.body)
 		}
+	}
+}
+
+// RFC 8705 s3: the token is bound to the certificate of the connection, whoever made it.
+func TestTokenIsBoundToACertificate(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	agent := i.agent(i.organization("acme"), "a")
+	_, secret := i.credential(agent)
+	i.must(i.admin("PATCH", "/agents/"+agent, map[string]any{"tlsClientCertificateBoundAccessTokens": true}), 200)
+
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := i.client.Transport.(*http.Transport).Clone()
+	transport.TLSClientConfig.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
+	defer transport.CloseIdleConnections()
+	plain := i.client
+	i.client = &http.Client{Transport: transport}
+	a := i.must(i.tokenRequest(agent, secret, clientCredentials), 200)
+	i.client = plain
+	_, claims := i.verified(a.field("access_token"))
+	digest := sha256.Sum256(der)
+	cnf, _ := claims["cnf"].(map[string]any)
+	if len(cnf) != 1 || cnf["x5t#S256"] != base64.RawURLEncoding.EncodeToString(digest[:]) || a.field("token_type") != "Bearer" {
+		t.Errorf("cnf %v, %s", cnf, a.body)
+	}
+	if a := i.tokenRequest(agent, secret, clientCredentials); a.StatusCode != http.StatusBadRequest || a.field("error") != "invalid_request" {
+		t.Errorf("without a certificate: %s %s", a.Status, a.body)
 	}
 }
