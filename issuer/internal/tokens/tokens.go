@@ -69,11 +69,11 @@ func (m *Minter) Mint(a Authorization) (AccessToken, error) {
 	if claims.ExpiresAt <= claims.IssuedAt {
 		return AccessToken{}, ErrExpired
 	}
-	typ, document := typeAccessToken, any(claims)
+	typ, encode := typeAccessToken, claims.encode
 	if a.Assertion != nil {
-		typ, document = typeIDJAG, a.Assertion.claims(claims)
+		typ, encode = typeIDJAG, func() ([]byte, error) { return json.Marshal(a.Assertion.claims(claims)) }
 	}
-	payload, err := json.Marshal(document)
+	payload, err := encode()
 	if err != nil {
 		return AccessToken{}, fmt.Errorf("encode claims: %w", err)
 	}
