@@ -161,7 +161,7 @@ func TestTestSupportStaysInTests(t *testing.T) {
 func TestPurePackages(t *testing.T) {
 	t.Parallel()
 	pure := []string{
-		"internal/agentid", "internal/strictjson", "internal/jose", "internal/trust",
+		"internal/agentid", "internal/strictjson", "internal/plainjson", "internal/jose", "internal/trust",
 		"extauthz/internal/admission", "extauthz/internal/checkreq", "extauthz/internal/checkresp", "extauthz/internal/credential", "extauthz/internal/identity", "extauthz/internal/possession", "extauthz/internal/ratelimit", "issuer/internal/oauth",
 	}
 	forbidden := []string{"net", "os", "os/exec", "database/sql", "net/http/httputil", "io/ioutil"}
