@@ -85,10 +85,13 @@ func start(t *testing.T, change ...func(*issuer.Config)) *instance {
 }
 
 // beside is another process of the same issuer: the same names, keys and database, another socket.
-func (i *instance) beside() *instance {
+func (i *instance) beside(change ...func(*issuer.Config)) *instance {
 	i.t.Helper()
 	cfg := i.cfg
 	cfg.Listen = fmt.Sprintf("localhost:%d", testkit.FreePort(i.t))
+	for _, c := range change {
+		c(&cfg)
+	}
 	j := &instance{t: i.t, url: "https://" + cfg.Listen, client: client(i.t, i.authority), authority: i.authority, registry: obs.NewRegistry("issuer"), db: i.db, cfg: cfg}
 	j.canaries = i.canaries
 	var log safeBuffer
