@@ -330,11 +330,19 @@ func TestKeysAtAURL(t *testing.T) {
 		c.ClientKeys = issuer.ClientKeys{CA: config.Path(authority), AllowPrivate: true}
 	})
 	h, agent := newHolder(t, jose4.ES256), i.agent(i.organization("acme"), "a")
-	server.publish(t, h)
-	i.register(agent, "private_key_jwt", map[string]any{"jwksUri": strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/jwks.json"})
+	old := newHolder(t, jose4.RS256)
+	server.publish(t, h, old)
+	where := strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + "/jwks.json"
+	i.register(agent, "private_key_jwt", map[string]any{"jwksUri": where})
 	for range 5 {
 		i.must(i.assert(h.assertion(t, agent, i.url)), 200)
 	}
+	// What is published is not thereby accepted: RS256 was not named when the URL was registered.
+	wantRefused(t, "RS256", i.assert(old.assertion(t, agent, i.url)), 401, "invalid_client")
+	named := i.agent(i.organization("named"), "b")
+	i.register(named, "private_key_jwt", map[string]any{"jwksUri": where, "algorithms": []string{"RS256"}})
+	i.must(i.assert(old.assertion(t, named, i.url)), 200)
+	wantRefused(t, "ES256", i.assert(h.assertion(t, named, i.url)), 401, "invalid_client")
 	// Kids that nobody has do not make us ask again and again.
 	for range 10 {
 		stranger := newHolder(t, jose4.ES256)

@@ -322,7 +322,14 @@ func TestSPIFFE(t *testing.T) {
 		"no id":                     d.svid(t),
 		"the id, by another domain": other.svid(t, id),
 		"the id, signed by itself":  certify(t, nil, func(c *x509.Certificate) { u, _ := url.Parse(id); c.URIs = []*url.URL{u} }),
-		"an authority":              certify(t, d.root, func(c *x509.Certificate) { authority("x")(c); u, _ := url.Parse(id); c.URIs = []*url.URL{u} }),
+		"an authority": certify(t, d.root, func(c *x509.Certificate) {
+			u, _ := url.Parse(id)
+			c.URIs, c.IsCA = []*url.URL{u}, true
+		}),
+		"one that may sign revocations": certify(t, d.root, func(c *x509.Certificate) {
+			u, _ := url.Parse(id)
+			c.URIs, c.KeyUsage = []*url.URL{u}, x509.KeyUsageDigitalSignature|x509.KeyUsageCRLSign
+		}),
 		"an ended one": certify(t, d.root, func(c *x509.Certificate) {
 			c.NotAfter = time.Now().Add(-time.Minute)
 			u, _ := url.Parse(id)
