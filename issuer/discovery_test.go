@@ -48,7 +48,7 @@ func TestMetadata(t *testing.T) {
 	server["subject_types_supported"], server["id_token_signing_alg_values_supported"] = []any{"public"}, []any{"RS256"}
 	server["userinfo_endpoint"] = i.url + "/agent-info"
 	server["claims_supported"] = []any{
-		"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "name", "updated_at", "org_id", "agent",
+		"iss", "sub", "aud", "exp", "iat", "jti", "auth_time", "nonce", "acr", "amr", "at_hash", "name", "updated_at", "org_id", "agent",
 	}
 	server["acr_values_supported"] = []any{"urn:agentidp:acr:bearer", "urn:agentidp:acr:possession"}
 	server["prompt_values_supported"] = []any{"none", "login", "consent", "select_account"}

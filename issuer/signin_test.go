@@ -4,15 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/oauth2"
-
-	"github.com/agentidp/agentidp/issuer"
 )
 
 // party is a relying party as an independent library plays it: go-oidc and x/oauth2, unmodified.
@@ -29,7 +26,7 @@ func (i *instance) withIssuer() context.Context {
 	return oidc.ClientContext(i.t.Context(), i.client)
 }
 
-// client registers a relying party. change is of the request.
+// relyingParty registers one. change is of the request.
 func (i *instance) relyingParty(organization string, change map[string]any) *party {
 	i.t.Helper()
 	body := map[string]any{"organizationId": organization, "name": "party", "redirectUris": []string{callback}, "refreshTokens": true}
@@ -166,8 +163,3 @@ func TestSignIn(t *testing.T) {
 	i.secret(refreshed.AccessToken)
 	i.secret(refreshed.RefreshToken)
 }
-
-var (
-	_ = strings.Contains
-	_ issuer.Config
-)

@@ -119,7 +119,7 @@ type AuditActor struct {
 	// Id Agent id or component name.
 	Id *string `json:"id,omitempty"`
 
-	// Kind Holder of the bootstrap admin token; an agent; or a part of the issuer itself.
+	// Kind Holder of the bootstrap admin token; an agent; a relying party; or a part of the issuer itself.
 	Kind AuditActorKind `json:"kind"`
 
 	// RequestId X-Request-Id of the request.
@@ -129,7 +129,7 @@ type AuditActor struct {
 	Source *string `json:"source,omitempty"`
 }
 
-// AuditActorKind Holder of the bootstrap admin token; an agent; or a part of the issuer itself.
+// AuditActorKind Holder of the bootstrap admin token; an agent; a relying party; or a part of the issuer itself.
 type AuditActorKind string
 
 // AuditRecord One thing that happened.

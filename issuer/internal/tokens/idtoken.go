@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -45,6 +46,7 @@ type idClaims struct {
 	Audience       string       `json:"aud"`
 	ExpiresAt      int64        `json:"exp"`
 	IssuedAt       int64        `json:"iat"`
+	ID             string       `json:"jti"` // so that it can be read back as a hint
 	AuthTime       int64        `json:"auth_time"`
 	Nonce          string       `json:"nonce,omitempty"`
 	Context        string       `json:"acr"`
@@ -70,7 +72,7 @@ func (m *Minter) IDToken(s SignedIn) (string, error) {
 	now := m.now().Truncate(time.Second)
 	payload, err := json.Marshal(idClaims{
 		Issuer: s.Issuer.ID, Subject: s.Agent.ID.String(), Audience: s.Client.String(), ExpiresAt: now.Add(IDTokenLifetime).Unix(), IssuedAt: now.Unix(),
-		AuthTime: s.Authentication.At.Unix(), Nonce: s.Nonce, Context: s.Authentication.Context, Methods: s.Authentication.Methods,
+		ID: rand.Text(), AuthTime: s.Authentication.At.Unix(), Nonce: s.Nonce, Context: s.Authentication.Context, Methods: s.Authentication.Methods,
 		TokenHash: hash, OrganizationID: s.Agent.OrganizationID.String(), Agent: m.describe(&s.Agent),
 	})
 	if err != nil {
