@@ -111,6 +111,18 @@ func TestIDJAGIsRedeemed(t *testing.T) {
 	}
 }
 
+// What is bound to a certificate stays bound to it.
+func TestBoundAssertionIsRedeemed(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t)
+	certificate := strings.Repeat("c", 43)
+	jag := m.jag("cnf", map[string]string{"x5t#S256": certificate})
+	claims, _, err := m.redeem(jag, tokens.Confirmation{CertificateSHA256: certificate})
+	if d := cmp.Diff(any(map[string]any{"x5t#S256": certificate}), claims["cnf"]); d != "" || err != nil {
+		t.Errorf("%v %s", err, d)
+	}
+}
+
 // Each check that could be missing is one case.
 func TestAssertionsAreRefused(t *testing.T) {
 	t.Parallel()
