@@ -38,6 +38,7 @@ const (
 // instance is a running issuer: real server, real TLS, real PostgreSQL.
 type instance struct {
 	t      *testing.T
+	now    func() time.Time
 	url    string
 	client *http.Client
 	// authority is the file of the CA that made the certificate.
@@ -52,6 +53,12 @@ type instance struct {
 
 // start runs an issuer for one test. When the test ends the issuer is stopped, and its whole log is searched for every secret that was made.
 func start(t *testing.T, change ...func(*issuer.Config)) *instance {
+	t.Helper()
+	return startAt(t, time.Now, change...)
+}
+
+// startAt is start with a clock of the test's own.
+func startAt(t *testing.T, now func() time.Time, change ...func(*issuer.Config)) *instance {
 	t.Helper()
 	kek, err := seal.GenerateKEK()
 	if err != nil {
@@ -76,7 +83,7 @@ func start(t *testing.T, change ...func(*issuer.Config)) *instance {
 	for _, c := range change {
 		c(&cfg)
 	}
-	i := &instance{t: t, url: cfg.Issuer, client: client(t, certificates.AuthorityFile()), authority: certificates.AuthorityFile(), registry: obs.NewRegistry("issuer"), db: db, cfg: cfg}
+	i := &instance{t: t, now: now, url: cfg.Issuer, client: client(t, certificates.AuthorityFile()), authority: certificates.AuthorityFile(), registry: obs.NewRegistry("issuer"), db: db, cfg: cfg}
 	i.canaries = []string{adminToken, hashKey, string(kek)}
 	var log safeBuffer
 	i.run(cfg, obs.NewLogger(&log, slog.LevelDebug))
@@ -92,7 +99,7 @@ func (i *instance) beside(change ...func(*issuer.Config)) *instance {
 	for _, c := range change {
 		c(&cfg)
 	}
-	j := &instance{t: i.t, url: "https://" + cfg.Listen, client: client(i.t, i.authority), authority: i.authority, registry: obs.NewRegistry("issuer"), db: i.db, cfg: cfg}
+	j := &instance{t: i.t, now: i.now, url: "https://" + cfg.Listen, client: client(i.t, i.authority), authority: i.authority, registry: obs.NewRegistry("issuer"), db: i.db, cfg: cfg}
 	j.canaries = i.canaries
 	var log safeBuffer
 	j.run(cfg, obs.NewLogger(&log, slog.LevelDebug))
@@ -104,7 +111,7 @@ func (i *instance) run(cfg issuer.Config, log *slog.Logger) {
 	i.t.Helper()
 	listening := make(chan struct{})
 	service, err := issuer.New(i.t.Context(), cfg, issuer.Environment{
-		Log: log, Registry: i.registry, Now: time.Now, Listening: func(net.Addr) { close(listening) },
+		Log: log, Registry: i.registry, Now: i.now, Listening: func(net.Addr) { close(listening) },
 	})
 	if err != nil {
 		i.t.Fatal(err)

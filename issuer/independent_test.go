@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	jose4 "github.com/go-jose/go-jose/v4"
 
@@ -23,15 +25,23 @@ import (
 
 // setting is what a client is told.
 type setting struct {
-	Issuer             string        `json:"issuer"`
-	OrganizationIssuer string        `json:"organizationIssuer"`
-	Control            string        `json:"control"`
-	Agents             settingAgents `json:"agents"`
+	Issuer             string                  `json:"issuer"`
+	OrganizationIssuer string                  `json:"organizationIssuer"`
+	Control            string                  `json:"control"`
+	Agents             settingAgents           `json:"agents"`
+	Parties            map[string]settingParty `json:"parties"` // relying parties of the same organization
+}
+
+type settingParty struct {
+	ID          string `json:"id"`
+	Secret      string `json:"secret,omitempty"`
+	RedirectURI string `json:"redirectUri"`
 }
 
 // settingAgents are agents of one organization, by what they prove themselves with.
 type settingAgents struct {
 	Secret       settingAgent            `json:"secret"`
+	Subject      settingAgent            `json:"subject"` // may sign in
 	Service      settingAgent            `json:"service"` // tokens can be meant for it
 	Keys         map[string]settingAgent `json:"keys"`    // by algorithm
 	Certificates map[string]settingAgent `json:"certificates"`
@@ -61,6 +71,17 @@ func (i *instance) setting(root *signer) setting {
 	s.Agents.Secret, s.Agents.Service = withSecret("caller"), withSecret("service")
 	s.Agents.Service.Serves = "svc://payments"
 	i.must(i.admin("PATCH", "/agents/"+s.Agents.Service.ID, map[string]any{"serves": []string{s.Agents.Service.Serves}, "audiences": []string{"svc://ledger"}}), 200)
+
+	s.Agents.Subject = withSecret("subject")
+	i.must(i.admin("PATCH", "/agents/"+s.Agents.Subject.ID, map[string]any{"audiences": []string{s.Issuer, s.OrganizationIssuer, "svc://payments"}}), 200)
+	s.Parties = map[string]settingParty{}
+	for name, change := range map[string]map[string]any{
+		"secret": {}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"},
+	} {
+		change["name"], change["redirectUris"] = name, []string{"https://" + name + ".example/cb"}
+		p := i.relyingParty(organization, change)
+		s.Parties[name] = settingParty{p.oauth.ClientID, p.oauth.ClientSecret, p.oauth.RedirectURL}
+	}
 
 	s.Agents.Keys = map[string]settingAgent{}
 	for _, alg := range []jose4.SignatureAlgorithm{jose4.ES256, jose4.EdDSA, jose4.PS256, jose4.RS256} {
@@ -103,6 +124,67 @@ func (s *signer) pem(t *testing.T) (chain, key string) {
 		t.Fatal(err)
 	}
 	return chain, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// clock is behind at first and goes on in leaps, so that keys come of age in no time and what was issued before is still good.
+type clock struct{ behind atomic.Int64 }
+
+// leap is how far it goes each time: further than a key has to be published before it signs, when caches may be a minute old.
+const leap = 4 * time.Minute
+
+func (c *clock) now() time.Time { return time.Now().Add(-time.Duration(c.behind.Load())) }
+
+func (c *clock) leap() { c.behind.Add(-int64(leap)) }
+
+// startBehind is an issuer whose clock can leap some times before it is right.
+func startBehind(t *testing.T, leaps int64, change ...func(*issuer.Config)) (*instance, *clock) {
+	t.Helper()
+	c := &clock{}
+	c.behind.Store(leaps * int64(leap))
+	return startAt(t, c.now, append(change, func(c *issuer.Config) {
+		c.Tokens.Lifetime.Duration, c.Discovery.MaxAge.Duration = 15*time.Minute, time.Minute
+	})...), c
+}
+
+// signingKeys are those of the instance, by their state.
+func (i *instance) signingKeys(use string) map[string]string {
+	i.t.Helper()
+	var list struct {
+		SigningKeys []struct{ ID, Use, State string }
+	}
+	i.must(i.admin("GET", "/signing-keys", nil), 200).json(i.t, &list)
+	keys := map[string]string{}
+	for _, k := range list.SigningKeys {
+		if k.Use == use {
+			keys[k.State] = k.ID
+		}
+	}
+	return keys
+}
+
+// rotate is a planned rotation, done when it returns: all who read the keys before know the one that signs now.
+func (i *instance) rotate(c *clock, use string, more ...string) {
+	i.t.Helper()
+	body := map[string]any{"use": use}
+	for n := 0; n < len(more); n += 2 {
+		body[more[n]] = more[n+1]
+	}
+	await(i.t, "a successor is published", func() bool { return i.signingKeys(use)["pending"] != "" })
+	i.must(i.admin("POST", "/signing-keys/rotate", body), 200) // with another algorithm another successor
+	next := i.signingKeys(use)["pending"]
+	c.leap()
+	i.must(i.admin("POST", "/signing-keys/rotate", body), 200)
+	await(i.t, "the successor signs", func() bool { return i.signingKeys(use)["active"] == next })
+}
+
+// await asks again and again, until it is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !so(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in half a minute: %s", what)
+		}
+	}
 }
 
 // control lets scenarios have done to the issuer what no client can do.
@@ -160,12 +242,20 @@ func (i *instance) scenarios(file string, s setting) {
 
 func TestClientsFromNpm(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"oauth4webapi.mjs"} {
+	for file, leaps := range map[string]int64{"oauth4webapi.mjs": 0, "openid-client.mjs": 0, "jose.mjs": 2} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			root := certify(t, nil, authority("root"))
-			i := start(t, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
-			i.scenarios(file, i.setting(root))
+			i, clock := startBehind(t, leaps, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+			s := i.setting(root)
+			s.Control = i.control(map[string]func(){
+				"rotate": func() { i.rotate(clock, "access_token") },
+				"eddsa":  func() { i.rotate(clock, "access_token", "algorithm", "EdDSA") },
+				"revoke": func() {
+					i.must(i.admin("POST", "/signing-keys/rotate", map[string]any{"revokeKeyId": i.signingKeys("access_token")["active"]}), 200)
+				},
+			})
+			i.scenarios(file, s)
 		})
 	}
 }

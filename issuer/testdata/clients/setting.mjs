@@ -20,3 +20,10 @@ export const ask = async (what) => {
   if (!response.ok) throw new Error(`${what}: ${await response.text()}`)
   return response.json()
 }
+
+// follow is what an agent does with an authorization URL: it asks for it with its own token, and goes where it is sent.
+export const follow = async (url, token) => {
+  const response = await fetch(url, { redirect: 'manual', headers: token ? { authorization: `Bearer ${token}` } : {} })
+  if (response.status !== 303) throw new Error(`${response.status} ${await response.text()}`)
+  return new URL(response.headers.get('location'))
+}

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import * as oidc from 'openid-client'
+import { follow, privateKey, setting, withCertificate } from './setting.mjs'
+
+const issuer = new URL(setting.issuer)
+const { subject, secret, service } = setting.agents
+
+// configured discovers the issuer anew, so that no scenario sees what another remembers.
+const configured = async (client, auth = oidc.ClientSecretBasic(client.secret), server = issuer, fetch) => {
+  const config = await oidc.discovery(server, client.id, undefined, auth, fetch && { [oidc.customFetch]: fetch })
+  if (fetch) config[oidc.customFetch] = fetch
+  oidc.enableNonRepudiationChecks(config) // signatures of ID tokens too
+  return config
+}
+
+const methods = [
+  ['client_secret_basic', secret, oidc.ClientSecretBasic(secret.secret)],
+  ['client_secret_post', secret, oidc.ClientSecretPost(secret.secret)],
+]
+for (const [alg, agent] of Object.entries(setting.agents.keys)) methods.push([`private_key_jwt ${alg}`, agent, oidc.PrivateKeyJwt(await privateKey(agent.jwk))])
+for (const [method, agent] of Object.entries(setting.agents.certificates)) methods.push([method, agent, oidc.TlsClientAuth(), withCertificate(agent)])
+
+for (const [name, agent, auth, fetch] of methods) {
+  test(`client credentials by ${name}`, async () => {
+    for (const server of [setting.issuer, setting.organizationIssuer]) {
+      const got = await oidc.clientCredentialsGrant(await configured(agent, auth, new URL(server), fetch), { scope: 'invoices:read', resource: 'svc://ledger' })
+      assert.equal(got.token_type, 'bearer')
+      assert.equal(got.scope, 'invoices:read')
+      assert.ok(got.expiresIn() > 0)
+    }
+  })
+}
+
+test('DPoP: the nonce that the issuer asks for is used without the caller noticing', async () => {
+  const config = await configured(secret)
+  const DPoP = oidc.getDPoPHandle(config, await oidc.randomDPoPKeyPair())
+  for (let n = 0; n < 2; n++) {
+    const got = await oidc.clientCredentialsGrant(config, {}, { DPoP })
+    assert.equal(got.token_type, 'dpop')
+    assert.equal((await oidc.tokenIntrospection(config, got.access_token)).cnf.jkt, await DPoP.calculateThumbprint())
+  }
+})
+
+test('introspection and revocation', async () => {
+  const config = await configured(secret)
+  const { access_token: token } = await oidc.clientCredentialsGrant(config, { resource: service.serves })
+  for (const who of [config, await configured(service)]) {
+    const about = await oidc.tokenIntrospection(who, token)
+    assert.equal(about.active, true)
+    assert.equal(about.sub, secret.id)
+  }
+  const stranger = Object.values(setting.agents.keys)[0]
+  const other = await configured(stranger, oidc.PrivateKeyJwt(await privateKey(stranger.jwk)))
+  assert.deepEqual(await oidc.tokenIntrospection(other, token), { active: false })
+  await assert.rejects(oidc.tokenRevocation(other, token), { error: 'invalid_grant' })
+  await oidc.tokenRevocation(config, token)
+  await oidc.tokenRevocation(config, token)
+  assert.deepEqual(await oidc.tokenIntrospection(config, token), { active: false })
+})
+
+test('token exchange', async () => {
+  const { access_token: subjectToken } = await oidc.clientCredentialsGrant(await configured(secret), { resource: service.serves })
+  const got = await oidc.genericGrantRequest(await configured(service), 'urn:ietf:params:oauth:grant-type:token-exchange', {
+    subject_token: subjectToken, subject_token_type: 'urn:ietf:params:oauth:token-type:access_token', resource: 'svc://ledger',
+  })
+  assert.equal(got.issued_token_type, 'urn:ietf:params:oauth:token-type:access_token')
+})
+
+// signIn is the whole way: the relying party makes a URL, the agent follows it with its own token, the relying party redeems the code.
+const signIn = async (party, { pushed = false, DPoP, config, parameters = {} } = {}) => {
+  config ??= await configured(party, party.secret ? oidc.ClientSecretBasic(party.secret) : oidc.None())
+  if (DPoP) DPoP = oidc.getDPoPHandle(config, await oidc.randomDPoPKeyPair())
+  const checks = { pkceCodeVerifier: oidc.randomPKCECodeVerifier(), expectedState: oidc.randomState(), expectedNonce: oidc.randomNonce(), idTokenExpected: true, maxAge: 300 }
+  const request = {
+    redirect_uri: party.redirectUri, scope: 'openid profile agent offline_access', state: checks.expectedState, nonce: checks.expectedNonce, max_age: '300',
+    code_challenge: await oidc.calculatePKCECodeChallenge(checks.pkceCodeVerifier), code_challenge_method: 'S256', ...parameters,
+  }
+  const url = pushed ? await oidc.buildAuthorizationUrlWithPAR(config, request, { DPoP }) : oidc.buildAuthorizationUrl(config, request)
+  const own = await oidc.clientCredentialsGrant(await configured(subject, undefined, new URL(config.serverMetadata().issuer)), { resource: config.serverMetadata().issuer })
+  const back = await follow(url, own.access_token)
+  return { config, back, checks, DPoP, redeem: () => oidc.authorizationCodeGrant(config, back, checks, undefined, { DPoP }) }
+}
+
+for (const [name, party, options] of [
+  ['a client with a secret', setting.parties.secret, {}],
+  ['a client with a secret, request pushed', setting.parties.secret, { pushed: true }],
+  ['a client that must push', setting.parties.pushed, { pushed: true }],
+  ['a public client', setting.parties.public, {}],
+  ['a public client with a key', setting.parties.public, { DPoP: true }],
+  ['a client with a secret and a key, request pushed', setting.parties.bound, { pushed: true, DPoP: true }],
+]) {
+  test(`an agent signs in to ${name}`, async () => {
+    const { config, redeem, DPoP } = await signIn(party, options)
+    const got = await redeem()
+    const claims = got.claims()
+    assert.equal(claims.iss, setting.issuer)
+    assert.equal(claims.sub, subject.id)
+    assert.equal(claims.aud, party.id)
+    assert.equal(claims.agent.name, 'subject')
+    assert.equal(got.token_type, DPoP ? 'dpop' : 'bearer')
+    const info = await oidc.fetchUserInfo(config, got.access_token, claims.sub, { DPoP })
+    assert.equal(info.name, 'subject')
+
+    const refreshed = await oidc.refreshTokenGrant(config, got.refresh_token, undefined, { DPoP })
+    assert.notEqual(refreshed.refresh_token, got.refresh_token)
+    assert.equal((await oidc.fetchUserInfo(config, refreshed.access_token, claims.sub, { DPoP })).sub, subject.id)
+    // Used again, the old one is somebody else's copy, and ends all that came of the sign-in.
+    await assert.rejects(oidc.refreshTokenGrant(config, got.refresh_token, undefined, { DPoP }), { error: 'invalid_grant' })
+    await assert.rejects(oidc.refreshTokenGrant(config, refreshed.refresh_token, undefined, { DPoP }), { error: 'invalid_grant' })
+  })
+}
+
+test('at the issuer of an organization', async () => {
+  const party = setting.parties.secret
+  const { redeem } = await signIn(party, { config: await configured(party, undefined, new URL(setting.organizationIssuer)) })
+  assert.equal((await redeem()).claims().iss, setting.organizationIssuer)
+})
+
+test('a code is good once, for one verifier, one client and one issuer', async () => {
+  const { config, back, checks } = await signIn(setting.parties.secret)
+  const stranger = await configured(setting.parties.pushed)
+  await assert.rejects(oidc.authorizationCodeGrant(stranger, back, checks), { error: 'invalid_grant' })
+  const wrong = await signIn(setting.parties.secret)
+  await assert.rejects(oidc.authorizationCodeGrant(wrong.config, wrong.back, { ...wrong.checks, pkceCodeVerifier: oidc.randomPKCECodeVerifier() }), { error: 'invalid_grant' })
+  const mixed = new URL(back)
+  mixed.searchParams.set('iss', 'https://other.example') // RFC 9207
+  await assert.rejects(oidc.authorizationCodeGrant(config, mixed, checks), { code: 'OAUTH_INVALID_RESPONSE' })
+  mixed.searchParams.delete('iss') // the metadata says that it is always there
+  await assert.rejects(oidc.authorizationCodeGrant(config, mixed, checks), { code: 'OAUTH_INVALID_RESPONSE' })
+  const first = await signIn(setting.parties.secret)
+  const got = await first.redeem()
+  await assert.rejects(first.redeem(), { error: 'invalid_grant' })
+  await assert.rejects(oidc.refreshTokenGrant(first.config, got.refresh_token), { error: 'invalid_grant' })
+})
+
+test('nobody signs in without a credential, and the client is told so', async () => {
+  const config = await configured(setting.parties.secret)
+  const state = oidc.randomState()
+  const url = oidc.buildAuthorizationUrl(config, { redirect_uri: setting.parties.secret.redirectUri, scope: 'openid', state, code_challenge: await oidc.calculatePKCECodeChallenge(oidc.randomPKCECodeVerifier()), code_challenge_method: 'S256' })
+  await assert.rejects(oidc.authorizationCodeGrant(config, await follow(url), { expectedState: state }), { error: 'login_required' })
+})
