@@ -29,6 +29,17 @@ func (i *instance) withIssuer() context.Context {
 // relyingParty registers one. change is of the request.
 func (i *instance) relyingParty(organization string, change map[string]any) *party {
 	i.t.Helper()
+	return i.registered(i, organization, change)
+}
+
+// relyingPartyAt is one that signs agents in at another issuer than that of the instance.
+func (i *instance) relyingPartyAt(at *instance, organization string) *party {
+	i.t.Helper()
+	return i.registered(at, organization, nil)
+}
+
+func (i *instance) registered(at *instance, organization string, change map[string]any) *party {
+	i.t.Helper()
 	body := map[string]any{"organizationId": organization, "name": "party", "redirectUris": []string{callback}, "refreshTokens": true}
 	for name, value := range change {
 		body[name] = value
@@ -38,12 +49,12 @@ func (i *instance) relyingParty(organization string, change map[string]any) *par
 		ClientSecret string
 	}
 	i.must(i.admin("POST", "/clients", body), 201).json(i.t, &created)
-	provider, err := oidc.NewProvider(i.withIssuer(), i.url)
+	provider, err := oidc.NewProvider(i.withIssuer(), at.url)
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	uris, _ := body["redirectUris"].([]string)
-	return &party{i, provider, &oauth2.Config{
+	return &party{at, provider, &oauth2.Config{
 		ClientID: created.Client.ID, ClientSecret: i.secret(created.ClientSecret), Endpoint: provider.Endpoint(), RedirectURL: uris[0],
 		Scopes: []string{oidc.ScopeOpenID, "profile", "agent", oidc.ScopeOfflineAccess},
 	}}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -39,8 +40,7 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error, more ...string) {
 	if err == nil {
 		// RFC 6750 s3.1: who did not know that a token is needed is not told of an error.
 		setChallenge(w, nil)
-		web.Note(r.Context(), errNoToken)
-		w.WriteHeader(http.StatusUnauthorized)
+		web.Fail(w, r, &problem.Error{Kind: problem.Unauthenticated, Detail: "This needs an access token."})
 		return
 	}
 	e, ok := errors.AsType[*oauth.Error](err)
@@ -53,8 +53,6 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error, more ...string) {
 	}
 	oauth.WriteError(w, e)
 }
-
-var errNoToken = errors.New("no token")
 
 // setChallenge offers both schemes. Descriptions are fixed texts of ours without quotation marks.
 func setChallenge(w http.ResponseWriter, params []string) {
