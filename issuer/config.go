@@ -14,7 +14,6 @@ import (
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/obs"
-	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/did"
@@ -45,8 +44,12 @@ type Config struct {
 	// CredentialHashKey is the key of the hashes under which client secrets are stored, at least 32 bytes. All instances share it; with another key, no client secret works.
 	CredentialHashKey config.Secret `yaml:"credentialHashKey"`
 
-	// KEK is the key-encryption key, a document made by `agentidp`'s seal package. Without it the signing keys in the database cannot be opened.
+	// KEK is the key-encryption key, a document made by `issuer -generate-kek`. Without it the signing keys in the database cannot be opened. It may be left out where KMS
+	// is given; beside KMS it only opens what it wrapped before (docs/keys.md).
 	KEK config.Secret `yaml:"kek"`
+
+	// KMS keeps the key-encryption key elsewhere.
+	KMS *KMS `yaml:"kms"`
 
 	// OrganizationIssuers says which issuers an organization's agents can get tokens of: both (the default: the instance's, and the organization's own at
 	// /o/{slug}, as the agent asks), own, or instance.
@@ -179,8 +182,12 @@ func (c *Config) Validate(r *config.Report) {
 			r.Errorf("tls", "%v", err)
 		}
 	}
-	if _, err := seal.ParseKEK([]byte(c.KEK.Reveal())); err != nil {
-		r.Errorf("kek", "is required: %v", err)
+	if _, err := c.kek(); err != nil {
+		field := "kek"
+		if c.KMS != nil {
+			field = "kms"
+		}
+		r.Errorf(field, "%v", err)
 	}
 	if n := len(c.BootstrapToken.Reveal()); n < adminapi.BootstrapTokenBytesMin || n > adminapi.BootstrapTokenBytesMax {
 		r.Errorf("bootstrapToken", "is required and must have %d to %d bytes", adminapi.BootstrapTokenBytesMin, adminapi.BootstrapTokenBytesMax)

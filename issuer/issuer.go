@@ -69,7 +69,7 @@ func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
-	kek, err := seal.ParseKEK([]byte(cfg.KEK.Reveal()))
+	kek, err := cfg.kek()
 	if err != nil {
 		return nil, fmt.Errorf("kek: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/lifecycle"
 	"github.com/agentidp/agentidp/internal/obs"
+	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/issuer"
 )
 
@@ -31,6 +32,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	path := flags.String("config", "issuer.yaml", "configuration `file`")
 	check := flags.Bool("check", false, "check the configuration and exit; nothing is opened")
 	migrate := flags.Bool("migrate", false, "bring the database up to date (as database.owner) and exit")
+	rewrap := flags.Bool("rewrap", false, "wrap every data key with the current key-encryption key and exit")
+	generateKEK := flags.Bool("generate-kek", false, "print a new key-encryption key and exit")
+	rotateKEK := flags.String("rotate-kek", "", "print the key-encryption key in `file` with a new primary key added, and exit")
 	version := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -40,6 +44,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if *version {
 		fmt.Fprintln(stdout, "issuer", obs.Build().Version, obs.Build().Go)
 		return 0
+	}
+	if *generateKEK || *rotateKEK != "" {
+		return printKEK(*rotateKEK, stdout, stderr)
 	}
 	var cfg issuer.Config
 	if err := config.Load(*path, &cfg); err != nil {
@@ -51,8 +58,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	log := obs.NewLogger(stdout, cfg.Log.Level)
 	work := serve
-	if *migrate {
+	switch {
+	case *migrate:
 		work = issuer.Migrate
+	case *rewrap:
+		work = issuer.Rewrap
 	}
 	if err := work(ctx, cfg, log); err != nil {
 		fmt.Fprintln(stderr, "issuer:", err)
@@ -68,4 +78,23 @@ func serve(ctx context.Context, cfg issuer.Config, log *slog.Logger) error {
 	}
 	defer i.Close()
 	return i.Run(ctx)
+}
+
+// printKEK makes a key-encryption key, or rotates the one in a file. It is printed and never written over anything: losing the old one loses every secret.
+func printKEK(rotate string, stdout, stderr io.Writer) int {
+	document, err := []byte(nil), error(nil)
+	if rotate == "" {
+		document, err = seal.GenerateKEK()
+	} else if document, err = os.ReadFile(rotate); err == nil {
+		document, err = seal.RotateKEK(document)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "issuer:", err)
+		return 1
+	}
+	_, err = stdout.Write(document)
+	if err != nil {
+		return 1
+	}
+	return 0
 }

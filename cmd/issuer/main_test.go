@@ -84,6 +84,35 @@ func TestMigrateCheckServeStop(t *testing.T) {
 	if status := <-ended; status != 0 {
 		t.Errorf("ended with %d: %s\n%s", status, problems.String(), out.String())
 	}
+	rotateKEK(t, path)
+}
+
+// rotateKEK does what docs/keys.md says: a new primary key, every data key wrapped with it.
+func rotateKEK(t *testing.T, path string) {
+	t.Helper()
+	kek := filepath.Join(filepath.Dir(path), "kek")
+	status, rotated, stderr := try(t.Context(), "-rotate-kek", kek)
+	if status != 0 {
+		t.Fatalf("rotate: %d %s", status, stderr)
+	}
+	if err := os.WriteFile(kek, []byte(rotated), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"rewrapped":1`, `"rewrapped":0`} {
+		if status, stdout, stderr := try(t.Context(), "-rewrap", "-config", path); status != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("rewrap: %d %s %s, want %s", status, stdout, stderr, want)
+		}
+	}
+	if status, stdout, _ := try(t.Context(), "-generate-kek"); status != 0 || stdout == rotated {
+		t.Errorf("generate: %d", status)
+	} else if _, err := seal.ParseKEK([]byte(stdout)); err != nil {
+		t.Error(err)
+	}
+	for _, file := range []string{"/does/not/exist", path} {
+		if status, stdout, stderr := try(t.Context(), "-rotate-kek", file); status != 1 || stdout != "" || stderr == "" {
+			t.Errorf("rotate %s: %d %q %q", file, status, stdout, stderr)
+		}
+	}
 }
 
 // configuration writes a complete config for a new, empty database.

@@ -1,6 +1,6 @@
 // Package seal is envelope encryption at rest: a data key per organization (a Tink AES-256-GCM keyset), wrapped by a key-encryption key.
 //
-//	KEK (a file, later a KMS) ──wraps──► keyset of a scope, in the database ──encrypts──► a secret in one Place
+//	KEK (a file, or a Wrapper) ──wraps──► keyset of a scope, in the database ──encrypts──► a secret in one Place
 //
 // A stolen database is unreadable without the KEK. A ciphertext is bound to its Place (table, column, organization, row), so one moved
 // elsewhere by someone who can write to the database does not open. The package has no clock, files or network: it is given bytes.
@@ -57,6 +57,8 @@ var (
 type Keysets interface {
 	Keyset(ctx context.Context, scope string) (WrappedKeyset, error)
 	CreateKeyset(ctx context.Context, scope string, w WrappedKeyset) error
+	// ReplaceKeyset stores next in place of old. ErrKeysetExists when the scope has another keyset than old by now.
+	ReplaceKeyset(ctx context.Context, scope string, old, next WrappedKeyset) error
 }
 
 // scopesCachedMax bounds the unwrapped keysets held in memory; unwrapping costs microseconds, the query before it a millisecond.
@@ -98,6 +100,35 @@ func (s *Sealer) Open(ctx context.Context, place Place, ciphertext []byte) ([]by
 	return plaintext, nil
 }
 
+// Rewrap wraps a scope's data key with the key that the KEK uses now, and reports whether that was necessary. The data key stays the same: nothing that it sealed changes, and
+// processes that have it go on.
+func (s *Sealer) Rewrap(ctx context.Context, scope string) (bool, error) {
+	old, err := s.keysets.Keyset(ctx, scope)
+	if errors.Is(err, ErrNoKeyset) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	current, err := s.kek.primary.Current(ctx)
+	if err != nil || old.KEKID == current {
+		return false, err
+	}
+	handle, err := s.kek.open(ctx, old, scope)
+	if err != nil {
+		return false, err
+	}
+	next, err := s.kek.wrap(ctx, handle, scope)
+	if err != nil {
+		return false, err
+	}
+	err = s.keysets.ReplaceKeyset(ctx, scope, old, next)
+	if errors.Is(err, ErrKeysetExists) {
+		return false, nil // another process did it
+	}
+	return err == nil, err
+}
+
 func (s *Sealer) dataKey(ctx context.Context, scope string, create bool) (tink.AEAD, error) {
 	s.mu.Lock()
 	dek, ok := s.cached[scope]
@@ -112,7 +143,7 @@ func (s *Sealer) dataKey(ctx context.Context, scope string, create bool) (tink.A
 	if err != nil {
 		return nil, err
 	}
-	if dek, err = s.kek.unwrap(wrapped, scope); err != nil {
+	if dek, err = s.kek.unwrap(ctx, wrapped, scope); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -126,7 +157,7 @@ func (s *Sealer) dataKey(ctx context.Context, scope string, create bool) (tink.A
 
 // create stores the first keyset of a scope. When another instance was faster its keyset is the one, and ours was never used.
 func (s *Sealer) create(ctx context.Context, scope string) (WrappedKeyset, error) {
-	wrapped, err := s.kek.newKeyset(scope)
+	wrapped, err := s.kek.newKeyset(ctx, scope)
 	if err != nil {
 		return WrappedKeyset{}, err
 	}

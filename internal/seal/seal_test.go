@@ -46,6 +46,16 @@ func (m *memory) CreateKeyset(_ context.Context, scope string, w WrappedKeyset) 
 	return nil
 }
 
+func (m *memory) ReplaceKeyset(_ context.Context, scope string, old, next WrappedKeyset) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !bytes.Equal(m.wrapped[scope].Bytes, old.Bytes) {
+		return ErrKeysetExists
+	}
+	m.wrapped[scope] = next
+	return nil
+}
+
 func newKEK(t *testing.T) *KEK {
 	t.Helper()
 	document, err := GenerateKEK()
@@ -247,7 +257,11 @@ func TestParseKEKRefuses(t *testing.T) {
 func TestKEKDoesNotPrint(t *testing.T) {
 	t.Parallel()
 	kek := newKEK(t)
-	want := "[key-encryption key " + kek.primaryID + "]"
+	current, err := kek.primary.Current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "[key-encryption key " + current + "]"
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(format, kek); got != want {
 			t.Errorf("%s prints %q, want %q", format, got, want)

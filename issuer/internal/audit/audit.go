@@ -114,6 +114,7 @@ const (
 	KeyRevoke    Action = "signing_key.revoke"
 	KeyDestroy   Action = "signing_key.destroy"
 	KeysetCreate Action = "keyset.create"
+	KeysetRewrap Action = "keyset.rewrap"
 )
 
 // Record is one row as read back.

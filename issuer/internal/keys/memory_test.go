@@ -176,6 +176,13 @@ func (s *scopes) CreateKeyset(_ context.Context, scope string, w seal.WrappedKey
 	return nil
 }
 
+func (s *scopes) ReplaceKeyset(_ context.Context, scope string, _, next seal.WrappedKeyset) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.m[scope] = next
+	return nil
+}
+
 func newSealer(t *testing.T) *seal.Sealer {
 	t.Helper()
 	document, err := seal.GenerateKEK()

@@ -184,6 +184,10 @@ var probes = map[string]probe{
 		n, err := q.MoveSigningKey(ctx, orgdb.MoveSigningKeyParams{OrgID: mine.org.ID.UUID(), ID: "theirs", FromState: "active", ToState: "retiring"})
 		return n > 0, err
 	},
+	"ReplaceKeyset": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		n, err := q.ReplaceKeyset(ctx, orgdb.ReplaceKeysetParams{OrgID: mine.org.ID.UUID(), Old: []byte("theirs"), Wrapped: []byte("stolen"), KekID: "x"})
+		return n > 0, err
+	},
 	"Keyset": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
 		k, err := q.Keyset(ctx, mine.org.ID.UUID())
 		return string(k.Wrapped) == "theirs", err

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/seal"
@@ -70,6 +71,32 @@ func (k *keysets) CreateKeyset(ctx context.Context, scope string, w seal.Wrapped
 	}
 	if violates(err, "keysets_pkey") {
 		return seal.ErrKeysetExists
+	}
+	return asProblem(err, keysetNoun)
+}
+
+// ReplaceKeyset implements seal.Keysets.
+func (k *keysets) ReplaceKeyset(ctx context.Context, scope string, old, next seal.WrappedKeyset) error {
+	org, err := scopeOf(scope)
+	if err != nil {
+		return asProblem(err, keysetNoun)
+	}
+	arg := orgdb.ReplaceKeysetParams{OrgID: org.UUID(), Old: old.Bytes, Wrapped: next.Bytes, KekID: next.KEKID}
+	replaced := func(n int64, err error) (event, error) {
+		if err == nil && n == 0 {
+			err = seal.ErrKeysetExists
+		}
+		return event{audit.KeysetRewrap, scope, map[string]any{"kekId": map[string]any{"from": old.KEKID, "to": next.KEKID}}}, err
+	}
+	if org.IsZero() {
+		err = k.store.changeAcross(ctx, k.actor, org, func(q *platformdb.Queries) (event, error) {
+			return replaced(q.ReplaceKeyset(ctx, platformdb.ReplaceKeysetParams(arg)))
+		})
+	} else {
+		err = k.store.changeInOrg(ctx, k.actor, org, func(q *orgdb.Queries) (event, error) { return replaced(q.ReplaceKeyset(ctx, arg)) })
+	}
+	if errors.Is(err, seal.ErrKeysetExists) {
+		return err
 	}
 	return asProblem(err, keysetNoun)
 }

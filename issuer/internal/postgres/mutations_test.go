@@ -39,6 +39,9 @@ func newWorld(t *testing.T, b *bundle) *world {
 	if err := b.ChangeSigningKeys(t.Context(), operator, w.empty.ID, firstKey("old", start)); err != nil {
 		t.Fatal(err)
 	}
+	if err := b.Keysets(operator).CreateKeyset(t.Context(), w.empty.ID.String(), seal.WrappedKeyset{Bytes: []byte("old"), KEKID: "1"}); err != nil {
+		t.Fatal(err)
+	}
 	var err error
 	if w.credential, _, err = b.agents.CreateCredential(t.Context(), operator, w.agent.ID, time.Hour); err != nil {
 		t.Fatal(err)
@@ -175,6 +178,9 @@ var mutations = []mutation{
 	}},
 	{"Keysets: of the instance", audit.KeysetCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.Keysets(by).CreateKeyset(ctx, "", seal.WrappedKeyset{Bytes: []byte("w"), KEKID: "1"})
+	}},
+	{"Keysets: rewrapped", audit.KeysetRewrap, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.Keysets(by).ReplaceKeyset(ctx, w.empty.ID.String(), seal.WrappedKeyset{Bytes: []byte("old")}, seal.WrappedKeyset{Bytes: []byte("new"), KEKID: "2"})
 	}},
 	{"Keysets: of an organization", audit.KeysetCreate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.Keysets(by).CreateKeyset(ctx, w.org.ID.String(), seal.WrappedKeyset{Bytes: []byte("w"), KEKID: "1"})

@@ -48,3 +48,28 @@ func (q *Queries) Keyset(ctx context.Context, orgID uuid.UUID) (KeysetRow, error
 	err := row.Scan(&i.Wrapped, &i.KekID)
 	return i, err
 }
+
+const replaceKeyset = `-- name: ReplaceKeyset :execrows
+update keysets set wrapped = $1, kek_id = $2 where org_id = $3 and wrapped = $4
+`
+
+type ReplaceKeysetParams struct {
+	Wrapped []byte
+	KekID   string
+	OrgID   uuid.UUID
+	Old     []byte
+}
+
+// ReplaceKeyset finds nothing when another process was faster.
+func (q *Queries) ReplaceKeyset(ctx context.Context, arg ReplaceKeysetParams) (int64, error) {
+	result, err := q.db.Exec(ctx, replaceKeyset,
+		arg.Wrapped,
+		arg.KekID,
+		arg.OrgID,
+		arg.Old,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
