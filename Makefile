@@ -106,7 +106,7 @@ BENCH_OUT     ?= bench.json
 OPA_ENVOY     ?=
 BENCH_FLAGS   = -extauthz bin/extauthz -seconds $(BENCH_SECONDS) -out $(BENCH_OUT) -opa-envoy '$(OPA_ENVOY)'
 
-.PHONY: bench bench-envoy bench-flood bench-profile
+.PHONY: bench bench-envoy bench-flood bench-profile bench-issuer
 bench: build ## Performance of extauthz beside a no-op server and, with OPA_ENVOY, its peer (BENCH_SECONDS, BENCH_OUT)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS)
 
@@ -119,6 +119,9 @@ bench-flood: build ## What good requests get beside floods of forged tokens, unk
 bench-profile: build ## Where extauthz spends its CPU when every token is remembered (pprof's top, and cpu.pprof)
 	@$(GO) run ./internal/bench/extauthzbench $(BENCH_FLAGS) -profile cpu.pprof
 	@$(GO) tool pprof -top -nodecount 40 cpu.pprof
+
+bench-issuer: deps build ## Tokens of bin/issuer over PostgreSQL with audit, beside a bare signing handler and node-oidc-provider (npm)
+	@$(GO) run ./internal/bench/issuerbench -issuer bin/issuer -seconds $(BENCH_SECONDS) -out $(BENCH_OUT)
 
 ##@ Other
 .PHONY: clean help

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,43 @@ func CPU(pid int) (time.Duration, error) {
 	}
 	used, err := sumTicks(rest[11:13])
 	return time.Duration(used) * tick, err
+}
+
+// Family is what the process and its children have used so far, those that ended included: PostgreSQL has a process for each connection.
+func Family(pid int) (time.Duration, error) {
+	total, err := CPU(pid)
+	if err != nil {
+		return 0, err
+	}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		// proc(5): ppid is field 4; cutime and cstime, of children that were waited for, are 16 and 17.
+		rest := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		if len(rest) < 15 {
+			continue
+		}
+		fields := rest[11:13]
+		switch strconv.Itoa(pid) {
+		case rest[1]:
+		case strings.TrimPrefix(filepath.Dir(file), "/proc/"):
+			fields = rest[13:15]
+		default:
+			continue
+		}
+		used, err := sumTicks(fields)
+		if err != nil {
+			return 0, err
+		}
+		total += time.Duration(used) * tick
+	}
+	return total, nil
 }
 
 func sumTicks(fields []string) (int64, error) {

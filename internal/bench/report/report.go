@@ -41,6 +41,18 @@ func Absolute(name string, ours, goalMax float64) Row {
 	return Row{Name: name, Ours: finite(ours), Goal: goal(goalMax), Holds: &holds}
 }
 
+// Least is a row whose goal bounds our own figure from below; the other's is beside it.
+func Least(name string, ours, other, ratio, goalMin float64) Row {
+	holds := ours >= goalMin
+	return Row{name, finite(ours), finite(other), finite(ratio), ">= " + strconv.FormatFloat(goalMin, 'f', -1, 64), &holds}
+}
+
+// Most is a row whose goal bounds our own figure from above; the other's is beside it.
+func Most(name string, ours, other, ratio, goalMax float64) Row {
+	holds := ours <= goalMax
+	return Row{name, finite(ours), finite(other), finite(ratio), goal(goalMax), &holds}
+}
+
 // Shown is a row without a goal.
 func Shown(name string, ours, other, ratio float64) Row {
 	return Row{Name: name, Ours: finite(ours), Other: finite(other), Ratio: finite(ratio)}
