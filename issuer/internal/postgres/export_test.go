@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 )
@@ -42,6 +44,35 @@ func (s *Store) AppSetting(ctx context.Context) (setting string, agents int, err
 // InOrg reports the error of a transaction that does nothing.
 func (s *Store) InOrg(ctx context.Context, org agentid.Organization) error {
 	return s.inOrg(ctx, org, nil)
+}
+
+// MigrateTo stops at a version, as an older binary would have.
+func MigrateTo(ctx context.Context, ownerDSN string, version int64) error {
+	cfg, err := pgx.ParseConfig(ownerDSN)
+	if err != nil {
+		return err
+	}
+	cfg.RuntimeParams["search_path"] = searchPath
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	err = prepare(ctx, conn)
+	_ = conn.Close(ctx)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "set role "+roleOwner)
+		return err
+	}))
+	defer db.Close()
+	provider, err := newProvider(db, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	_, err = provider.UpTo(ctx, version)
+	return err
 }
 
 // Setting reads a setting on a connection of a pool.

@@ -16,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/pgtest"
 )
 
 var schedule = keys.Schedule{Period: 24 * time.Hour, MaxAge: 5 * time.Minute}
@@ -359,4 +360,67 @@ func TestDueAndLeading(t *testing.T) {
 	if _, changed, err := b.ChangedSigningKeys(t.Context(), newest); err != nil || len(changed) != 0 {
 		t.Errorf("nothing has changed: %v, %v", changed, err)
 	}
+}
+
+// An issuer that was installed before keys had a life goes on with the key it has.
+func TestKeysOfOlderIssuersGoOn(t *testing.T) {
+	t.Parallel()
+	pgtest.New(t) // the roles exist
+	const before = 11
+	db, kek, c := pgtest.NewEmpty(t), newKEK(t), &clock{at: start}
+	if err := postgres.MigrateTo(t.Context(), db.OwnerDSN, before); err != nil {
+		t.Fatal(err)
+	}
+	key, err := jose.GenerateSigningKey(jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := key.PKCS8()
+	if err != nil {
+		t.Fatal(err)
+	}
+	super := db.Superuser(t)
+	keep := keysetOf{}
+	sealed, err := seal.New(kek, keep).Seal(t.Context(), seal.Place{Table: "signing_keys", Column: "sealed", Row: key.ID()}, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, super, "insert into keysets (org_id, wrapped, kek_id, created_at) values ($1, $2, $3, $4)", agentid.Organization{}.UUID(), keep[""].Bytes, keep[""].KEKID, start)
+	exec(t, super, "insert into signing_keys (id, use, algorithm, state, public_jwk, sealed, created_at, activated_at) values ($1, 'access_token', 'ES256', 'active', $2, $3, $4, $4)",
+		key.ID(), key.PublicJWK(), sealed, start)
+	if err := postgres.Migrate(t.Context(), db.OwnerDSN, nil); err != nil {
+		t.Fatal(err)
+	}
+	s, err := postgres.Open(t.Context(), postgres.Config{AppDSN: db.AppDSN, PlatformDSN: db.PlatformDSN, Now: c.Now, PoolWaitMax: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	b := &bundle{Store: s, db: db, clock: c}
+	ring, err := b.rings(t, kek, s, s).Of(t.Context(), agentid.Organization{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ring.Signer(keys.AccessToken); err != nil || got.ID() != key.ID() {
+		t.Errorf("another key signs: %v", err)
+	}
+}
+
+// keysetOf is seal.Keysets in a map.
+type keysetOf map[string]seal.WrappedKeyset
+
+func (k keysetOf) Keyset(_ context.Context, scope string) (seal.WrappedKeyset, error) {
+	if w, ok := k[scope]; ok {
+		return w, nil
+	}
+	return seal.WrappedKeyset{}, seal.ErrNoKeyset
+}
+
+func (k keysetOf) CreateKeyset(_ context.Context, scope string, w seal.WrappedKeyset) error {
+	k[scope] = w
+	return nil
+}
+
+func (k keysetOf) ReplaceKeyset(context.Context, string, seal.WrappedKeyset, seal.WrappedKeyset) error {
+	return nil
 }
