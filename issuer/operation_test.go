@@ -117,7 +117,7 @@ func TestInstancesShareTheDatabase(t *testing.T) {
 
 	cfg := first.cfg
 	cfg.Listen = fmt.Sprintf("localhost:%d", testkit.FreePort(t))
-	second := &instance{t: t, url: "https://" + cfg.Listen, client: first.client, registry: obs.NewRegistry("issuer"), db: first.db, cfg: cfg}
+	second := &instance{t: t, now: first.now, url: "https://" + cfg.Listen, client: first.client, registry: obs.NewRegistry("issuer"), db: first.db, cfg: cfg}
 	second.run(cfg, slog.New(slog.DiscardHandler))
 	if again := second.must(second.do(second.request("GET", "/.well-known/jwks.json", "", "")), 200); string(again.body) != string(keys.body) {
 		t.Errorf("another key set:\n%s\n%s", keys.body, again.body)
