@@ -27,7 +27,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) { testkit.MainCleanup(m, removeExtauthz) }
 
 // The secrets of every configuration in these tests: canaries that must never be logged.
 const (

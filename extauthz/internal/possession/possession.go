@@ -23,7 +23,7 @@ const (
 	// MaxAgeMax bounds what the replay store must remember.
 	MaxAgeMax = 5 * time.Minute
 
-	futureMax = 5 * time.Second // a client's clock may be ahead of ours by this (RFC 9449 s11.1)
+	futureMax = 10 * time.Second // a client's clock may be ahead of ours by this (RFC 9449 s11.1); FAPI 2.0 Security Profile s5.3.2.1 wants no less
 )
 
 // Config says how proofs are judged. The zero value is the default but for Started.

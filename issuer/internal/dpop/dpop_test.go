@@ -84,8 +84,8 @@ func TestProofs(t *testing.T) {
 		"only a host":                     {[]string{proof("htu", "https://id.example.com:8443")}, oauth.InvalidDPoPProof},
 		"at the age limit":                {[]string{proof("iat", noon.Add(-proofAgeMax).Unix())}, ""},
 		"too old":                         {[]string{proof("iat", noon.Add(-proofAgeMax-time.Second).Unix())}, oauth.InvalidDPoPProof},
-		"a little ahead":                  {[]string{proof("iat", noon.Add(clockDifference).Unix())}, ""},
-		"from the future":                 {[]string{proof("iat", noon.Add(clockDifference+time.Second).Unix())}, oauth.InvalidDPoPProof},
+		"a little ahead":                  {[]string{proof("iat", noon.Add(proofAheadMax).Unix())}, ""},
+		"from the future":                 {[]string{proof("iat", noon.Add(proofAheadMax+time.Second).Unix())}, oauth.InvalidDPoPProof},
 		"no jti":                          {[]string{proof("jti", nil)}, oauth.InvalidDPoPProof},
 		"a nonce of somebody":             {[]string{proof("nonce", "x")}, ""}, // none is required
 	} {

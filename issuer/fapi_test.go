@@ -1,0 +1,309 @@
+package issuer_test
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	jose4 "github.com/go-jose/go-jose/v4"
+
+	"github.com/agentidp/agentidp/internal/jose/josetest"
+)
+
+// The modules of the FAPI 2.0 Security Profile plan for client credentials, with Envoy and extauthz as the protected resource. Those about client assertions
+// are in assertion_test.go and certificates_test.go.
+
+// fapi is an issuer, a resource, and agents with keys and with a certificate.
+type fapi struct {
+	*instance
+	*edge
+	t           *testing.T
+	key         holder
+	certificate *signer
+	byKey, byC  string
+}
+
+func startFAPI(t *testing.T, more string) *fapi {
+	t.Helper()
+	i := start(t)
+	f := &fapi{instance: i, t: t, key: newHolder(t, jose4.PS256)}
+	organization := i.organization("acme")
+	f.byKey, f.byC = i.agent(organization, "by-key"), i.agent(organization, "by-certificate")
+	f.certificate = certify(t, nil, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "agent"} })
+	i.register(f.byKey, "private_key_jwt", map[string]any{"jwks": jwks(t, f.key)})
+	i.register(f.byC, "self_signed_tls_client_auth", map[string]any{"certificateThumbprint": f.certificate.thumbprint()})
+	f.edge = i.edge(more)
+	return f
+}
+
+// dpop is a token of the agent with keys, bound to a key.
+func (f *fapi) dpop(h *josetest.Holder) string {
+	f.t.Helper()
+	form := url.Values{"client_assertion_type": {jwtBearer}}
+	for nonce := ""; ; {
+		form.Set("client_assertion", f.key.assertion(f.t, f.byKey, f.instance.url))
+		proof := h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), "ath", nil, "nonce", emptyIsNil(nonce))
+		a := f.by(nil, form, withProof(proof))
+		if a.field("error") == "use_dpop_nonce" && nonce == "" {
+			nonce = a.Header.Get("DPoP-Nonce")
+			continue
+		}
+		f.must(a, 200)
+		if a.field("token_type") != "DPoP" {
+			f.t.Fatalf("%s", a.body)
+		}
+		return a.field("access_token")
+	}
+}
+
+func withProof(proof string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("DPoP", proof) }
+}
+
+func emptyIsNil(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// proven asks the resource with a proof, and again when it wants a nonce.
+func (f *fapi) proven(h *josetest.Holder, token, scheme string, changes ...any) answer {
+	f.t.Helper()
+	prove := func(more ...any) answer {
+		return f.get(nil, "Authorization", scheme+" "+token, "DPoP", h.Prove("GET", f.edge.url, token, time.Now(), append(changes, more...)...))
+	}
+	a := prove()
+	if nonce := a.Header.Get("DPoP-Nonce"); nonce != "" && a.StatusCode == http.StatusUnauthorized {
+		return prove("nonce", nonce)
+	}
+	return a
+}
+
+// The happy flows of the four certification profiles: two ways to authenticate, two ways to be bound.
+func TestFAPIHappyFlow(t *testing.T) {
+	t.Parallel()
+	f := startFAPI(t, "")
+	h := josetest.NewHolder()
+	token := f.dpop(h)
+	for _, scheme := range []string{"DPoP", "dpop", "DPOP", "dPoP"} { // module: token type header case
+		if a := f.proven(h, token, scheme); a.StatusCode != http.StatusOK || f.seen.Load() != f.byKey {
+			t.Errorf("private_key_jwt, DPoP as %s: %s %s, the service saw %v", scheme, a.Status, a.body, f.seen.Load())
+		}
+	}
+	for name, agent := range map[string]string{"private_key_jwt": f.byKey, "self_signed_tls_client_auth": f.byC} {
+		f.must(f.admin("PATCH", "/agents/"+agent, map[string]any{"tlsClientCertificateBoundAccessTokens": true}), 200)
+		form := url.Values{}
+		if agent == f.byKey {
+			form.Set("client_assertion_type", jwtBearer)
+			form.Set("client_assertion", f.key.assertion(t, agent, f.instance.url))
+		} else {
+			form.Set("client_id", agent)
+		}
+		bound := f.must(f.by(f.certificate, form), 200).field("access_token")
+		for _, scheme := range []string{"Bearer", "bearer", "BEARER"} {
+			if a := f.get(f.with(f.certificate), "Authorization", scheme+" "+bound); a.StatusCode != http.StatusOK || f.seen.Load() != agent {
+				t.Errorf("%s, mTLS as %s: %s %s", name, scheme, a.Status, a.body)
+			}
+		}
+		// Module: holder of key required.
+		other := certify(t, nil, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "agent"} })
+		for what, by := range map[string]*http.Client{"without a certificate": nil, "with another": f.with(other)} {
+			if a := f.get(by, "Authorization", "Bearer "+bound); a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.Header.Get("WWW-Authenticate"), "invalid_token") {
+				t.Errorf("%s: a bound token %s: %s %s", name, what, a.Status, a.Header.Get("WWW-Authenticate"))
+			}
+		}
+		f.must(f.admin("PATCH", "/agents/"+agent, map[string]any{"tlsClientCertificateBoundAccessTokens": false}), 200)
+	}
+	// DPoP with a client that authenticates by its certificate.
+	holder := josetest.NewHolder()
+	form := url.Values{"client_id": {f.byC}}
+	prove := func(changes ...any) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Set("DPoP", holder.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), append(changes, "ath", nil)...))
+		}
+	}
+	nonce := f.must(f.by(f.certificate, form, prove()), 400).Header.Get("DPoP-Nonce")
+	bound := f.must(f.by(f.certificate, form, prove("nonce", nonce)), 200).field("access_token")
+	if a := f.edge.get(nil, "Authorization", "DPoP "+bound); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without a proof: %s", a.Status)
+	}
+	if a := f.proven(holder, bound, "DPoP"); a.StatusCode != http.StatusOK {
+		t.Errorf("self_signed_tls_client_auth, DPoP: %s %s", a.Status, a.body)
+	}
+}
+
+// Module: proofs that are up to ten seconds early or late are good; a server must bear that much. nbf and exp in a proof mean nothing (RFC 9449 s4.3).
+func TestFAPIProofTimes(t *testing.T) {
+	t.Parallel()
+	f := startFAPI(t, "dpop: {nonce: required}\n")
+	h := josetest.NewHolder()
+	token := f.dpop(h)
+	now := time.Now().Unix()
+	for name, tc := range map[string]struct {
+		changes []any
+		status  int
+	}{
+		"10 s early":    {[]any{"iat", now + 9}, 200},
+		"10 s late":     {[]any{"iat", now - 10}, 200},
+		"with nbf, exp": {[]any{"nbf", now - 5, "exp", now + 60}, 200},
+		"an hour old":   {[]any{"iat", now - 3600}, 401},
+		"an hour ahead": {[]any{"iat", now + 3600}, 401},
+	} {
+		if a := f.proven(h, token, "DPoP", tc.changes...); a.StatusCode != tc.status {
+			t.Errorf("%s: %s %s", name, a.Status, a.body)
+		}
+	}
+	// The same at the token endpoint.
+	for name, iat := range map[string]int64{"10 s early": now + 9, "10 s late": now - 10} {
+		form := url.Values{"client_assertion_type": {jwtBearer}}
+		form.Set("client_assertion", f.key.assertion(t, f.byKey, f.instance.url))
+		proof := func(changes ...any) string {
+			return h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), append(changes, "ath", nil, "iat", iat)...)
+		}
+		nonce := f.by(nil, form, withProof(proof())).Header.Get("DPoP-Nonce")
+		form.Set("client_assertion", f.key.assertion(t, f.byKey, f.instance.url))
+		if a := f.by(nil, form, withProof(proof("nonce", nonce))); a.StatusCode != http.StatusOK {
+			t.Errorf("token endpoint, %s: %s %s", name, a.Status, a.body)
+		}
+	}
+}
+
+// Module: the negative set for proofs, at the resource. Each is refused with 401 and a DPoP challenge.
+func TestFAPIProofNegatives(t *testing.T) {
+	t.Parallel()
+	f := startFAPI(t, "dpop: {nonce: required}\n")
+	h, thief := josetest.NewHolder(), josetest.NewHolder()
+	token := f.dpop(h)
+	nonce := f.get(nil, "Authorization", "DPoP "+token, "DPoP", h.Prove("GET", f.edge.url, token, time.Now())).Header.Get("DPoP-Nonce")
+	if nonce == "" {
+		t.Fatal("no nonce was given")
+	}
+	prove := func(changes ...any) string {
+		return h.Prove("GET", f.edge.url, token, time.Now(), append([]any{"nonce", nonce}, changes...)...)
+	}
+	_, payload, _ := strings.Cut(prove(), ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	claims, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// fresh is the good payload with a jti of its own.
+	fresh := func() string {
+		var c map[string]any
+		if err := json.Unmarshal(claims, &c); err != nil {
+			t.Fatal(err)
+		}
+		c["jti"] = rand.Text()
+		text, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	jwk := string(h.JWK())
+	header := func(typ, alg, key string) string {
+		return "{" + strings.Trim(strings.Join([]string{typ, alg, key}, ","), ",") + "}"
+	}
+	const typ, alg = `"typ":"dpop+jwt"`, `"alg":"ES256"`
+	key := `"jwk":` + jwk
+	private := strings.TrimSuffix(jwk, "}") + `,"d":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}`
+	good := prove()
+	unsigned := func(header string) string {
+		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(fresh())) + "."
+	}
+	for name, proofs := range map[string][]string{
+		"none at all":         {},
+		"typ missing":         {h.Sign(header("", alg, key), fresh())},
+		"typ JWT":             {h.Sign(header(`"typ":"JWT"`, alg, key), fresh())},
+		"alg missing":         {h.Sign(header(typ, "", key), fresh())},
+		"alg of another kind": {h.Sign(header(typ, `"alg":"EdDSA"`, key), fresh())},
+		"alg none":            {unsigned(header(typ, `"alg":"none"`, key))},
+		"alg HS256":           {h.Sign(header(typ, `"alg":"HS256"`, key), fresh())},
+		"RS256":               {rsaProof(t, "RS256", fresh())},
+		"jwk missing":         {h.Sign(header(typ, alg, ""), fresh())},
+		"jwk with d":          {h.Sign(header(typ, alg, `"jwk":`+private), fresh())},
+		"jwk of another":      {h.Sign(header(typ, alg, `"jwk":`+string(thief.JWK())), fresh())},
+		"jti missing":         {prove("jti", nil)},
+		"jti empty":           {prove("jti", "")},
+		"htm missing":         {prove("htm", nil)},
+		"htm of another":      {prove("htm", "POST")},
+		"htu missing":         {prove("htu", nil)},
+		"htu of another path": {prove("htu", f.edge.url+"/1")},
+		"htu of another host": {prove("htu", "https://other.example/accounts")},
+		"iat missing":         {prove("iat", nil)},
+		"iat in the past":     {prove("iat", time.Now().Add(-10*time.Minute).Unix())},
+		"iat in the future":   {prove("iat", time.Now().Add(10*time.Minute).Unix())},
+		"ath missing":         {prove("ath", nil)},
+		"ath of another":      {prove("ath", base64.RawURLEncoding.EncodeToString(make([]byte, 32)))},
+		"nonce missing":       {prove("nonce", nil)},
+		"nonce of another":    {prove("nonce", "x"+nonce)},
+		"signature changed":   {good[:len(good)-4] + "AAAA"},
+		"another's key":       {thief.Prove("GET", f.edge.url, token, time.Now(), "nonce", nonce)},
+		"not a JWT":           {"x"},
+		"two":                 {prove(), prove()},
+		"two in one":          {prove() + ", " + prove()},
+	} {
+		headers := []string{"Authorization", "DPoP " + token}
+		for _, p := range proofs {
+			headers = append(headers, "DPoP", p)
+		}
+		a := f.get(nil, headers...)
+		want := http.StatusUnauthorized
+		if strings.HasPrefix(name, "two") { // RFC 9449 s4.3: a malformed request, before anybody is anybody
+			want = a.StatusCode
+		}
+		if a.StatusCode != want || a.StatusCode != 400 && a.StatusCode != 401 {
+			t.Errorf("%s: %s %s", name, a.Status, a.body)
+		}
+		if challenge := a.Header.Get("WWW-Authenticate"); a.StatusCode == 401 && !strings.Contains(challenge, "DPoP ") {
+			t.Errorf("%s: challenge %q", name, challenge)
+		}
+	}
+	// A bound token is no bearer token, with a proof or without; and a bearer token is not made better by a proof.
+	for name, headers := range map[string][]string{
+		"Bearer":              {"Authorization", "Bearer " + token},
+		"Bearer with a proof": {"Authorization", "Bearer " + token, "DPoP", prove()},
+	} {
+		if a := f.get(nil, headers...); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %s %s", name, a.Status, a.body)
+		}
+	}
+	if a := f.get(nil, "Authorization", "DPoP "+token, "DPoP", good); a.StatusCode != http.StatusOK {
+		t.Errorf("after all that a good proof: %s %s", a.Status, a.body)
+	}
+	if a := f.get(nil, "Authorization", "DPoP "+token, "DPoP", good); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("used twice: %s", a.Status)
+	}
+}
+
+// rsaProof is signed by an RSA key.
+func rsaProof(t *testing.T, alg, payload string) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := json.Marshal(jose4.JSONWebKey{Key: key.Public()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := `{"typ":"dpop+jwt","alg":"` + alg + `","jwk":` + string(public) + `}`
+	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	digest := sha256.Sum256([]byte(signed))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
