@@ -3,12 +3,12 @@ package postgres
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -190,20 +190,26 @@ func (c *committer) write(ctx context.Context, group []*tokenRecord) (map[uuid.U
 	return recorded, conn.SendBatch(ctx, &batch).Close() // the commit happens here
 }
 
-// queueRecords adds the statement for tokens of one organization.
+// queueRecords adds the statement for tokens of one organization. The driver's own types are encoded without a detour by text.
 func queueRecords(batch *pgx.Batch, records []*tokenRecord, recorded map[uuid.UUID]bool) {
 	n := len(records)
-	events, agents, credentials := make([]uuid.UUID, n), make([]uuid.UUID, n), make([]uuid.UUID, n)
-	times, actors, targets, bodies := make([]time.Time, n), make([]string, n), make([]string, n), make([][]byte, n)
+	events, agents, credentials := make(pgtype.FlatArray[pgtype.UUID], n), make(pgtype.FlatArray[pgtype.UUID], n), make(pgtype.FlatArray[pgtype.UUID], n)
+	times, latest := make(pgtype.FlatArray[pgtype.Timestamptz], n), records[0].row.Ts
+	actors, targets, bodies := make(pgtype.FlatArray[string], n), make(pgtype.FlatArray[string], n), make(pgtype.FlatArray[[]byte], n)
 	for i, r := range records {
-		events[i], agents[i], credentials[i] = r.row.Event, r.agent, r.credential
-		times[i], actors[i], targets[i], bodies[i] = r.row.Ts, r.row.Actor, r.row.Target, r.row.Body
+		events[i], agents[i], credentials[i] = ofUUID(r.row.Event), ofUUID(r.agent), ofUUID(r.credential)
+		times[i] = pgtype.Timestamptz{Time: r.row.Ts, Valid: true}
+		actors[i], targets[i], bodies[i] = r.row.Actor, r.row.Target, r.row.Body
+		if r.row.Ts.After(latest) {
+			latest = r.row.Ts
+		}
 	}
-	latest := slices.MaxFunc(times, time.Time.Compare)
-	batch.Queue(recordTokensIssued, records[0].row.OrgID, events, times, actors, targets, bodies, agents, credentials, latest,
+	batch.Queue(recordTokensIssued, ofUUID(records[0].row.OrgID), events, times, actors, targets, bodies, agents, credentials, latest,
 		string(audit.TokenIssue), audit.EncodingVersion).Query(func(rows pgx.Rows) error {
-		var event uuid.UUID
-		_, err := pgx.ForEachRow(rows, []any{&event}, func() error { recorded[event] = true; return nil })
+		var event pgtype.UUID
+		_, err := pgx.ForEachRow(rows, []any{&event}, func() error { recorded[event.Bytes] = true; return nil })
 		return err
 	})
 }
+
+func ofUUID(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: true} }
