@@ -70,7 +70,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	clients := clientauth.New(clientauth.Gated(agentService, gate), trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
-	signIn, err := newSignIn(shared{hashKey, store, agentService, minter, proofs, judge, dids, env.Now})
+	signIn, err := newSignIn(shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, env.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type shared struct {
 	proofs  *dpop.Checker
 	judge   *tokenstate.Judge
 	dids    did.Namespace
+	gate    clientauth.Gate
 	now     func() time.Time
 }
 
@@ -46,7 +47,7 @@ func newSignIn(s shared) (signInParts, error) {
 	if err != nil {
 		return signInParts{}, err
 	}
-	parties := clientauth.NewParties(service)
+	parties := clientauth.NewParties(clientauth.GatedSecrets(service, s.gate))
 	checker := presented.New(s.judge, s.agents, s.proofs, s.now)
 	return signInParts{
 		clients: service,
