@@ -177,7 +177,7 @@ func withIDs(path string) string {
 		if name == "{slug}" {
 			return "acme"
 		}
-		prefix := map[string]string{"{organizationId}": "org_", "{agentId}": "agt_", "{credentialId}": "crd_", "{clientId}": "cli_"}[name]
+		prefix := map[string]string{"{organizationId}": "org_", "{agentId}": "agt_", "{credentialId}": "crd_", "{clientId}": "cli_", "{initialAccessTokenId}": "iat_"}[name]
 		return prefix + "0199f6c2a1b47d3e8c5f0a1b2c3d4e5f"
 	})
 }

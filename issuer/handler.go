@@ -8,7 +8,6 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/agentinfo"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
-	"github.com/agentidp/agentidp/issuer/internal/caller"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
@@ -70,7 +69,12 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	clients := clientauth.New(clientauth.Gated(agentService, gate), trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
-	signIn, err := newSignIn(shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, env.Now})
+	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, env.Now}
+	signIn, err := newSignIn(parts)
+	if err != nil {
+		return nil, err
+	}
+	asked, registrations, err := newQuestions(parts, clients, signIn)
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +97,10 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 		Routes: served.Resolve(limited(gate, adminapi.Routes(operations{
 			&adminapi.API{
 				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: clients, Clients: signIn.clients,
-				Revocation: revocation.NewService(store, agentService, env.Now), Audit: store, Pages: pages, DIDs: dids,
+				Revocation: revocation.NewService(store, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},
-			endpoint, documents, list, newQuestions(caller.New(clients, nil, dids), judge, store), signIn.endpoint, signIn.info,
+			endpoint, documents, list, asked, signIn.endpoint, signIn.info,
 		}))),
 		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax, TrustedProxies: proxies,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,

@@ -289,3 +289,39 @@ func TestTokenQuestionsDuringAnOutage(t *testing.T) {
 	}
 	comeBack()
 }
+
+// A relying party asks about its refresh tokens and gives them back; the access tokens that came of the sign-in die too.
+func TestRefreshTokensAreDescribedAndRevoked(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	agent, agentSecret, token := i.signer(organization, "reader")
+	p := i.relyingParty(organization, nil)
+	other := i.relyingParty(organization, map[string]any{"name": "other"})
+	first := p.signedIn(token)
+	id, secret := p.oauth.ClientID, p.oauth.ClientSecret
+	replaced := first.field("refresh_token")
+	second := i.must(p.refresh(replaced), 200)
+	current := second.field("refresh_token")
+	var got map[string]any
+	i.introspect(id, secret, current).json(t, &got)
+	if got["active"] != true || got["sub"] != agent || got["client_id"] != id || got["iss"] != i.url || got["org_id"] != organization || got["token_type"] != nil {
+		t.Errorf("%v", got)
+	}
+	i.introspect(id, secret, second.field("access_token")).json(t, &got)
+	if got["active"] != true || got["client_id"] != id {
+		t.Errorf("its access token: %v", got)
+	}
+	i.inactive("one that was replaced", i.introspect(id, secret, replaced))
+	i.inactive("another relying party", i.introspect(other.oauth.ClientID, other.oauth.ClientSecret, current))
+	i.inactive("the agent", i.introspect(agent, agentSecret, current))
+	if a := i.tokenQuestion("/oauth2/revoke", other.oauth.ClientID, other.oauth.ClientSecret, url.Values{"token": {current}}); a.StatusCode != 400 || a.field("error") != "invalid_grant" {
+		t.Errorf("revoked by another: %s %s", a.Status, a.body)
+	}
+	for range 2 {
+		i.must(i.tokenQuestion("/oauth2/revoke", id, secret, url.Values{"token": {current}}), 200)
+	}
+	i.inactive("revoked", i.introspect(id, secret, current))
+	i.inactive("its access token", i.introspect(id, secret, second.field("access_token")))
+	i.oauthRefused("redeemed", p.refresh(current), 400, "invalid_grant")
+}

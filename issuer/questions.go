@@ -2,17 +2,30 @@ package issuer
 
 import (
 	"github.com/agentidp/agentidp/issuer/internal/caller"
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/introspection"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
-	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
+	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
+	"github.com/agentidp/agentidp/issuer/internal/signin"
 )
 
-// questions are the endpoints that answer about tokens.
+// questions are the endpoints about tokens and clients.
 type questions struct {
+	*selfregistration.Registrar
 	*revocation.Revoker
 	*introspection.Introspector
 }
 
-func newQuestions(callers *caller.Identifier, judge *tokenstate.Judge, store revocation.Store) questions {
-	return questions{revocation.NewRevoker(callers, judge, store, nil), introspection.New(callers, judge, nil)}
+func newQuestions(s shared, clients *clientauth.Authenticator, in signInParts) (questions, *selfregistration.Service, error) {
+	secrets, err := selfregistration.NewSecrets(s.hashKey)
+	if err != nil {
+		return questions{}, nil, err
+	}
+	callers := caller.New(clients, in.grants.Parties, s.dids)
+	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
+	return questions{
+		selfregistration.New(s.store, secrets, s.agents, clients.Methods, s.now),
+		revocation.NewRevoker(callers, s.judge, s.store, refresh),
+		introspection.New(callers, s.judge, refresh),
+	}, selfregistration.NewService(s.store, secrets, s.now), nil
 }

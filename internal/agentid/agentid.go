@@ -26,6 +26,7 @@ type (
 	event        struct{}
 	client       struct{}
 	signIn       struct{}
+	initialToken struct{}
 )
 
 func (organization) prefix() string { return "org_" }
@@ -34,12 +35,14 @@ func (credential) prefix() string   { return "crd_" }
 func (event) prefix() string        { return "evt_" }
 func (client) prefix() string       { return "cli_" }
 func (signIn) prefix() string       { return "sgn_" }
+func (initialToken) prefix() string { return "iat_" }
 func (organization) noun() string   { return "organization" }
 func (agent) noun() string          { return "agent" }
 func (credential) noun() string     { return "credential" }
 func (event) noun() string          { return "audit event" }
 func (client) noun() string         { return "client" }
 func (signIn) noun() string         { return "sign-in" }
+func (initialToken) noun() string   { return "initial access token" }
 
 // ID is an identifier of kind K. The zero value identifies nothing. IDs of different kinds are different types.
 type ID[K Kind] struct{ uuid uuid.UUID }
@@ -52,6 +55,7 @@ type (
 	Event        = ID[event]
 	Client       = ID[client] // a relying party
 	SignIn       = ID[signIn] // of an agent at a relying party
+	InitialToken = ID[initialToken]
 )
 
 // New returns a fresh id; ids made later sort later.

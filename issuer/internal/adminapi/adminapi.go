@@ -13,6 +13,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
+	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
 )
 
 // API serves the administrative operations of the contract. The other operations of ServerInterface belong to the protocol packages.
@@ -21,6 +22,7 @@ type API struct {
 	Limits        *orgs.LimitsService
 	Agents        *agents.Service
 	Revocation    *revocation.Service
+	Registration  *selfregistration.Service
 	Methods       Methods
 	Clients       *clients.Service
 	Audit         audit.Store
@@ -41,6 +43,7 @@ const (
 	organizationIDParam = "organizationId"
 	agentIDParam        = "agentId"
 	credentialIDParam   = "credentialId"
+	initialTokenIDParam = "initialAccessTokenId"
 	clientIDParam       = "clientId"
 	pageSizeParam       = "pageSize"
 	pageTokenParam      = "pageToken"

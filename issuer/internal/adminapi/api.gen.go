@@ -376,6 +376,24 @@ type CreateCredential struct {
 	Registration *Registration `json:"registration,omitempty"`
 }
 
+// CreateInitialAccessToken An initial access token to be made.
+type CreateInitialAccessToken struct {
+	// Audiences Absolute URIs the agents may ask tokens for.
+	Audiences *[]string `json:"audiences,omitempty"`
+
+	// LifetimeSeconds How long it is good.
+	LifetimeSeconds *int64 `json:"lifetimeSeconds,omitempty"`
+
+	// Name For people.
+	Name *string `json:"name,omitempty"`
+
+	// Scopes What the agents may ask for.
+	Scopes *[]string `json:"scopes,omitempty"`
+
+	// Uses How many agents can be registered.
+	Uses *int64 `json:"uses,omitempty"`
+}
+
 // CreateOrganization A new organization.
 type CreateOrganization struct {
 	// DisplayName Name for people.
@@ -425,6 +443,45 @@ type CredentialList struct {
 // EventId Opaque and sortable by age.
 type EventId = agentid.Event
 
+// InitialAccessToken An initial access token without its text.
+type InitialAccessToken struct {
+	// Audiences What the agents get tokens for.
+	Audiences []string `json:"audiences"`
+
+	// CreatedAt When it was made.
+	CreatedAt time.Time `json:"createdAt"`
+
+	// ExpiresAt When it ends.
+	ExpiresAt time.Time `json:"expiresAt"`
+
+	// Id Opaque and sortable by age.
+	Id InitialAccessTokenId `json:"id"`
+
+	// Name For people.
+	Name string `json:"name"`
+
+	// OrganizationId Opaque and sortable by age.
+	OrganizationId OrganizationId `json:"organizationId"`
+
+	// Scopes What the agents may ask for.
+	Scopes []string `json:"scopes"`
+
+	// Uses How many agents were registered.
+	Uses int64 `json:"uses"`
+
+	// UsesMax How many can be.
+	UsesMax int64 `json:"usesMax"`
+}
+
+// InitialAccessTokenId Opaque and sortable by age.
+type InitialAccessTokenId = agentid.InitialToken
+
+// InitialAccessTokenList The initial access tokens of an organization.
+type InitialAccessTokenList struct {
+	// InitialAccessTokens Oldest first.
+	InitialAccessTokens []InitialAccessToken `json:"initialAccessTokens"`
+}
+
 // NewClient A relying party and its secret.
 type NewClient struct {
 	// Client A relying party.
@@ -444,6 +501,15 @@ type NewCredential struct {
 
 	// Credential What an agent proves itself with. Never carries a secret.
 	Credential Credential `json:"credential"`
+}
+
+// NewInitialAccessToken An initial access token and its text.
+type NewInitialAccessToken struct {
+	// InitialAccessToken An initial access token without its text.
+	InitialAccessToken InitialAccessToken `json:"initialAccessToken"`
+
+	// Token Shown once.
+	Token string `json:"token"`
 }
 
 // OAuthError RFC 6749 section 5.2.
@@ -751,11 +817,17 @@ type PageSize = int
 // PageToken defines model for pageToken.
 type PageToken = string
 
+// RegisteredClientId defines model for registeredClientId.
+type RegisteredClientId = string
+
 // Slug defines model for slug.
 type Slug = string
 
-// AgentChallenge An OAuth error of the endpoints of signing in.
-type AgentChallenge = SignInError
+// AgentChallengeApplicationJSON An OAuth error of the endpoints of signing in.
+type AgentChallengeApplicationJSON = SignInError
+
+// AgentChallengeApplicationProblemPlusJSON RFC 9457.
+type AgentChallengeApplicationProblemPlusJSON = Problem
 
 // Conflict RFC 9457.
 type Conflict = Problem
@@ -918,6 +990,18 @@ type ServerInterface interface {
 	// PushOrganizationAuthorizationRequest Push an authorization request, at an organization
 	// POST /o/{slug}/oauth2/par
 	PushOrganizationAuthorizationRequest(w http.ResponseWriter, r *http.Request)
+	// RegisterOrganizationClient Register an agent at an organization's issuer
+	// POST /o/{slug}/oauth2/register
+	RegisterOrganizationClient(w http.ResponseWriter, r *http.Request)
+	// DeleteOrganizationRegisteredClient Give up one's own registration at an organization's issuer
+	// DELETE /o/{slug}/oauth2/register/{clientId}
+	DeleteOrganizationRegisteredClient(w http.ResponseWriter, r *http.Request)
+	// GetOrganizationRegisteredClient Read one's own registration at an organization's issuer
+	// GET /o/{slug}/oauth2/register/{clientId}
+	GetOrganizationRegisteredClient(w http.ResponseWriter, r *http.Request)
+	// UpdateOrganizationRegisteredClient Replace one's own registration at an organization's issuer
+	// PUT /o/{slug}/oauth2/register/{clientId}
+	UpdateOrganizationRegisteredClient(w http.ResponseWriter, r *http.Request)
 	// RevokeOrganizationToken Give a token back to an organization's issuer
 	// POST /o/{slug}/oauth2/revoke
 	RevokeOrganizationToken(w http.ResponseWriter, r *http.Request)
@@ -945,6 +1029,18 @@ type ServerInterface interface {
 	// PushAuthorizationRequest Push an authorization request
 	// POST /oauth2/par
 	PushAuthorizationRequest(w http.ResponseWriter, r *http.Request)
+	// RegisterClient Register an agent
+	// POST /oauth2/register
+	RegisterClient(w http.ResponseWriter, r *http.Request)
+	// DeleteRegisteredClient Give up one's own registration
+	// DELETE /oauth2/register/{clientId}
+	DeleteRegisteredClient(w http.ResponseWriter, r *http.Request)
+	// GetRegisteredClient Read one's own registration
+	// GET /oauth2/register/{clientId}
+	GetRegisteredClient(w http.ResponseWriter, r *http.Request)
+	// UpdateRegisteredClient Replace one's own registration
+	// PUT /oauth2/register/{clientId}
+	UpdateRegisteredClient(w http.ResponseWriter, r *http.Request)
 	// RevokeToken Give a token back
 	// POST /oauth2/revoke
 	RevokeToken(w http.ResponseWriter, r *http.Request)
@@ -969,6 +1065,15 @@ type ServerInterface interface {
 	// UpdateOrganization Change an organization
 	// PATCH /organizations/{organizationId}
 	UpdateOrganization(w http.ResponseWriter, r *http.Request)
+	// ListInitialAccessTokens List the initial access tokens of an organization
+	// GET /organizations/{organizationId}/initial-access-tokens
+	ListInitialAccessTokens(w http.ResponseWriter, r *http.Request)
+	// CreateInitialAccessToken Let somebody register agents
+	// POST /organizations/{organizationId}/initial-access-tokens
+	CreateInitialAccessToken(w http.ResponseWriter, r *http.Request)
+	// DeleteInitialAccessToken Delete an initial access token
+	// DELETE /organizations/{organizationId}/initial-access-tokens/{initialAccessTokenId}
+	DeleteInitialAccessToken(w http.ResponseWriter, r *http.Request)
 	// GetOrganizationLimits Read the limits of an organization
 	// GET /organizations/{organizationId}/limits
 	GetOrganizationLimits(w http.ResponseWriter, r *http.Request)
@@ -1004,6 +1109,9 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "deleteOrganization", Method: http.MethodDelete, Path: "/organizations/{organizationId}", Protected: true, Handler: si.DeleteOrganization},
 		{Name: "getOrganization", Method: http.MethodGet, Path: "/organizations/{organizationId}", Protected: true, Handler: si.GetOrganization},
 		{Name: "updateOrganization", Method: http.MethodPatch, Path: "/organizations/{organizationId}", Protected: true, Handler: si.UpdateOrganization},
+		{Name: "listInitialAccessTokens", Method: http.MethodGet, Path: "/organizations/{organizationId}/initial-access-tokens", Protected: true, Handler: si.ListInitialAccessTokens},
+		{Name: "createInitialAccessToken", Method: http.MethodPost, Path: "/organizations/{organizationId}/initial-access-tokens", Protected: true, Handler: si.CreateInitialAccessToken},
+		{Name: "deleteInitialAccessToken", Method: http.MethodDelete, Path: "/organizations/{organizationId}/initial-access-tokens/{initialAccessTokenId}", Protected: true, Handler: si.DeleteInitialAccessToken},
 		{Name: "revokeOrganizationTokens", Method: http.MethodPost, Path: "/organizations/{organizationId}/revoke-tokens", Protected: true, Handler: si.RevokeOrganizationTokens},
 		{Name: "getOrganizationLimits", Method: http.MethodGet, Path: "/organizations/{organizationId}/limits", Protected: true, Handler: si.GetOrganizationLimits},
 		{Name: "putOrganizationLimits", Method: http.MethodPut, Path: "/organizations/{organizationId}/limits", Protected: true, Handler: si.PutOrganizationLimits},
@@ -1039,6 +1147,14 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "postAgentInfo", Method: http.MethodPost, Path: "/agent-info", Protected: false, Handler: si.PostAgentInfo},
 		{Name: "getUserInfo", Method: http.MethodGet, Path: "/userinfo", Protected: false, Handler: si.GetUserInfo},
 		{Name: "postUserInfo", Method: http.MethodPost, Path: "/userinfo", Protected: false, Handler: si.PostUserInfo},
+		{Name: "registerClient", Method: http.MethodPost, Path: "/oauth2/register", Protected: false, Handler: si.RegisterClient},
+		{Name: "deleteRegisteredClient", Method: http.MethodDelete, Path: "/oauth2/register/{clientId}", Protected: false, Handler: si.DeleteRegisteredClient},
+		{Name: "getRegisteredClient", Method: http.MethodGet, Path: "/oauth2/register/{clientId}", Protected: false, Handler: si.GetRegisteredClient},
+		{Name: "updateRegisteredClient", Method: http.MethodPut, Path: "/oauth2/register/{clientId}", Protected: false, Handler: si.UpdateRegisteredClient},
+		{Name: "registerOrganizationClient", Method: http.MethodPost, Path: "/o/{slug}/oauth2/register", Protected: false, Handler: si.RegisterOrganizationClient},
+		{Name: "deleteOrganizationRegisteredClient", Method: http.MethodDelete, Path: "/o/{slug}/oauth2/register/{clientId}", Protected: false, Handler: si.DeleteOrganizationRegisteredClient},
+		{Name: "getOrganizationRegisteredClient", Method: http.MethodGet, Path: "/o/{slug}/oauth2/register/{clientId}", Protected: false, Handler: si.GetOrganizationRegisteredClient},
+		{Name: "updateOrganizationRegisteredClient", Method: http.MethodPut, Path: "/o/{slug}/oauth2/register/{clientId}", Protected: false, Handler: si.UpdateOrganizationRegisteredClient},
 		{Name: "getOpenIDConfiguration", Method: http.MethodGet, Path: "/.well-known/openid-configuration", Protected: false, Handler: si.GetOpenIDConfiguration},
 		{Name: "getAuthorizationServerMetadata", Method: http.MethodGet, Path: "/.well-known/oauth-authorization-server", Protected: false, Handler: si.GetAuthorizationServerMetadata},
 		{Name: "getKeySet", Method: http.MethodGet, Path: "/.well-known/jwks.json", Protected: false, Handler: si.GetKeySet},

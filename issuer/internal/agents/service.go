@@ -36,6 +36,14 @@ func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Microse
 
 // Create registers an active agent with a fresh id.
 func (s *Service) Create(ctx context.Context, actor audit.Actor, in Create) (Agent, error) {
+	a, err := s.newAgent(in)
+	if err != nil {
+		return Agent{}, err
+	}
+	return s.store.CreateAgent(ctx, actor, a)
+}
+
+func (s *Service) newAgent(in Create) (Agent, error) {
 	now := s.clock()
 	a := Agent{
 		ID: agentid.New[agentid.Agent](), OrganizationID: in.OrganizationID, Name: in.Name, Type: in.Type, Description: in.Description,
@@ -46,7 +54,7 @@ func (s *Service) Create(ctx context.Context, actor audit.Actor, in Create) (Age
 	if err := check(&a); err != nil {
 		return Agent{}, err
 	}
-	return s.store.CreateAgent(ctx, actor, a)
+	return a, nil
 }
 
 // Get returns one agent.

@@ -99,7 +99,10 @@ const (
 	CredentialDelete   Action = "credential.delete"
 	TokenIssue         Action = "token.issue"
 	TokenRevoke        Action = "token.revoke"
+	AgentRegister      Action = "agent.register"
 
+	InitialTokenCreate       Action = "initial_access_token.create"
+	InitialTokenDelete       Action = "initial_access_token.delete"
 	AgentRevokeTokens        Action = "agent.revoke_tokens"
 	OrganizationRevokeTokens Action = "organization.revoke_tokens"
 

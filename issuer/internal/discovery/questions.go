@@ -2,13 +2,14 @@ package discovery
 
 import "github.com/agentidp/agentidp/issuer/internal/issuers"
 
-// Paths of the endpoints that answer about tokens.
+// Paths of the endpoints about tokens and clients.
 const (
 	introspectPath = "/oauth2/introspect"
 	revokePath     = "/oauth2/revoke"
+	registerPath   = "/oauth2/register"
 )
 
-// questionMetadata is RFC 8414 s2 about the endpoints of RFC 7662 and RFC 7009. Clients authenticate there as at the token endpoint.
+// questionMetadata is RFC 8414 s2 about the endpoints of RFC 7662, RFC 7009 and RFC 7591. Clients authenticate there as at the token endpoint.
 type questionMetadata struct {
 	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
 	IntrospectionAuthentication []string `json:"introspection_endpoint_auth_methods_supported"`
@@ -16,6 +17,7 @@ type questionMetadata struct {
 	RevocationEndpoint          string   `json:"revocation_endpoint"`
 	RevocationAuthentication    []string `json:"revocation_endpoint_auth_methods_supported"`
 	RevocationAlgorithms        []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	RegistrationEndpoint        string   `json:"registration_endpoint"` // RFC 7591
 }
 
 func (d *Documents) questions(i issuers.Issuer) questionMetadata {
@@ -23,5 +25,6 @@ func (d *Documents) questions(i issuers.Issuer) questionMetadata {
 	return questionMetadata{
 		IntrospectionEndpoint: i.URL(introspectPath), IntrospectionAuthentication: methods, IntrospectionAlgorithms: algorithms,
 		RevocationEndpoint: i.URL(revokePath), RevocationAuthentication: methods, RevocationAlgorithms: algorithms,
+		RegistrationEndpoint: i.URL(registerPath),
 	}
 }

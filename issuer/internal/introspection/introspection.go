@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/caller"
@@ -24,7 +25,7 @@ type Judge interface {
 
 // Refresher says what a refresh token is worth.
 type Refresher interface {
-	Refresh(ctx context.Context, issuer issuers.Issuer, client, text string) (*tokenstate.Refresh, error)
+	Refresh(ctx context.Context, issuer issuers.Issuer, org agentid.Organization, client, text string) (*tokenstate.Refresh, error)
 }
 
 // Introspector serves POST /oauth2/introspect.
@@ -112,7 +113,7 @@ func (e *Introspector) describe(ctx context.Context, who *caller.Caller, text st
 	if e.refresh == nil || !who.Party || !errors.Is(err, tokenstate.ErrInactive) {
 		return answer{}, err
 	}
-	refresh, err := e.refresh.Refresh(ctx, issuer, who.ClientID, text)
+	refresh, err := e.refresh.Refresh(ctx, issuer, who.Organization, who.ClientID, text)
 	if err != nil {
 		return answer{}, err
 	}

@@ -18,11 +18,7 @@ const agentNoun = "agent"
 // CreateAgent implements agents.Store.
 func (s *Store) CreateAgent(ctx context.Context, actor audit.Actor, a agents.Agent) (agents.Agent, error) {
 	err := s.changeInOrg(ctx, actor, a.OrganizationID, func(q *orgdb.Queries) (event, error) {
-		err := q.InsertAgent(ctx, orgdb.InsertAgentParams{
-			OrgID: a.OrganizationID.UUID(), ID: a.ID.UUID(), Name: a.Name, Type: a.Type, Description: a.Description,
-			Capabilities: a.Capabilities, Scopes: a.Scopes, Audiences: a.Audiences, Serves: a.Serves, DpopBound: a.DPoPBound, CertificateBound: a.CertificateBound,
-			Status: string(a.Status), TokensNotBefore: orNullTime(a.TokensNotBefore), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Version: a.Version,
-		})
+		err := q.InsertAgent(ctx, agentRow(a))
 		return event{audit.AgentCreate, a.ID.String(), a.Changes(agents.Agent{})}, err
 	})
 	if violates(err, "agents_organization_fkey") {
@@ -161,6 +157,14 @@ func registeredOf(row platformdb.ClientForAuthenticationRow) ([]agents.Registere
 		registered = append(registered, r)
 	}
 	return registered, nil
+}
+
+func agentRow(a agents.Agent) orgdb.InsertAgentParams {
+	return orgdb.InsertAgentParams{
+		OrgID: a.OrganizationID.UUID(), ID: a.ID.UUID(), Name: a.Name, Type: a.Type, Description: a.Description,
+		Capabilities: a.Capabilities, Scopes: a.Scopes, Audiences: a.Audiences, Serves: a.Serves, DpopBound: a.DPoPBound, CertificateBound: a.CertificateBound,
+		Status: string(a.Status), TokensNotBefore: orNullTime(a.TokensNotBefore), CreatedAt: a.CreatedAt, UpdatedAt: a.UpdatedAt, Version: a.Version,
+	}
 }
 
 func agent(row orgdb.Agent) agents.Agent {

@@ -53,6 +53,7 @@ func newTenants(t *testing.T) *tenants {
 		}
 		w.party = w.newParty(t, slug)
 		w.revokeSomething(t)
+		w.registerSomething(t)
 		if err := b.ChangeSigningKeys(t.Context(), operator, w.org.ID, firstKey(slug, start)); err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +356,7 @@ func TestPlatformRoleMayDoLittle(t *testing.T) {
 	t.Parallel()
 	w := newTenants(t)
 	platform := w.db.Connect(t, w.db.PlatformDSN)
-	if n := query[int64](t, platform, "select count(*) from agents")[0]; n != 2 {
+	if n := query[int64](t, platform, "select count(*) from agents")[0]; n != 4 {
 		t.Errorf("it sees %d agents, want both organizations'", n)
 	}
 	for _, table := range []string{"audit_logs", "keysets", "signing_keys"} {

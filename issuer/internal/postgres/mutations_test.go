@@ -21,6 +21,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
+	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
 )
 
 // world is what a mutation can act on.
@@ -29,6 +30,9 @@ type world struct {
 	org, empty orgs.Organization
 	agent      agents.Agent
 	credential agents.Credential
+
+	initial    selfregistration.InitialToken
+	registered selfregistration.Registered
 	party      *party
 }
 
@@ -47,6 +51,10 @@ func newWorld(t *testing.T, b *bundle) *world {
 		t.Fatal(err)
 	}
 	w.party = w.newParty(t, "party")
+	w.initial = w.newInitialToken(10)
+	if err := b.CreateInitialToken(t.Context(), operator, w.initial); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -151,6 +159,19 @@ var mutations = []mutation{
 		i := w.issuance()
 		i.SignIn = &agents.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []agents.SignInToken{{ID: "t", ExpiresAt: start.Add(time.Minute)}}}
 		return w.RecordTokenIssued(ctx, by, i)
+	}},
+	{"CreateInitialToken", audit.InitialTokenCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.CreateInitialToken(ctx, by, w.newInitialToken(1))
+	}},
+	{"DeleteInitialToken", audit.InitialTokenDelete, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.DeleteInitialToken(ctx, by, w.org.ID, w.initial.ID)
+	}},
+	{"RegisterAgent", audit.AgentRegister, func(ctx context.Context, w *world, by audit.Actor) error {
+		p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: "another", Audiences: []string{"svc://a"}}, agents.KindClientSecret, agents.Registration{})
+		if err != nil {
+			return err
+		}
+		return w.RegisterAgent(ctx, by, selfregistration.Registered{Prepared: p, Token: w.initial, Hash: make([]byte, 32)})
 	}},
 	{"RevokeToken", audit.TokenRevoke, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.RevokeToken(ctx, by, revocation.Token{Organization: w.org.ID, Agent: w.agent.ID, ID: "jti", ExpiresAt: start.Add(time.Minute)})

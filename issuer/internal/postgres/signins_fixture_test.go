@@ -142,6 +142,7 @@ func allProbes() map[string]probe {
 	all := maps.Clone(probes)
 	maps.Copy(all, signInProbes)
 	maps.Copy(all, tokenProbes)
+	maps.Copy(all, registrationProbes)
 	return all
 }
 
@@ -150,5 +151,6 @@ func allInserts() map[string]func(ctx context.Context, q *orgdb.Queries, theirs 
 	all := maps.Clone(inserts)
 	maps.Copy(all, signInInserts)
 	maps.Copy(all, tokenInserts)
+	maps.Copy(all, registrationInserts)
 	return all
 }

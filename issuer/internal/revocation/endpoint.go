@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -23,7 +24,7 @@ type Judge interface {
 
 // Refresher revokes refresh tokens.
 type Refresher interface {
-	RevokeRefresh(ctx context.Context, actor audit.Actor, issuer issuers.Issuer, client, text string) error
+	RevokeRefresh(ctx context.Context, actor audit.Actor, issuer issuers.Issuer, org agentid.Organization, client, text string) error
 }
 
 // Revoker serves POST /oauth2/revoke, RFC 7009: a client gives back a token of its own.
@@ -88,7 +89,7 @@ func (e *Revoker) revoke(r *http.Request) error {
 	case err == nil:
 		return e.revokeAccess(ctx, who, t)
 	case errors.Is(err, tokenstate.ErrInactive) && e.refresh != nil && who.Party:
-		return e.refresh.RevokeRefresh(ctx, who.Actor(ctx), issuer, who.ClientID, text)
+		return e.refresh.RevokeRefresh(ctx, who.Actor(ctx), issuer, who.Organization, who.ClientID, text)
 	}
 	return err
 }

@@ -27,7 +27,7 @@ type Refresh struct {
 
 // RefreshTokens knows refresh tokens. A text that is none of an issuer's, or is not good any more, is ErrInactive; one of another client ErrNotYours.
 type RefreshTokens interface {
-	Refresh(ctx context.Context, issuer issuers.Issuer, client, text string) (*Refresh, error)
+	Refresh(ctx context.Context, issuer issuers.Issuer, org agentid.Organization, client, text string) (*Refresh, error)
 	// RevokeRefresh ends what the token could go on with, and takes the access tokens along that came of it (RFC 7009 s2.1).
-	RevokeRefresh(ctx context.Context, actor audit.Actor, issuer issuers.Issuer, client, text string) error
+	RevokeRefresh(ctx context.Context, actor audit.Actor, issuer issuers.Issuer, org agentid.Organization, client, text string) error
 }

@@ -29,6 +29,15 @@ type Agent struct {
 	CertificateBound bool
 }
 
+type AgentRegistration struct {
+	OrgID        uuid.UUID
+	AgentID      uuid.UUID
+	CredentialID uuid.UUID
+	Hash         []byte
+	Scopes       []string
+	CreatedAt    time.Time
+}
+
 type Client struct {
 	OrgID          uuid.UUID
 	ID             uuid.UUID
@@ -46,6 +55,19 @@ type Client struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	Version        int64
+}
+
+type InitialAccessToken struct {
+	OrgID     uuid.UUID
+	ID        uuid.UUID
+	Name      string
+	Hash      []byte
+	Scopes    []string
+	Audiences []string
+	Uses      int32
+	UsesMax   int32
+	CreatedAt time.Time
+	ExpiresAt time.Time
 }
 
 type Organization struct {

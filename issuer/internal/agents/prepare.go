@@ -1,0 +1,31 @@
+package agents
+
+// Prepared is an agent with its first credential, checked, and stored nowhere yet: it is for whoever stores both together with something else.
+type Prepared struct {
+	Agent      Agent
+	Credential Credential
+	Secret     string // of a client_secret, never shown again; "" of any other kind
+	SecretHash []byte // what is stored of it
+}
+
+// Prepare checks as Create, and CreateCredential or RegisterCredential, do. The credential does not expire.
+func (s *Service) Prepare(in Create, kind string, r Registration) (Prepared, error) {
+	a, err := s.newAgent(in)
+	if err != nil {
+		return Prepared{}, err
+	}
+	p := Prepared{Agent: a}
+	if p.Credential, err = s.newCredential(a.ID, kind, 0); err != nil {
+		return Prepared{}, err
+	}
+	if kind == KindClientSecret {
+		p.Secret = newSecret()
+		p.SecretHash = s.hash(p.Secret)
+		return p, nil
+	}
+	if err := r.check(kind); err != nil {
+		return Prepared{}, err
+	}
+	p.Credential.Registration = r
+	return p, nil
+}

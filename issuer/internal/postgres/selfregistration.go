@@ -1,0 +1,148 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
+)
+
+const (
+	initialTokenNoun = "initial access token"
+	registrationNoun = "registration"
+)
+
+// initialTokenKept is how long an expired token stays to be looked at.
+const initialTokenKept = 30 * 24 * time.Hour
+
+var _ selfregistration.Store = (*Store)(nil)
+
+// CreateInitialToken implements selfregistration.Store.
+func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t selfregistration.InitialToken) error {
+	org := t.OrganizationID.UUID()
+	err := s.changeInOrg(ctx, actor, t.OrganizationID, func(q *orgdb.Queries) (event, error) {
+		if err := q.ForgetInitialAccessTokens(ctx, orgdb.ForgetInitialAccessTokensParams{OrgID: org, Before: t.CreatedAt.Add(-initialTokenKept)}); err != nil {
+			return event{}, err
+		}
+		if err := q.InsertInitialAccessToken(ctx, orgdb.InsertInitialAccessTokenParams{
+			OrgID: org, ID: t.ID.UUID(), Name: t.Name, Hash: t.Hash, Scopes: list(t.Scopes), Audiences: list(t.Audiences), UsesMax: int32(t.UsesMax),
+			CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
+		}); err != nil {
+			return event{}, err
+		}
+		all, err := q.InitialAccessTokens(ctx, org)
+		if err == nil && len(all) > selfregistration.TokensMax {
+			err = &problem.Error{
+				Kind: problem.Conflict, Code: "too_many_initial_access_tokens",
+				Detail: fmt.Sprintf("an organization has at most %d; delete those it does not need", selfregistration.TokensMax),
+			}
+		}
+		return event{audit.InitialTokenCreate, t.ID.String(), map[string]any{
+			"name": t.Name, "scopes": t.Scopes, "audiences": t.Audiences, "uses": t.UsesMax, "expiresAt": t.ExpiresAt.Format(time.RFC3339),
+		}}, err
+	})
+	if violates(err, "initial_access_tokens_organization_fkey") {
+		return notFound(organizationNoun)
+	}
+	return asProblem(err, initialTokenNoun)
+}
+
+// InitialTokens implements selfregistration.Store. An organization that does not exist has none.
+func (s *Store) InitialTokens(ctx context.Context, org agentid.Organization) ([]selfregistration.InitialToken, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return nil, asProblem(err, initialTokenNoun)
+	}
+	rows, err := q.InitialAccessTokens(ctx, org.UUID())
+	if err != nil {
+		return nil, asProblem(err, initialTokenNoun)
+	}
+	all := make([]selfregistration.InitialToken, 0, len(rows))
+	for _, row := range rows {
+		all = append(all, initialToken(row))
+	}
+	return all, nil
+}
+
+// InitialToken implements selfregistration.Store.
+func (s *Store) InitialToken(ctx context.Context, org agentid.Organization, id agentid.InitialToken) (selfregistration.InitialToken, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return selfregistration.InitialToken{}, asProblem(err, initialTokenNoun)
+	}
+	row, err := q.InitialAccessToken(ctx, orgdb.InitialAccessTokenParams{OrgID: org.UUID(), ID: id.UUID()})
+	return initialToken(row), asProblem(err, initialTokenNoun)
+}
+
+// DeleteInitialToken implements selfregistration.Store.
+func (s *Store) DeleteInitialToken(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.InitialToken) error {
+	err := s.changeInOrg(ctx, actor, org, func(q *orgdb.Queries) (event, error) {
+		n, err := q.DeleteInitialAccessToken(ctx, orgdb.DeleteInitialAccessTokenParams{OrgID: org.UUID(), ID: id.UUID()})
+		if err == nil && n == 0 {
+			err = notFound(initialTokenNoun)
+		}
+		return event{audit.InitialTokenDelete, id.String(), nil}, err
+	})
+	return asProblem(err, initialTokenNoun)
+}
+
+// RegisterAgent implements selfregistration.Store.
+func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregistration.Registered) error {
+	a, c := r.Agent, r.Credential
+	org := a.OrganizationID.UUID()
+	stored, err := registrationJSON(c)
+	if err != nil {
+		return asProblem(err, credentialNoun)
+	}
+	err = s.changeInOrg(ctx, actor, a.OrganizationID, func(q *orgdb.Queries) (event, error) {
+		n, err := q.UseInitialAccessToken(ctx, orgdb.UseInitialAccessTokenParams{OrgID: org, ID: r.Token.ID.UUID(), At: s.clock()})
+		if err != nil {
+			return event{}, err
+		}
+		if n == 0 {
+			return event{}, notFound(initialTokenNoun)
+		}
+		if err := q.InsertAgent(ctx, agentRow(a)); err != nil {
+			return event{}, err
+		}
+		if _, err := q.InsertCredential(ctx, orgdb.InsertCredentialParams{
+			OrgID: org, AgentID: a.ID.UUID(), ID: c.ID.UUID(), Kind: c.Kind, SecretHash: r.SecretHash, Registration: stored,
+			CreatedAt: c.CreatedAt, ExpiresAt: orNullTime(c.ExpiresAt),
+		}); err != nil {
+			return event{}, err
+		}
+		details := a.Changes(agents.Agent{})
+		details["initialAccessTokenId"], details["credential"] = r.Token.ID.String(), describe(c)
+		return event{audit.AgentRegister, a.ID.String(), details}, q.InsertAgentRegistration(ctx, orgdb.InsertAgentRegistrationParams{
+			OrgID: org, AgentID: a.ID.UUID(), CredentialID: c.ID.UUID(), Hash: r.Hash, Scopes: list(r.Token.Scopes), CreatedAt: a.CreatedAt,
+		})
+	})
+	return asProblem(err, agentNoun)
+}
+
+// Registration implements selfregistration.Store.
+func (s *Store) Registration(ctx context.Context, org agentid.Organization, agent agentid.Agent) (selfregistration.Registration, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return selfregistration.Registration{}, asProblem(err, registrationNoun)
+	}
+	row, err := q.AgentRegistration(ctx, orgdb.AgentRegistrationParams{OrgID: org.UUID(), AgentID: agent.UUID()})
+	return selfregistration.Registration{
+		Agent: agentid.FromUUID[agentid.Agent](row.AgentID), Credential: agentid.FromUUID[agentid.Credential](row.CredentialID),
+		Scopes: row.Scopes, Hash: row.Hash, CreatedAt: row.CreatedAt.UTC(),
+	}, asProblem(err, registrationNoun)
+}
+
+func initialToken(row orgdb.InitialAccessToken) selfregistration.InitialToken {
+	return selfregistration.InitialToken{
+		ID: agentid.FromUUID[agentid.InitialToken](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID), Name: row.Name,
+		Scopes: row.Scopes, Audiences: row.Audiences, Uses: int(row.Uses), UsesMax: int(row.UsesMax),
+		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(), Hash: row.Hash,
+	}
+}

@@ -1,0 +1,209 @@
+package selfregistration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+)
+
+// kinds are the credentials a client can register with, by method. Those that need no registration of their own (SPIFFE) have no name in RFC 7591.
+var kinds = map[string]string{
+	"client_secret_basic":         agents.KindClientSecret,
+	"client_secret_post":          agents.KindClientSecret,
+	"private_key_jwt":             agents.KindPrivateKeyJWT,
+	"tls_client_auth":             agents.KindTLS,
+	"self_signed_tls_client_auth": agents.KindSelfSignedTLS,
+}
+
+// methodDefault is RFC 7591 s2.
+const methodDefault = "client_secret_basic"
+
+// agentOf turns metadata into an agent within what the token allows.
+func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create agents.Create, kind string, r agents.Registration, err error) {
+	if !slices.Equal(m.GrantTypes, []string{clientmetadata.ClientCredentials}) {
+		// The default of RFC 7591 s2 would be authorization_code: an agent has to say that it is none.
+		return create, "", r, invalidMetadata("grant_types must be client_credentials: what registers here is an agent, which gets tokens for itself.")
+	}
+	if m.HasSecret {
+		return create, "", r, invalidMetadata("client_secret is chosen by the issuer.")
+	}
+	method := authentication(m)
+	kind, known := kinds[method]
+	if !known || !slices.Contains(e.methods(), method) {
+		return create, "", r, invalidMetadata("token_endpoint_auth_method is not one a client can register for here.")
+	}
+	scopes, err := scopesWithin(m.Scopes, t.Scopes)
+	if err != nil {
+		return create, "", r, err
+	}
+	create = agents.Create{
+		OrganizationID: t.OrganizationID, Name: m.Name, Scopes: scopes, Audiences: t.Audiences, DPoPBound: m.RequireDPoP, CertificateBound: m.BoundByTLS,
+	}
+	if kind != agents.KindClientSecret {
+		r = agents.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI, SubjectDN: m.SubjectDN, SANDNS: m.SubjectDNS, SANURI: m.SubjectURI}
+	}
+	return create, kind, r, nil
+}
+
+// authentication is the method a client is registered for.
+func authentication(m *clientmetadata.Metadata) string {
+	if m.Authentication == "" {
+		return methodDefault
+	}
+	return m.Authentication
+}
+
+// scopesWithin is what the client asks for, all that is allowed when it does not say (RFC 7591 s2), and never more.
+func scopesWithin(asked, allowed []string) ([]string, error) {
+	if asked == nil {
+		return allowed, nil
+	}
+	for _, s := range asked {
+		if !slices.Contains(allowed, s) {
+			return nil, invalidMetadata("scope has a scope that this registration may not have.")
+		}
+	}
+	return asked, nil
+}
+
+// client is a registered client as it is now.
+type client struct {
+	issuer     issuers.Issuer
+	agent      agents.Agent
+	credential agents.Credential
+	kept       Registration
+	token      string // its registration access token
+	method     string
+}
+
+// findCredential takes the one the client registered with, or says that it is gone by none.
+func (c *client) findCredential(ctx context.Context, a Agents) error {
+	all, err := a.Credentials(ctx, c.agent.ID)
+	if err != nil {
+		return err
+	}
+	for _, credential := range all {
+		if credential.ID == c.kept.Credential {
+			c.credential = credential
+		}
+	}
+	c.method = c.credential.Kind
+	if c.method == agents.KindClientSecret {
+		c.method = methodDefault
+	}
+	return nil
+}
+
+func (c *client) actor(ctx context.Context) audit.Actor {
+	return audit.Actor{Kind: audit.KindAgent, ID: c.agent.ID.String(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
+}
+
+// information is RFC 7591 s3.2.1 and RFC 7592 s3. The secret is in the answer to the registration alone: it is not known any more afterwards.
+type information struct {
+	ClientID        string          `json:"client_id"`
+	Secret          string          `json:"client_secret,omitempty"`
+	SecretExpiresAt *int64          `json:"client_secret_expires_at,omitempty"`
+	IssuedAt        int64           `json:"client_id_issued_at"`
+	Token           string          `json:"registration_access_token"`
+	URI             string          `json:"registration_client_uri"`
+	Name            string          `json:"client_name"`
+	GrantTypes      []string        `json:"grant_types"`
+	ResponseTypes   []string        `json:"response_types"`
+	Authentication  string          `json:"token_endpoint_auth_method,omitempty"`
+	Scope           string          `json:"scope"`
+	Keys            json.RawMessage `json:"jwks,omitempty"`
+	KeysURI         string          `json:"jwks_uri,omitempty"`
+	SubjectDN       string          `json:"tls_client_auth_subject_dn,omitempty"`
+	SubjectDNS      string          `json:"tls_client_auth_san_dns,omitempty"`
+	SubjectURI      string          `json:"tls_client_auth_san_uri,omitempty"`
+	RequireDPoP     bool            `json:"dpop_bound_access_tokens"`
+	BoundByTLS      bool            `json:"tls_client_certificate_bound_access_tokens"`
+}
+
+func (c *client) describe() *information {
+	id, r := c.agent.ID.String(), c.credential.Registration
+	return &information{
+		ClientID: id, IssuedAt: c.agent.CreatedAt.Unix(), Token: c.token, URI: c.issuer.URL(registerPath + "/" + id),
+		Name: c.agent.Name, GrantTypes: []string{clientmetadata.ClientCredentials}, ResponseTypes: []string{}, Authentication: c.method,
+		Scope: strings.Join(c.agent.Scopes, " "), Keys: r.Keys, KeysURI: r.KeysURL, SubjectDN: r.SubjectDN, SubjectDNS: r.SANDNS, SubjectURI: r.SANURI,
+		RequireDPoP: c.agent.DPoPBound, BoundByTLS: c.agent.CertificateBound,
+	}
+}
+
+// update replaces what a client may change: its name, its scopes within what it was allowed, and what its tokens must be bound to. How it authenticates
+// stays: a credential is replaced by an administrator, with an overlap.
+func (e *Registrar) update(r *http.Request) (any, error) {
+	c, err := e.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readMetadata(r)
+	if err != nil {
+		return nil, err
+	}
+	if m.ClientID != c.agent.ID.String() { // RFC 7592 s2.2
+		return nil, invalidMetadata("client_id must be the client's.")
+	}
+	create, kind, registered, err := e.agentOf(m, InitialToken{OrganizationID: c.agent.OrganizationID, Scopes: c.kept.Scopes, Audiences: c.agent.Audiences})
+	if err != nil {
+		return nil, err
+	}
+	if kind != c.credential.Kind || !sameRegistration(registered, c.credential.Registration) {
+		return nil, invalidMetadata("How a client authenticates cannot be changed here: the administrators of its organization replace credentials.")
+	}
+	after, err := e.agents.Update(r.Context(), c.actor(r.Context()), c.agent.ID, c.agent.Version, agents.Update{
+		Name: &create.Name, Scopes: &create.Scopes, DPoPBound: &create.DPoPBound, CertificateBound: &create.CertificateBound,
+	})
+	if err != nil {
+		return nil, asMetadataError(err)
+	}
+	c.agent = after
+	return c.describe(), nil
+}
+
+// sameRegistration compares what a client says with what it registered. Keys are compared as they were written back to it.
+func sameRegistration(a, b agents.Registration) bool {
+	return sameJSON(a.Keys, b.Keys) && a.KeysURL == b.KeysURL && a.SubjectDN == b.SubjectDN && a.SANDNS == b.SANDNS && a.SANURI == b.SANURI
+}
+
+func sameJSON(a, b json.RawMessage) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	var x, y any
+	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
+		return false
+	}
+	first, err1 := json.Marshal(x)
+	second, err2 := json.Marshal(y)
+	return err1 == nil && err2 == nil && string(first) == string(second)
+}
+
+// asMetadataError says in the words of RFC 7591 s3.2.2 what is wrong with an agent.
+func asMetadataError(err error) error {
+	p, ok := errors.AsType[*problem.Error](err)
+	if !ok {
+		return err
+	}
+	switch {
+	case p.Kind == problem.PreconditionFailed:
+		return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The client was changed at the same time.", Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Err: err}
+	case p.Kind != problem.Invalid && p.Kind != problem.Conflict:
+		return err
+	case p.Field == "/name":
+		return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "client_name: " + p.Detail + ".", Err: err}
+	}
+	return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "The metadata cannot be registered: " + p.Detail + ".", Err: err}
+}

@@ -1,0 +1,251 @@
+package selfregistration
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+)
+
+// registerPath is the registration endpoint; a client's configuration endpoint (RFC 7592 s2) lies below.
+const registerPath = "/oauth2/register"
+
+// clientIDParam of the contract's paths.
+const clientIDParam = "clientId"
+
+// bearerBytesMax bounds what is hashed.
+const bearerBytesMax = 512
+
+// Agents is what registration needs of package agents.
+type Agents interface {
+	Prepare(in agents.Create, kind string, r agents.Registration) (agents.Prepared, error)
+	Get(ctx context.Context, id agentid.Agent) (agents.Agent, error)
+	Credentials(ctx context.Context, id agentid.Agent) ([]agents.Credential, error)
+	Update(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, in agents.Update) (agents.Agent, error)
+	Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
+}
+
+// Registrar serves the endpoints.
+type Registrar struct {
+	store   Store
+	secrets Secrets
+	agents  Agents
+	methods func() []string // of client authentication, as they are served
+	now     func() time.Time
+}
+
+// New returns the endpoints. methods are the names of client authentication methods a client may register for.
+func New(store Store, secrets Secrets, a Agents, methods func() []string, now func() time.Time) *Registrar {
+	return &Registrar{store, secrets, a, methods, now}
+}
+
+// RegisterClient is RFC 7591 s3.
+func (e *Registrar) RegisterClient(w http.ResponseWriter, r *http.Request) {
+	body, err := e.register(r)
+	e.answer(w, r, http.StatusCreated, body, err)
+}
+
+// GetRegisteredClient is RFC 7592 s2.1.
+func (e *Registrar) GetRegisteredClient(w http.ResponseWriter, r *http.Request) {
+	c, err := e.authenticate(r)
+	if err != nil {
+		e.answer(w, r, 0, nil, err)
+		return
+	}
+	e.answer(w, r, http.StatusOK, c.describe(), nil)
+}
+
+// UpdateRegisteredClient is RFC 7592 s2.2.
+func (e *Registrar) UpdateRegisteredClient(w http.ResponseWriter, r *http.Request) {
+	body, err := e.update(r)
+	e.answer(w, r, http.StatusOK, body, err)
+}
+
+// DeleteRegisteredClient is RFC 7592 s2.3. The agent's tokens die with it.
+func (e *Registrar) DeleteRegisteredClient(w http.ResponseWriter, r *http.Request) {
+	c, err := e.authenticate(r)
+	if err == nil {
+		err = e.agents.Delete(r.Context(), c.actor(r.Context()), c.agent.ID, 0)
+	}
+	if err != nil {
+		e.answer(w, r, 0, nil, err)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (e *Registrar) register(r *http.Request) (any, error) {
+	ctx, issuer := r.Context(), issuers.From(r.Context())
+	token, err := e.initialToken(r)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readMetadata(r)
+	if err != nil {
+		return nil, err
+	}
+	if m.ClientID != "" {
+		return nil, invalidMetadata("client_id is chosen by the issuer.")
+	}
+	create, kind, registered, err := e.agentOf(m, token)
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := e.agents.Prepare(create, kind, registered)
+	if err != nil {
+		return nil, asMetadataError(err)
+	}
+	text, hash := e.secrets.issue(registrationPrefix, token.OrganizationID, prepared.Agent.ID.UUID())
+	actor := audit.Actor{Kind: audit.KindSystem, ID: "issuer/registration", RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
+	if err := e.store.RegisterAgent(ctx, actor, Registered{Prepared: prepared, Token: token, Hash: hash}); err != nil {
+		if problem.KindOf(err) == problem.NotFound { // used up by somebody faster
+			return nil, invalidToken(err)
+		}
+		return nil, asMetadataError(err)
+	}
+	c := &client{issuer: issuer, agent: prepared.Agent, credential: prepared.Credential, token: text, method: authentication(m)}
+	body := c.describe()
+	body.Secret = prepared.Secret
+	if prepared.Secret != "" {
+		body.SecretExpiresAt = new(int64) // 0: it does not expire, RFC 7591 s3.2.1
+	}
+	return body, nil
+}
+
+// initialToken is the token that opens the door; nobody gets in without one (RFC 7591 s3).
+func (e *Registrar) initialToken(r *http.Request) (InitialToken, error) {
+	org, id, hash, ok := e.secrets.open(initialPrefix, bearer(r))
+	if !ok || !issuers.From(r.Context()).Admits(org) {
+		return InitialToken{}, invalidToken(nil)
+	}
+	t, err := e.store.InitialToken(r.Context(), org, agentid.FromUUID[agentid.InitialToken](id))
+	if err != nil && problem.KindOf(err) != problem.NotFound {
+		return InitialToken{}, err
+	}
+	if err != nil || subtle.ConstantTimeCompare(hash, t.Hash) != 1 || t.Uses >= t.UsesMax || !e.now().Before(t.ExpiresAt) {
+		return InitialToken{}, invalidToken(err)
+	}
+	return t, nil
+}
+
+// authenticate finds the client whose registration access token the request has. Every failure is one answer: of a client that is gone, too (RFC 7592 s2.1).
+func (e *Registrar) authenticate(r *http.Request) (*client, error) {
+	ctx, issuer, text := r.Context(), issuers.From(r.Context()), bearer(r)
+	if r.URL.RawQuery != "" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Nothing belongs in the query."}
+	}
+	org, raw, hash, ok := e.secrets.open(registrationPrefix, text)
+	id := agentid.FromUUID[agentid.Agent](raw)
+	if !ok || !issuer.Admits(org) || r.PathValue(clientIDParam) != id.String() {
+		return nil, invalidToken(nil)
+	}
+	kept, err := e.store.Registration(ctx, org, id)
+	if err != nil && problem.KindOf(err) != problem.NotFound {
+		return nil, err
+	}
+	if err != nil || subtle.ConstantTimeCompare(hash, kept.Hash) != 1 {
+		return nil, invalidToken(err)
+	}
+	agent, err := e.agents.Get(ctx, id)
+	if problem.KindOf(err) == problem.NotFound || err == nil && agent.Status != agents.Active {
+		return nil, invalidToken(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &client{issuer: issuer, agent: agent, token: text, kept: kept}
+	return c, c.findCredential(ctx, e.agents)
+}
+
+// bearer is the token of exactly one Authorization header, else "".
+func bearer(r *http.Request) string {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 || len(values[0]) > bearerBytesMax {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// readMetadata reads the body of RFC 7591 s3.1.
+func readMetadata(r *http.Request) (*clientmetadata.Metadata, error) {
+	types := r.Header.Values("Content-Type")
+	if len(types) != 1 || len(r.Header.Values("Content-Encoding")) != 0 || r.URL.RawQuery != "" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "The body must be application/json, not compressed, and nothing may stand in the query."}
+	}
+	if media, _, err := mime.ParseMediaType(types[0]); err != nil || media != "application/json" {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "The body must be application/json."}
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, clientmetadata.BytesMax+1))
+	if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong || len(body) > clientmetadata.BytesMax {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "The body is too long.", Status: http.StatusRequestEntityTooLarge}
+	}
+	if err != nil {
+		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "The body ended early or came too slowly.", Err: err}
+	}
+	return clientmetadata.Parse(body)
+}
+
+func (e *Registrar) answer(w http.ResponseWriter, r *http.Request, status int, body any, err error) {
+	if err == nil {
+		oauth.WriteJSON(w, status, body)
+		return
+	}
+	failure, ok := errors.AsType[*oauth.Error](err)
+	switch {
+	case ok:
+	case problem.KindOf(err) == problem.Unavailable:
+		failure = oauth.Unavailable(err)
+	default:
+		failure = oauth.Internal(err)
+	}
+	web.Note(r.Context(), failure)
+	oauth.WriteBearerError(w, failure, r.Header.Get("Authorization") != "")
+}
+
+func invalidToken(err error) error {
+	return &oauth.Error{Code: oauth.InvalidToken, Description: "The token is not good for this.", Err: err}
+}
+
+func invalidMetadata(description string) error {
+	return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: description}
+}
+
+// The same at the issuer of an organization.
+
+// RegisterOrganizationClient is RegisterClient there.
+func (e *Registrar) RegisterOrganizationClient(w http.ResponseWriter, r *http.Request) {
+	e.RegisterClient(w, r)
+}
+
+// GetOrganizationRegisteredClient is GetRegisteredClient there.
+func (e *Registrar) GetOrganizationRegisteredClient(w http.ResponseWriter, r *http.Request) {
+	e.GetRegisteredClient(w, r)
+}
+
+// UpdateOrganizationRegisteredClient is UpdateRegisteredClient there.
+func (e *Registrar) UpdateOrganizationRegisteredClient(w http.ResponseWriter, r *http.Request) {
+	e.UpdateRegisteredClient(w, r)
+}
+
+// DeleteOrganizationRegisteredClient is DeleteRegisteredClient there.
+func (e *Registrar) DeleteOrganizationRegisteredClient(w http.ResponseWriter, r *http.Request) {
+	e.DeleteRegisteredClient(w, r)
+}

@@ -1,0 +1,120 @@
+// Package selfregistration lets programs register agents by themselves: OAuth 2.0 Dynamic Client Registration (RFC 7591) and its management protocol (RFC 7592).
+//
+// A registered client is an agent with one credential, of the organization whose administrator made the initial access token that opened the door. The token
+// says for how many agents and how long it is good, which audiences they get and which scopes they may ask for; a registration never gets more than that.
+package selfregistration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+)
+
+// Limits of an initial access token, and of how many an organization has.
+const (
+	UsesMax     = 1000
+	LifetimeMin = time.Minute
+	LifetimeMax = 90 * 24 * time.Hour
+	TokensMax   = 100
+)
+
+// InitialToken is an initial access token (RFC 7591 s1.2) without its secret.
+type InitialToken struct {
+	ID             agentid.InitialToken
+	OrganizationID agentid.Organization
+	Name           string   // for people, 1 to 100 characters
+	Scopes         []string // what the agents may have at most
+	Audiences      []string // what they get
+	Uses, UsesMax  int      // registrations so far, and at most
+	CreatedAt      time.Time
+	ExpiresAt      time.Time
+	Hash           []byte // keyed hash of the text
+}
+
+// Registered is an agent that registered itself.
+type Registered struct {
+	agents.Prepared
+	Token  InitialToken
+	Hash   []byte         // keyed hash of its registration access token
+	Detail map[string]any // of the audit record
+}
+
+// Registration is what is kept of it.
+type Registration struct {
+	Agent      agentid.Agent
+	Credential agentid.Credential // it registered with
+	Scopes     []string           // what it may have at most
+	Hash       []byte
+	CreatedAt  time.Time
+}
+
+// Store keeps initial access tokens and registrations; contracts as agents.Store.
+type Store interface {
+	// CreateInitialToken forgets expired ones, and answers Conflict when there are TokensMax others, NotFound when there is no such organization.
+	CreateInitialToken(ctx context.Context, actor audit.Actor, t InitialToken) error
+	InitialTokens(ctx context.Context, org agentid.Organization) ([]InitialToken, error)
+	InitialToken(ctx context.Context, org agentid.Organization, id agentid.InitialToken) (InitialToken, error)
+	// DeleteInitialToken leaves the agents alone that were registered with it.
+	DeleteInitialToken(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.InitialToken) error
+	// RegisterAgent stores agent, credential and registration and uses the token once, all or nothing. NotFound when the token is used up, expired or gone.
+	RegisterAgent(ctx context.Context, actor audit.Actor, r Registered) error
+	Registration(ctx context.Context, org agentid.Organization, agent agentid.Agent) (Registration, error)
+}
+
+// Service is what administrators do.
+type Service struct {
+	store   Store
+	secrets Secrets
+	now     func() time.Time
+}
+
+// NewService returns a Service.
+func NewService(store Store, secrets Secrets, now func() time.Time) *Service {
+	return &Service{store, secrets, now}
+}
+
+// Create makes an initial access token and returns its text, which is never shown again.
+func (s *Service) Create(ctx context.Context, actor audit.Actor, in InitialToken, lifetime time.Duration) (InitialToken, string, error) {
+	if err := agents.CheckName("/name", in.Name); err != nil {
+		return InitialToken{}, "", err
+	}
+	if err := agents.CheckScopes("/scopes", in.Scopes); err != nil {
+		return InitialToken{}, "", err
+	}
+	if len(in.Audiences) == 0 {
+		return InitialToken{}, "", invalid("/audiences", "audiences_count", "must have at least one entry: an agent without audience gets no token")
+	}
+	if err := agents.CheckAudiences("/audiences", in.Audiences); err != nil {
+		return InitialToken{}, "", err
+	}
+	if in.UsesMax < 1 || in.UsesMax > UsesMax {
+		return InitialToken{}, "", invalid("/uses", "out_of_range", fmt.Sprintf("must be 1 to %d", UsesMax))
+	}
+	if lifetime < LifetimeMin || lifetime > LifetimeMax {
+		return InitialToken{}, "", invalid("/lifetimeSeconds", "out_of_range", fmt.Sprintf("must be %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
+	}
+	in.ID, in.Uses, in.CreatedAt = agentid.New[agentid.InitialToken](), 0, s.now().UTC().Truncate(time.Microsecond)
+	in.ExpiresAt = in.CreatedAt.Add(lifetime)
+	var text string
+	text, in.Hash = s.secrets.issue(initialPrefix, in.OrganizationID, in.ID.UUID())
+	return in, text, s.store.CreateInitialToken(ctx, actor, in)
+}
+
+// List returns an organization's tokens, expired and used up ones too, oldest first.
+func (s *Service) List(ctx context.Context, org agentid.Organization) ([]InitialToken, error) {
+	return s.store.InitialTokens(ctx, org)
+}
+
+// Delete closes the door; who came through it stays.
+func (s *Service) Delete(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.InitialToken) error {
+	return s.store.DeleteInitialToken(ctx, actor, org, id)
+}
+
+func invalid(field, code, detail string) error {
+	return &problem.Error{Kind: problem.Invalid, Code: code, Field: field, Detail: detail}
+}

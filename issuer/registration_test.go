@@ -1,0 +1,199 @@
+package issuer_test
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+
+	jose4 "github.com/go-jose/go-jose/v4"
+)
+
+// initialToken makes an initial access token for svc://payments and two scopes.
+func (i *instance) initialToken(organization string, uses int) (id, token string) {
+	i.t.Helper()
+	var made struct {
+		InitialAccessToken struct{ ID string }
+		Token              string
+	}
+	i.must(i.admin("POST", "/organizations/"+organization+"/initial-access-tokens", map[string]any{
+		"name": "farm", "scopes": []string{"invoices:read", "invoices:write"}, "audiences": []string{"svc://payments"}, "uses": uses,
+	}), 201).json(i.t, &made)
+	return made.InitialAccessToken.ID, i.secret(made.Token)
+}
+
+// registration calls an endpoint of RFC 7591 or RFC 7592; token "" sends none.
+func (i *instance) registration(method, path, token, body string) answer {
+	i.t.Helper()
+	contentType := "application/json"
+	if body == "" {
+		contentType = ""
+	}
+	r := i.request(method, path, contentType, body)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	a := i.do(r)
+	i.secret(a.field("client_secret"))
+	i.secret(a.field("registration_access_token"))
+	return a
+}
+
+const register = "/oauth2/register"
+
+// An agent registers itself, gets a token, changes and gives up its registration.
+func TestRegistration(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	_, initial := i.initialToken(organization, 10)
+	made := i.must(i.registration("POST", register, initial, `{"client_name":"reader","grant_types":["client_credentials"],"scope":"invoices:read","software_id":"x"}`), 201)
+	id, secret, own := made.field("client_id"), made.field("client_secret"), made.field("registration_access_token")
+	path := register + "/" + id
+	if made.field("registration_client_uri") != i.url+path || made.Header.Get("Cache-Control") != "no-store" || !strings.Contains(string(made.body), `"client_secret_expires_at":0`) {
+		t.Errorf("%s %v", made.body, made.Header)
+	}
+	_, claims := i.verified(i.token(id, secret))
+	if claims["scope"] != "invoices:read" || claims["aud"] != "svc://payments" || claims["org_id"] != organization {
+		t.Errorf("%v", claims)
+	}
+	read := i.must(i.registration("GET", path, own, ""), 200)
+	if read.field("client_name") != "reader" || read.field("client_secret") != "" || read.field("registration_access_token") != own || read.field("token_endpoint_auth_method") != "client_secret_basic" {
+		t.Errorf("%s", read.body)
+	}
+	changed := i.must(i.registration("PUT", path, own, `{"client_id":"`+id+`","client_name":"writer","grant_types":["client_credentials"],"dpop_bound_access_tokens":true}`), 200)
+	if changed.field("client_name") != "writer" || changed.field("scope") != "invoices:read invoices:write" || !strings.Contains(string(changed.body), `"dpop_bound_access_tokens":true`) {
+		t.Errorf("%s", changed.body)
+	}
+	for _, body := range []string{
+		`{"client_name":"x","grant_types":["client_credentials"]}`,
+		`{"client_id":"` + id + `x","client_name":"x","grant_types":["client_credentials"]}`,
+		`{"client_id":"` + id + `","client_name":"x","grant_types":["client_credentials"],"scope":"admin"}`,
+		`{"client_id":"` + id + `","client_name":"x","grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"https://a.example/k"}`,
+		`{"client_id":"` + id + `","client_name":"x","grant_types":["client_credentials"],"client_secret":"aidp_mine"}`,
+	} {
+		if a := i.registration("PUT", path, own, body); a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" {
+			t.Errorf("%s: %s %s", body, a.Status, a.body)
+		}
+	}
+	other := i.must(i.registration("POST", register, initial, `{"client_name":"other","grant_types":["client_credentials"]}`), 201)
+	for what, token := range map[string]string{"nobody": "", "another client": other.field("registration_access_token"), "the initial token": initial, "an administrator": adminToken, "nonsense": "x", "the secret": secret} {
+		for _, method := range []string{"GET", "PUT", "DELETE"} {
+			a := i.registration(method, path, token, "")
+			if a.StatusCode != 401 || a.field("error") != "invalid_token" || !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer ") {
+				t.Errorf("%s by %s: %s %s", method, what, a.Status, a.body)
+			}
+		}
+	}
+	i.must(i.registration("DELETE", path, own, ""), 204)
+	i.awaitRevoked(claims)
+	i.must(i.registration("GET", path, own, ""), 401)
+	i.must(i.registration("DELETE", path, own, ""), 401)
+	i.must(i.tokenRequest(id, secret, url.Values{"grant_type": {"client_credentials"}}), 401)
+	if got := i.actions(organization, "&target="+id+"&action=agent.register"); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
+// The door is open as often and as long as its token says, for its organization, and no wider.
+func TestInitialAccessTokens(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	i.organization("other")
+	const body = `{"client_name":"%","grant_types":["client_credentials"]}`
+	named := func(name string) string { return strings.Replace(body, "%", name, 1) }
+	id, initial := i.initialToken(organization, 2)
+	refused := func(what, path, token, body, code string) {
+		t.Helper()
+		a := i.registration("POST", path, token, body)
+		status := 400
+		if code == "invalid_token" {
+			status = 401
+		}
+		if a.StatusCode != status || a.field("error") != code {
+			t.Errorf("%s: %s %s, want %s", what, a.Status, a.body, code)
+		}
+	}
+	for _, token := range []string{"", "x", adminToken, initial[:len(initial)-1], initial + "A", strings.Replace(initial, "register", "registration", 1), initial[:len(initial)-4] + "AAAA"} {
+		refused("token", register, token, named("a"), "invalid_token")
+	}
+	for what, bad := range map[string]string{
+		"a scope of somebody else":  `{"client_name":"a","grant_types":["client_credentials"],"scope":"admin"}`,
+		"a grant for sign-ins":      `{"client_name":"a","grant_types":["authorization_code"],"redirect_uris":["https://a.example/"]}`,
+		"two grants":                `{"client_name":"a","grant_types":["client_credentials","refresh_token"]}`,
+		"no name":                   `{"grant_types":["client_credentials"]}`,
+		"a name that cannot be":     `{"client_name":" a","grant_types":["client_credentials"]}`,
+		"a method that is not one":  `{"client_name":"a","grant_types":["client_credentials"],"token_endpoint_auth_method":"none"}`,
+		"a method that is not ours": `{"client_name":"a","grant_types":["client_credentials"],"token_endpoint_auth_method":"client_secret_jwt"}`,
+		"keys it does not have":     `{"client_name":"a","grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt"}`,
+		"an id of its own":          `{"client_id":"agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f","client_name":"a","grant_types":["client_credentials"]}`,
+		"a secret of its own":       `{"client_secret":"s","client_name":"a","grant_types":["client_credentials"]}`,
+		"no JSON":                   `client_name=a`,
+		"a member twice":            `{"client_name":"a","client_name":"b","grant_types":["client_credentials"]}`,
+		"keys without TLS":          `{"client_name":"a","grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"http://127.0.0.1/"}`,
+	} {
+		refused(what, register, initial, bad, "invalid_client_metadata")
+	}
+	refused("the default grant", register, initial, `{"client_name":"a"}`, "invalid_redirect_uri")
+	refused("a redirect", register, initial, `{"client_name":"a","grant_types":["client_credentials"],"redirect_uris":["https://a.example/"]}`, "invalid_redirect_uri")
+	refused("another organization's issuer", "/o/other"+register, initial, named("a"), "invalid_token")
+
+	i.must(i.registration("POST", register, initial, named("first")), 201)
+	refused("a name that is taken", register, initial, named("first"), "invalid_client_metadata")
+	at := i.must(i.registration("POST", "/o/acme"+register, initial, named("second")), 201)
+	if at.field("registration_client_uri") != i.url+"/o/acme"+register+"/"+at.field("client_id") {
+		t.Errorf("%s", at.body)
+	}
+	i.must(i.registration("GET", "/o/acme"+register+"/"+at.field("client_id"), at.field("registration_access_token"), ""), 200)
+	refused("a third", register, initial, named("third"), "invalid_token")
+	listed := i.must(i.admin("GET", "/organizations/"+organization+"/initial-access-tokens", nil), 200)
+	if strings.Contains(string(listed.body), "aidp_") || !strings.Contains(string(listed.body), `"uses":2,"usesMax":2`) {
+		t.Errorf("%s", listed.body)
+	}
+	path := "/organizations/" + organization + "/initial-access-tokens"
+	i.must(i.admin("DELETE", path+"/"+id, nil), 204)
+	i.refused(i.admin("DELETE", path+"/"+id, nil), 404, "initial_access_token_not_found", "")
+	for body, want := range map[string][2]string{
+		`{"name":"a"}`:                                                    {"audiences_count", "/audiences"},
+		`{"audiences":["svc://a"]}`:                                       {"name_length", "/name"},
+		`{"name":"a","audiences":["svc://a"],"uses":0}`:                   {"out_of_range", "/uses"},
+		`{"name":"a","audiences":["svc://a"],"uses":9223372036854775807}`: {"out_of_range", "/uses"},
+		`{"name":"a","audiences":["svc://a"],"lifetimeSeconds":59}`:       {"out_of_range", "/lifetimeSeconds"},
+		`{"name":"a","audiences":["svc://a"],"lifetimeSeconds":7776001}`:  {"out_of_range", "/lifetimeSeconds"},
+		`{"name":"a","audiences":["svc://a"],"scopes":["a b"]}`:           {"scope_format", "/scopes/0"},
+	} {
+		i.refused(i.admin("POST", path, body), 400, want[0], want[1])
+	}
+}
+
+// An agent that registers with its key proves itself with it.
+func TestRegistrationWithKeys(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	_, initial := i.initialToken(i.organization("acme"), 1)
+	key := newHolder(t, jose4.ES256)
+	metadata := map[string]any{
+		"client_name": "keyed", "grant_types": []string{"client_credentials"}, "token_endpoint_auth_method": "private_key_jwt",
+		"jwks": jwks(t, key),
+	}
+	body, err := json.Marshal(metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := i.must(i.registration("POST", register, initial, string(body)), 201)
+	if made.field("client_secret") != "" || strings.Contains(string(made.body), "expires_at") || !strings.Contains(string(made.body), key.kid) {
+		t.Errorf("%s", made.body)
+	}
+	id := made.field("client_id")
+	i.must(i.tokenRequest("", "", url.Values{
+		"grant_type": {"client_credentials"}, "client_assertion_type": {jwtBearer}, "client_assertion": {key.assertion(t, id, i.url)},
+	}), 200)
+	metadata["client_id"], metadata["client_name"] = id, "renamed"
+	if body, err = json.Marshal(metadata); err != nil {
+		t.Fatal(err)
+	}
+	if a := i.must(i.registration("PUT", register+"/"+id, made.field("registration_access_token"), string(body)), 200); a.field("client_name") != "renamed" {
+		t.Errorf("%s", a.body)
+	}
+}
