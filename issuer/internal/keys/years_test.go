@@ -3,7 +3,6 @@ package keys
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -280,7 +279,7 @@ func TestYearsOfRotations(t *testing.T) {
 	if len(y.signers) < 2*36 || y.verified < 10_000 {
 		t.Errorf("%d keys signed, %d times a token met a cache: this proves little", len(y.signers), y.verified)
 	}
-	t.Log(fmt.Sprintf("%d keys signed, %d verifications, kills %v, %d early", len(y.signers), y.verified, y.kills, len(y.early)))
+	t.Logf("%d keys signed, %d verifications, kills %v, %d early", len(y.signers), y.verified, y.kills, len(y.early))
 	for _, k := range y.memory.issuers[agentid.Organization{}].set.Keys {
 		if k.State == Destroyed && len(k.Sealed) > 0 {
 			t.Errorf("the private half of destroyed key %s is still there", k.ID)

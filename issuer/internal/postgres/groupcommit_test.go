@@ -129,8 +129,13 @@ func TestTheDeadOfAGroupAreRefusedAlone(t *testing.T) {
 	confused := w.agent
 	confused.OrganizationID = w.empty.ID
 	group := []agents.Issuance{
-		w.issuance(), {Agent: suspended, Credential: ofSuspended.ID}, w.issuance(), {Agent: deleted, Credential: gone.ID},
-		{Agent: w.agent, Credential: gone.ID}, {Agent: confused, Credential: w.credential.ID}, w.issuance(),
+		w.issuance(),
+		{Agent: suspended, Credential: ofSuspended.ID},
+		w.issuance(),
+		{Agent: deleted, Credential: gone.ID},
+		{Agent: w.agent, Credential: gone.ID},
+		{Agent: confused, Credential: w.credential.ID},
+		w.issuance(),
 	}
 	errs := w.record(t, group, func() { j.gathered(w.bundle, len(group)); j.open() })
 	if err := errors.Join(busy()...); err != nil {
