@@ -30,6 +30,8 @@ type edge struct {
 	client  *http.Client
 	reached atomic.Int32 // requests that the service saw
 	seen    atomic.Value // x-agent-id of the last one
+
+	authority string // file of the CA that made its certificate
 }
 
 const edgePolicy = `package agentidp.authz
@@ -179,7 +181,8 @@ func (e *edge) startEnvoy(socket, upstream string) {
 		doc = bytes.Replace(doc, []byte(from), []byte(to), 1)
 	}
 	e.url = "https://" + strings.Replace(testkit.Envoy(t, doc).Listener(t, "ingress"), "127.0.0.1", "localhost", 1) + "/accounts"
-	e.client = client(t, certificates.AuthorityFile())
+	e.authority = certificates.AuthorityFile()
+	e.client = client(t, e.authority)
 	t.Cleanup(e.client.CloseIdleConnections)
 }
 
@@ -190,6 +193,20 @@ func (e *edge) with(s *signer) *http.Client {
 	transport.TLSClientConfig.Certificates = []tls.Certificate{{Certificate: s.chain, PrivateKey: s.key}}
 	e.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
+}
+
+// authorities are the CA of the resource and another.
+func (e *edge) authorities(other string) string {
+	e.t.Helper()
+	var all []byte
+	for _, file := range []string{e.authority, other} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	return string(all)
 }
 
 // get asks for the resource; header is name, value, … and may name one twice.
