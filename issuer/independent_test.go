@@ -28,6 +28,7 @@ type setting struct {
 	Issuer             string                  `json:"issuer"`
 	OrganizationIssuer string                  `json:"organizationIssuer"`
 	Control            string                  `json:"control"`
+	InitialAccessToken string                  `json:"initialAccessToken"`
 	Agents             settingAgents           `json:"agents"`
 	Parties            map[string]settingParty `json:"parties"` // relying parties of the same organization
 }
@@ -74,6 +75,7 @@ func (i *instance) setting(root *signer) setting {
 
 	s.Agents.Subject = withSecret("subject")
 	i.must(i.admin("PATCH", "/agents/"+s.Agents.Subject.ID, map[string]any{"audiences": []string{s.Issuer, s.OrganizationIssuer, "svc://payments"}}), 200)
+	_, s.InitialAccessToken = i.initialToken(organization, 10)
 	s.Parties = map[string]settingParty{}
 	for name, change := range map[string]map[string]any{
 		"secret": {}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"},

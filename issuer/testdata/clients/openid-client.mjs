@@ -140,3 +140,33 @@ test('nobody signs in without a credential, and the client is told so', async ()
   const url = oidc.buildAuthorizationUrl(config, { redirect_uri: setting.parties.secret.redirectUri, scope: 'openid', state, code_challenge: await oidc.calculatePKCECodeChallenge(oidc.randomPKCECodeVerifier()), code_challenge_method: 'S256' })
   await assert.rejects(oidc.authorizationCodeGrant(config, await follow(url), { expectedState: state }), { error: 'login_required' })
 })
+
+test('a refresh token is given back', async () => {
+  const { config, redeem } = await signIn(setting.parties.secret)
+  const got = await redeem()
+  await oidc.tokenRevocation(config, got.refresh_token, { token_type_hint: 'refresh_token' })
+  await assert.rejects(oidc.refreshTokenGrant(config, got.refresh_token), { error: 'invalid_grant' })
+})
+
+test('a refresh token is introspected by its party alone', async () => {
+  const { config, redeem } = await signIn(setting.parties.secret)
+  const got = await redeem()
+  assert.equal((await oidc.tokenIntrospection(config, got.refresh_token)).active, true)
+  assert.deepEqual(await oidc.tokenIntrospection(await configured(setting.parties.pushed), got.refresh_token), { active: false })
+  assert.equal((await oidc.tokenIntrospection(config, got.access_token)).sub, subject.id)
+})
+
+test('an agent registers itself, and gets a token', async () => {
+  for (const server of [setting.issuer, setting.organizationIssuer]) {
+    const config = await oidc.dynamicClientRegistration(
+      new URL(server), { client_name: `registered at ${server}`, grant_types: ['client_credentials'], token_endpoint_auth_method: 'client_secret_post', scope: 'invoices:read' },
+      undefined, { initialAccessToken: setting.initialAccessToken })
+    const { client_id: id } = config.clientMetadata()
+    const got = await oidc.clientCredentialsGrant(config)
+    assert.equal(got.scope, 'invoices:read')
+    assert.equal((await oidc.tokenIntrospection(config, got.access_token)).sub, id)
+  }
+  await assert.rejects(
+    oidc.dynamicClientRegistration(issuer, { client_name: 'another', grant_types: ['client_credentials'] }, undefined, { initialAccessToken: 'wrong' }),
+    { code: 'OAUTH_WWW_AUTHENTICATE_CHALLENGE' })
+})
