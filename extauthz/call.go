@@ -52,6 +52,7 @@ type call struct {
 	identity *identity.Identity
 	decision *decide.Decision
 	path     string            // of the decision, when the route names one
+	org      narrowing         // by the caller's organization
 	quotas   *checkresp.Quotas // of the caller, for the metadata of an OK
 
 	answer checkresp.Answer
@@ -164,17 +165,20 @@ func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
 func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer {
 	c.decision = d
 	if d.Allowed {
-		c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Caller: c.identity.Caller(), Strip: c.request.Strip, Changes: d.Changes, Quotas: c.quotas, Nonce: c.nonce})
-		c.result, c.reason, c.status = resultAllowed, reasonAllowed, 0
-		return c.answer
+		return c.allow(d.Changes)
 	}
+	return c.refuse(d, mode, reasonPolicy)
+}
+
+// refuse says what a policy said that denies; reason stands for it where it gave none of its own.
+func (c *call) refuse(d *decide.Decision, mode IdentityMode, reason string) checkresp.Answer {
 	denial := checkresp.Denial{
 		Status: d.Status, Code: d.Reason.Code, Detail: d.Reason.Detail, Changes: d.Changes, Body: d.Body,
 	}
 	if denial.Code == "" {
-		denial.Code = reasonPolicy
+		denial.Code = reason
 	}
-	denial.Documented = denial.Code == reasonPolicy || denial.Code == codeScope
+	denial.Documented = denial.Code == reason || denial.Code == codeScope
 	if denial.Detail == "" {
 		denial.Detail = "The policy does not allow this request."
 	}
@@ -190,10 +194,10 @@ func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer 
 	case denial.Status == http.StatusForbidden && len(d.Reason.RequiredScopes) > 0:
 		denial.Challenge = &checkresp.Challenge{Scheme: challengeScheme(c.scheme), Error: codeScope, Scopes: d.Reason.RequiredScopes}
 	}
-	return c.deny(resultDenied, reasonPolicy, denial)
+	return c.deny(resultDenied, reason, denial)
 }
 
-func (c *call) record(path string, elapsed time.Duration) decisionlog.Record {
+func (c *call) record(path, orgPath string, elapsed time.Duration) decisionlog.Record {
 	r := decisionlog.Record{
 		DecisionID: c.id, Time: c.now, Elapsed: elapsed, Epoch: c.snapshot.Epoch, Path: path,
 		Result: c.result, Reason: c.reason, Status: c.status, Request: c.request, Identity: c.identity,
@@ -205,6 +209,7 @@ func (c *call) record(path string, elapsed time.Duration) decisionlog.Record {
 	if c.decision != nil {
 		r.Decision, r.Code = c.decision.Result, c.decision.Reason.Code
 	}
+	r.Organization = c.org.record(c, orgPath)
 	if c.err != nil {
 		r.Err = c.err.Error()
 	}

@@ -108,6 +108,8 @@ type Policy struct {
 	SkipBodyParse   bool        `yaml:"skipBodyParse"` // parsed_body and truncated_body are absent
 	ShowToken       bool        `yaml:"showToken"`     // the policy sees the token, which otherwise only identity: policy does
 	DryRun          bool        `yaml:"dryRun"`        // the policy is asked, logged and not obeyed when it denies
+	// Organizations, when there are any, are policies of single organizations.
+	Organizations *OrganizationPolicies `yaml:"organizations"`
 }
 
 // RegoVersion names a version of the policy language.

@@ -49,6 +49,7 @@ func (s *Server) remember() error {
 		return err
 	}
 	s.decisions, s.stages.decide = cache, cache.Decide
+	o.Organizations.Remember(cache)
 	if p := o.Store.Load().Policy; p != nil {
 		s.UsePolicy(p)
 	}

@@ -97,6 +97,7 @@ func (c *Config) describePolicy(w io.Writer) {
 	if c.Policy.DryRun {
 		fmt.Fprintln(w, "policy: DRY RUN, what it denies passes")
 	}
+	c.describeOrganizations(w)
 	if s := c.Shadow; s != nil {
 		candidate, err := compileDir(string(s.Dir), c.policyConfig())
 		if err != nil {

@@ -60,6 +60,7 @@ func (c *Config) Memory() []MemoryPart {
 		on   bool
 		part MemoryPart
 	}{
+		{c.Policy.Organizations != nil, MemoryPart{"policy.organizations.bytes", c.organizationBytes()}},
 		{c.DecisionLog != nil, MemoryPart{"decisionLog", logQueueBytes + logBatchBytes}},
 		{c.Shadow != nil, MemoryPart{"shadow", sideQueueBytes + policyBytes}},
 		{c.Limits != nil, MemoryPart{"limits", limitsBytes}},
@@ -73,6 +74,13 @@ func (c *Config) Memory() []MemoryPart {
 		parts = append(parts, MemoryPart{"explain", int64(c.Explain.Bytes) + sideQueueBytes})
 	}
 	return parts
+}
+
+func (c *Config) organizationBytes() int64 {
+	if c.Policy.Organizations == nil {
+		return 0
+	}
+	return int64(c.Policy.Organizations.Bytes)
 }
 
 // MemoryMax is GOMEMLIMIT and the resident memory for a configuration: what is kept, half as much again for what the garbage collector has not

@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/explain"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/obs"
@@ -91,7 +92,7 @@ type observers struct {
 	tracer  *obs.Tracer // nil when off
 }
 
-func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, r prometheus.Registerer) (*observers, error) {
+func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, organizations *orgpolicy.Set, r prometheus.Registerer) (*observers, error) {
 	tracer, err := openTracer(cfg.Tracing, env, r)
 	if err != nil {
 		return nil, err
@@ -103,6 +104,7 @@ func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisio
 			mask = cfg.DecisionLog.Mask
 		}
 		o.explain = explain.New(int64(cfg.Explain.Bytes), mask)
+		o.explain.Organizations(organizations.Resident)
 		if r != nil {
 			if err := r.Register(o.explain); err != nil {
 				o.close()
@@ -157,7 +159,7 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 		return
 	}
 	defer s.survive(c, "observing a decision panicked")
-	r := c.record(cmp.Or(c.path, o.DecisionPath), elapsed)
+	r := c.record(cmp.Or(c.path, o.DecisionPath), o.OrganizationPath, elapsed)
 	if o.DecisionLog != nil {
 		o.DecisionLog.Add(r)
 	}
@@ -170,7 +172,7 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 		o.Explain.Add(kept)
 	}
 	if o.Shadow != nil && asked && c.path == "" && c.reason != reasonDeadline {
-		o.Shadow.Offer(shadow.Decided{Record: r, Subject: s.subject(c), Policy: c.snapshot.Policy})
+		o.Shadow.Offer(shadow.Decided{Record: ofMesh(r), Subject: s.subject(c), Policy: c.snapshot.Policy})
 	}
 }
 

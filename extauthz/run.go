@@ -56,7 +56,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		return fmt.Errorf("decisionLog: %w", err)
 	}
 	defer closeDecisions()
-	watch, err := openObservers(ctx, cfg, env, decisions, p.Registry)
+	watch, err := openObservers(ctx, cfg, env, decisions, src.organizations, p.Registry)
 	if err != nil {
 		return err
 	}
@@ -70,6 +70,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
 		CacheBytes: int64(cfg.TokenCache.Bytes), DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
 		Explain: watch.explain, Shadow: watch.shadow, Tracer: watch.tracer,
+		Organizations: src.organizations, OrganizationPath: cfg.Policy.organizationPath(), OrganizationHeaders: cfg.Policy.organizationHeaders(),
 	})
 	if err != nil {
 		return err

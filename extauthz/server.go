@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/explain"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
@@ -46,7 +47,11 @@ type Options struct {
 	View          View                  // what of a request the policy is shown
 	Resource      *Resource             // nil publishes no metadata
 	Limits        *Limits               // of requests; nil limits none
+	Organizations *orgpolicy.Set        // nil: no organization has a policy of its own; the Server does not close it
 	DryRun        bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
+
+	OrganizationPath    string   // shown in decision logs, as DecisionPath is
+	OrganizationHeaders []string // of requests, that policies of organizations may set and remove
 }
 
 // Server answers Envoy. Every answer is an explicit OK or an explicit denial, whatever happens: see Check and Guard.
@@ -117,7 +122,7 @@ func New(o Options) (*Server, error) {
 		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
 		stages: stages{checkreq.Parse, credential.Find, verifier.IdentifyFrom, decide.Decide},
 	}
-	if err := s.bound(); err != nil {
+	if err := errors.Join(s.register(), s.bound()); err != nil {
 		verifier.Close()
 		return nil, err
 	}
@@ -231,13 +236,15 @@ func (s *Server) judge(ctx context.Context, c *call) {
 	decision, refusal, fault := s.decide(ctx, c, evaluator)
 	switch {
 	case c.postponed:
-		return
 	case fault != nil:
 		c.giveUp(string(fault.Reason), fault.Err)
 	case refusal != nil:
 		c.refuseRequest(refusal)
 	default:
-		c.conclude(decision, s.options.Identity)
+		s.settle(ctx, c, decision)
+	}
+	if c.postponed {
+		return
 	}
 	s.dryRun.overrule(c)
 }

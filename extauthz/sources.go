@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/fetch"
@@ -38,6 +39,8 @@ type sources struct {
 	feeds   []feed.Feed
 	hints   *feed.Hints
 	clients []*fetch.Client
+
+	organizations *orgpolicy.Set // nil: none has a policy of its own
 }
 
 // newSources makes one feed for each source the configuration names. Control will replace them all by one.
@@ -56,6 +59,12 @@ func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 		}
 	}
 	s.feeds = append(s.feeds, feed.NewPolicyDir(env, string(cfg.Policy.Dir), cfg.policyConfig()))
+	if o := cfg.Policy.Organizations; o != nil {
+		s.organizations = orgpolicy.New(orgpolicy.Config{
+			Dir: string(o.Dir), Policy: cfg.organizationConfig(), Max: o.Max, BytesMax: int64(o.Bytes), Log: env.Log, Now: env.Now,
+		})
+		s.feeds = append(s.feeds, s.organizations)
+	}
 	return s, nil
 }
 
@@ -90,6 +99,7 @@ func (s *sources) client(ca config.Path, bodyBytesMax int64) (*fetch.Client, err
 }
 
 func (s *sources) close() {
+	s.organizations.Close()
 	for _, c := range s.clients {
 		c.Close()
 	}

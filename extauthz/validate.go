@@ -193,6 +193,9 @@ func (c *Config) validatePolicy(r *config.Report) {
 	}
 	p.validateView(r)
 	p.validateRoutes(r)
+	if p.Organizations != nil {
+		p.Organizations.validate(c, r)
+	}
 	switch {
 	case p.Bundle != "":
 		r.Errorf("policy.bundle", "bundles are delivered by control and cannot be fetched by extauthz alone: use dir")

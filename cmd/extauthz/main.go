@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz"
@@ -60,6 +61,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return failed
 	}
 	if *check {
+		if problems := cfg.CheckOrganizations(); len(problems) > 0 {
+			fmt.Fprintln(stderr, strings.Join(problems, "\n"))
+			return failed
+		}
 		fmt.Fprintf(stdout, "%s: good\n", *file)
 		cfg.Describe(stdout)
 		return ok

@@ -23,6 +23,7 @@ type Config struct {
 	EvalTimeout   time.Duration // hard: see Eval; default 25 ms
 	Workers       int           // evaluations at once; default 4 × GOMAXPROCS; more wait until the deadline, then ErrOverloaded
 	Routes        []string      // further decisions, as Path is one: see Policy.Route
+	OwnCaches     bool          // compiled patterns are not kept with those of the whole process, where one policy can push out another's
 }
 
 const (

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/agentidp/agentidp/internal/policy/policytest"
 )
 
 func compileErr(t *testing.T, path string, sources ...Source) string {
@@ -197,8 +199,8 @@ func FuzzCompile(f *testing.F) {
 	f.Add("package t\nallow contains x if { x := input.a[_]; every k, v in x { k < v } }")
 	f.Add("package t\nallow[x.y[z]] := f(x) with input as {} if { walk(input, [x, z]) }\nf(x) := x")
 	f.Add("package t\nallow := $\"a {input.x}\" if time.now_ns() > 1")
-	for _, h := range hostile {
-		f.Add("package t\nallow if { " + h.body + " }")
+	for _, h := range policytest.HostilePack() {
+		f.Add(h.Module())
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 2000 {

@@ -11,6 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/topdown/cache"
 )
 
 // Policy is one compiled and prepared policy, immutable and safe for concurrent use.
@@ -35,10 +36,17 @@ type engine struct {
 	workers    *workers
 	quarantine quarantine
 	explaining chan struct{} // holds one while an explanation is under way
+	options    []rego.EvalOption
 }
 
 func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *Policy {
-	e := &engine{prepared: prepared, timeout: cfg.EvalTimeout, quarantine: quarantine{now: time.Now}, explaining: make(chan struct{}, 1)}
+	e := &engine{
+		prepared: prepared, timeout: cfg.EvalTimeout, quarantine: quarantine{now: time.Now}, explaining: make(chan struct{}, 1),
+		options: []rego.EvalOption{rego.EvalMetrics(metrics.NoOp()), rego.EvalSortSets(true)},
+	}
+	if cfg.OwnCaches {
+		e.options = append(e.options, rego.EvalInterQueryBuiltinValueCache(ownCache()))
+	}
 	e.workers = newWorkers(cfg.Workers, e.evaluate, e.quarantine.overrun)
 	p := &Policy{policyFacts: facts, engine: e}
 	// A snapshot that is replaced is dropped, not closed, by whoever read it last.
@@ -100,6 +108,17 @@ func contextError(err error) error {
 // panicBytesMax bounds what of a panic is repeated in an error.
 const panicBytesMax = 200
 
+const (
+	evalOptionsMax = 5  // of one evaluation
+	ownCacheMax    = 64 // compiled patterns of a policy with caches of its own
+)
+
+// ownCache keeps compiled patterns of one policy. OPA's own keeps a hundred for the whole process.
+func ownCache() cache.InterQueryValueCache {
+	most := ownCacheMax
+	return cache.NewInterQueryValueCache(context.Background(), &cache.Config{InterQueryBuiltinValueCache: cache.InterQueryBuiltinValueCacheConfig{MaxNumEntries: &most}})
+}
+
 // evaluate runs one evaluation on a worker. Whatever goes wrong in it ends here.
 func (e *engine) evaluate(j *job) (decision any, err error) {
 	defer func() {
@@ -108,12 +127,8 @@ func (e *engine) evaluate(j *job) (decision any, err error) {
 			decision, err = nil, fmt.Errorf("%w: %s", ErrPanicked, text[:min(len(text), panicBytesMax)])
 		}
 	}()
-	results, err := e.prepared.Eval(j.ctx,
-		rego.EvalParsedInput(j.input),
-		rego.EvalExternalCancel(j),
-		rego.EvalMetrics(metrics.NoOp()),
-		rego.EvalSortSets(true),
-	)
+	options := append(make([]rego.EvalOption, 0, evalOptionsMax), rego.EvalParsedInput(j.input), rego.EvalExternalCancel(j))
+	results, err := e.prepared.Eval(j.ctx, append(options, e.options...)...)
 	switch {
 	case topdown.IsCancel(err) || err == nil && j.Cancelled():
 		return nil, ErrTimeout

@@ -99,7 +99,7 @@ func (c *Cache) Counts() (hits, misses uint64) { return c.hits.Load(), c.misses.
 func (c *Cache) Decide(ctx context.Context, p Evaluator, s Subject) (*Decision, *checkreq.Refusal, *Fault) {
 	b := c.bind(p)
 	if !b.report.On {
-		return Decide(ctx, p, s)
+		return Decide(ctx, b.policy, s)
 	}
 	k := c.keys.Get().(*key)
 	defer c.release(k)
@@ -109,7 +109,7 @@ func (c *Cache) Decide(ctx context.Context, p Evaluator, s Subject) (*Decision, 
 		return d, nil, nil
 	}
 	c.misses.Add(1)
-	d, refusal, fault := Decide(ctx, p, s)
+	d, refusal, fault := Decide(ctx, b.policy, s)
 	if d != nil {
 		c.keep(b, k.bytes, d, &s)
 	}
@@ -145,6 +145,9 @@ func (c *Cache) Use(p Evaluator) Cacheability { return c.bind(p).report }
 // bind finds what is known of a policy, or finds it out. A policy and its routes are in force at a time, all of one revision; where two
 // revisions are for a moment, both are found out again and again, which costs misses and nothing else.
 func (c *Cache) bind(p Evaluator) *binding {
+	if b, ok := p.(*binding); ok {
+		return b
+	}
 	var known []*binding
 	if bound := c.bound.Load(); bound != nil {
 		known = *bound
@@ -154,8 +157,8 @@ func (c *Cache) bind(p Evaluator) *binding {
 			return b
 		}
 	}
-	b := &binding{policy: p, number: c.numbers.Add(1), allow: &Decision{Allowed: true, Result: true}, deny: &Decision{Result: false}}
-	b.report, b.parts = c.judge(p)
+	b := c.newBinding(p)
+	b.kept.max = keptMax
 	next := []*binding{b}
 	for _, other := range known[:min(len(known), boundMax-1)] {
 		if sameRevision(other.policy, p) {
@@ -164,6 +167,25 @@ func (c *Cache) bind(p Evaluator) *binding {
 	}
 	c.bound.Store(&next)
 	return b
+}
+
+func (c *Cache) newBinding(p Evaluator) *binding {
+	b := &binding{policy: p, number: c.numbers.Add(1), allow: &Decision{Allowed: true, Result: true}, deny: &Decision{Result: false}}
+	b.report, b.parts = c.judge(p)
+	return b
+}
+
+// Bind returns the policy as this cache knows it, to be given to Decide and Recall in its place. It is for policies of which there are
+// many: the cache holds nothing of them but decisions, and those of one are found again however many others are asked between.
+func (c *Cache) Bind(p Evaluator) Evaluator {
+	b := c.newBinding(p)
+	b.kept.max = keptOfManyMax
+	return b
+}
+
+// Eval implements Evaluator.
+func (b *binding) Eval(ctx context.Context, input policy.Value) (any, error) {
+	return b.policy.Eval(ctx, input)
 }
 
 // boundMax is more than a policy and its routes.

@@ -29,6 +29,8 @@ type Record struct {
 	DryRun     bool    // the policy is asked, and not obeyed when it denies
 	Overruled  bool    // it denied, or could not decide, and the request passed for that reason
 	Shadow     *Shadow // when set, the record says that a candidate policy disagrees
+
+	Organization *Organization // when set, the policy of the caller's organization was to be asked, too
 }
 
 // The three results a decision can have.
@@ -37,6 +39,17 @@ const (
 	ResultDenied    = "denied"
 	ResultUndecided = "undecided"
 )
+
+// Organization is what the policy of the caller's organization made of a request that the mesh policy allows. Reason and Err of the
+// record are its own where its Result is not ResultAllowed.
+type Organization struct {
+	ID       string
+	Revision string // "" when no policy could be asked
+	Path     string
+	Result   string
+	Code     string
+	Decision any
+}
 
 // Shadow is what a candidate policy would have decided. The rest of the record is what was decided.
 type Shadow struct {
@@ -91,6 +104,17 @@ type custom struct {
 	Rules  []string         `json:"rules,omitempty"`
 	Labels []map[string]any `json:"rule_labels,omitempty"`
 	Shadow *shadow          `json:"shadow,omitempty"`
+
+	Organization *organization `json:"organization,omitempty"`
+}
+
+// organization is the second decision, beside the one in result.
+type organization struct {
+	ID       string `json:"id"`
+	Path     string `json:"path"`
+	Result   string `json:"result"`
+	Code     string `json:"reason_code,omitempty"`
+	Decision any    `json:"decision,omitempty"`
 }
 
 type shadow struct {
@@ -123,6 +147,15 @@ func (r Record) event(labels map[string]string, mask []pointer) event {
 	if r.Revision != "" {
 		e.Bundles = map[string]bundle{"policy": {Revision: r.Revision}}
 	}
+	if o := r.Organization; o != nil {
+		if o.Revision != "" {
+			if e.Bundles == nil {
+				e.Bundles = map[string]bundle{}
+			}
+			e.Bundles["organization"] = bundle{o.Revision}
+		}
+		e.Custom.Organization = &organization{o.ID, o.Path, o.Result, o.Code, maskResult(o.Decision, resultDepthMax)}
+	}
 	e.Error = failureOf(r.Err)
 	if r.Request != nil {
 		e.Input, e.Masked = inputOf(r.Request, r.Identity)
@@ -154,15 +187,22 @@ func (e *event) erase(mask []pointer) {
 	if e.Input != nil {
 		document["input"] = e.Input
 	}
-	candidate := map[string]any{}
+	candidate, second := map[string]any{}, map[string]any{}
 	if e.Custom.Shadow != nil {
 		candidate["result"] = e.Custom.Shadow.Decision
 	}
+	if e.Custom.Organization != nil {
+		second["result"] = e.Custom.Organization.Decision
+	}
 	for _, p := range mask {
 		erased := p.erase(document)
+		erased = p.erase(second) || erased
 		if p.erase(candidate) || erased {
 			e.Erased = append(e.Erased, p.text)
 		}
+	}
+	if e.Custom.Organization != nil {
+		e.Custom.Organization.Decision = second["result"]
 	}
 	e.Input, _ = document["input"].(map[string]any)
 	e.Result = document["result"]

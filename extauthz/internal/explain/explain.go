@@ -7,6 +7,7 @@ package explain
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,8 @@ const (
 	queueBytesMax = 4 << 20 // of requests they hold on to
 	entryFixed    = 640     // bytes of an entry beside its documents, its place in the ring included (TestCountedBytesAreHonest)
 	nameBytes     = 16      // of each member that was masked
+
+	organizationFixed = 256 // of what is kept of a second decision, beside its document
 )
 
 // Decided is one decision.
@@ -53,6 +56,18 @@ type Kept struct {
 	Masked     []string        `json:"masked,omitempty"`
 	Erased     []string        `json:"erased,omitempty"`
 	Decision   json.RawMessage `json:"decision,omitempty"`
+
+	Organization *KeptOrganization `json:"organization,omitempty"`
+}
+
+// KeptOrganization is what the policy of the caller's organization decided besides.
+type KeptOrganization struct {
+	ID       string          `json:"id"`
+	Revision string          `json:"revision,omitempty"`
+	Path     string          `json:"path"`
+	Result   string          `json:"result"`
+	Code     string          `json:"reason_code,omitempty"`
+	Decision json.RawMessage `json:"decision,omitempty"`
 }
 
 // Recorder keeps the last decisions. It is safe for concurrent use.
@@ -62,6 +77,7 @@ type Recorder struct {
 	queue    chan Decided
 	pending  atomic.Int64
 	missed   [len(causes)]atomic.Uint64
+	resident func(id, revision string) *policy.Policy
 
 	mu       sync.Mutex
 	entries  map[string]*entry
@@ -81,11 +97,16 @@ type Recorder struct {
 func New(bytesMax int64, mask []string) *Recorder {
 	r := &Recorder{
 		bytesMax: bytesMax, masker: decisionlog.NewMasker(mask), queue: make(chan Decided, queueMax), entries: map[string]*entry{}, done: make(chan struct{}),
+		resident: func(string, string) *policy.Policy { return nil },
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())
 	go r.work()
 	return r
 }
+
+// Organizations says how policies of organizations are found, by organization and revision; nil for one that is gone. The Recorder keeps
+// none of them. It is called before the first Add.
+func (r *Recorder) Organizations(find func(id, revision string) *policy.Policy) { r.resident = find }
 
 // Add hands a decision over. It never blocks; one that does not fit is not kept, and counted.
 func (r *Recorder) Add(d Decided) {
@@ -144,15 +165,34 @@ func (r *Recorder) entryOf(d Decided) (e *entry) {
 			return nil
 		}
 	}
+	if e.kept.Organization, err = r.organizationOf(from.Organization); err != nil {
+		return nil
+	}
 	if d.Subject.Request != nil {
 		if e.input, e.kept.Masked, e.kept.Erased, err = r.inputOf(d.Subject); err != nil {
 			return nil
 		}
 	}
 	documents := len(e.input) + len(e.kept.Decision) + len(e.kept.Error)
+	if o := e.kept.Organization; o != nil {
+		documents += organizationFixed + len(o.ID) + len(o.Decision)
+	}
 	names := len(e.kept.Masked) + len(e.kept.Erased)
 	e.size = int64(entryFixed + documents + documents/8 + names*nameBytes) // an eighth is lost to sizes of allocations
 	return e
+}
+
+func (r *Recorder) organizationOf(from *decisionlog.Organization) (*KeptOrganization, error) {
+	if from == nil {
+		return nil, nil
+	}
+	o := &KeptOrganization{ID: strings.Clone(from.ID), Revision: from.Revision, Path: from.Path, Result: from.Result, Code: strings.Clone(from.Code)}
+	if from.Decision == nil {
+		return o, nil
+	}
+	var err error
+	o.Decision, err = json.Marshal(r.masker.Result(from.Decision))
+	return o, err
 }
 
 func (r *Recorder) inputOf(s decide.Subject) (_ json.RawMessage, masked, erased []string, _ error) {

@@ -18,6 +18,9 @@ type Answer struct {
 	Input       json.RawMessage `json:"input,omitempty"`
 	Explanation *Explanation    `json:"explanation,omitempty"`
 	Missing     string          `json:"missing,omitempty"` // why there is no explanation
+
+	// OfOrganization explains the second decision, if there was one and its policy is still in memory.
+	OfOrganization *Explanation `json:"organization_explanation,omitempty"`
 }
 
 // PolicyState names the policy that decided.
@@ -52,13 +55,19 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case decidedBy == nil:
 		a.Missing = "the policy that decided is gone: it was replaced more than once since"
 	default:
-		a.Explanation, a.Missing = r.again(req, e, decidedBy)
+		a.Explanation, a.Missing = r.again(req, e.input, e.kept.Decision, decidedBy)
+	}
+	if o := e.kept.Organization; o != nil && e.input != nil {
+		if second := r.resident(o.ID, o.Revision); second != nil {
+			a.OfOrganization, _ = r.again(req, e.input, o.Decision, second)
+		}
 	}
 	write(w, http.StatusOK, a)
 }
 
-func (r *Recorder) again(req *http.Request, e *entry, decidedBy *policy.Policy) (*Explanation, string) {
-	input, err := policy.FromJSON(e.input)
+// again asks a policy about what was kept; before is what it decided.
+func (r *Recorder) again(req *http.Request, kept, before json.RawMessage, decidedBy *policy.Policy) (*Explanation, string) {
+	input, err := policy.FromJSON(kept)
 	if err != nil {
 		return nil, err.Error()
 	}
@@ -70,7 +79,6 @@ func (r *Recorder) again(req *http.Request, e *entry, decidedBy *policy.Policy) 
 	if err != nil {
 		return nil, err.Error()
 	}
-	before := e.kept.Decision
 	if before == nil {
 		before = json.RawMessage("null")
 	}

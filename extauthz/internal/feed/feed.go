@@ -85,7 +85,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 // health is one feed's view of its source. Only the feed's goroutine uses it.
 type health struct {
-	env          *Env
+	now          func() time.Time
+	metrics      *Metrics // nil: there are none of this source
+	heard        func(result string)
 	feed, issuer string
 	log          *slog.Logger
 	problem      string    // the last failure reported, "" when well
@@ -97,7 +99,7 @@ type health struct {
 const problemRepeat = 5 * time.Minute
 
 func newHealth(env *Env, feed, issuer string) *health {
-	h := &health{env: env, feed: feed, issuer: issuer, log: env.Log.With("feed", feed), lastSuccess: env.Now()}
+	h := &health{now: env.Now, metrics: env.Metrics, feed: feed, issuer: issuer, log: env.Log.With("feed", feed), lastSuccess: env.Now()}
 	if issuer != "" {
 		h.log = h.log.With("issuer", issuer)
 	}
@@ -107,21 +109,33 @@ func newHealth(env *Env, feed, issuer string) *health {
 
 // good records a read whose contents are in force.
 func (h *health) good(ctx context.Context, result string) {
-	h.env.Metrics.reads.WithLabelValues(h.feed, h.issuer, result).Inc()
-	h.env.Metrics.failing.WithLabelValues(h.feed, h.issuer).Set(0)
-	h.lastSuccess = h.env.Now()
-	h.env.Metrics.lastSuccess.WithLabelValues(h.feed, h.issuer).Set(float64(h.lastSuccess.Unix()))
+	h.lastSuccess = h.now()
+	h.tell(result, 0)
 	if h.problem != "" {
 		h.log.InfoContext(ctx, "source is well again")
 		h.problem = ""
 	}
 }
 
+// tell counts a read.
+func (h *health) tell(result string, failing float64) {
+	if h.heard != nil {
+		h.heard(result)
+	}
+	if h.metrics == nil {
+		return
+	}
+	h.metrics.reads.WithLabelValues(h.feed, h.issuer, result).Inc()
+	h.metrics.failing.WithLabelValues(h.feed, h.issuer).Set(failing)
+	if failing == 0 {
+		h.metrics.lastSuccess.WithLabelValues(h.feed, h.issuer).Set(float64(h.lastSuccess.Unix()))
+	}
+}
+
 // bad records a read that left the last good contents in force; the same problem is logged once, then now and then.
 func (h *health) bad(ctx context.Context, result string, err error, attrs ...any) {
-	h.env.Metrics.reads.WithLabelValues(h.feed, h.issuer, result).Inc()
-	h.env.Metrics.failing.WithLabelValues(h.feed, h.issuer).Set(1)
-	now := h.env.Now()
+	h.tell(result, 1)
+	now := h.now()
 	if err.Error() == h.problem && now.Sub(h.problemAt) < problemRepeat {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"log/slog"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
@@ -29,11 +30,12 @@ const (
 // PolicyDir feeds the policy from a directory. It polls contents, which works the same on a laptop and with the symbolic links of a
 // Kubernetes mount. Contents that do not compile leave the policy in force as it is.
 type PolicyDir struct {
-	env    *Env
-	dir    string
-	cfg    policy.Config
-	slot   Slot
-	health *health
+	now     func() time.Time
+	dir     string
+	every   time.Duration // how often the directory is read, at most
+	compile Compiler
+	slot    Slot
+	health  *health
 	// optional says that there may be no policy: a candidate nobody is decided by.
 	optional bool
 
@@ -41,6 +43,18 @@ type PolicyDir struct {
 	judged  [sha256.Size]byte // contents judged last, good or not
 	pending [sha256.Size]byte // changed contents that have yet to settle
 	problem error             // why the judged contents are not in force; nil when they are
+}
+
+// Compiler makes a policy of its sources.
+type Compiler func(ctx context.Context, sources []policy.Source) (*policy.Policy, error)
+
+// compileWithin gives up after compileTimeout.
+func compileWithin(cfg policy.Config) Compiler {
+	return func(ctx context.Context, sources []policy.Source) (*policy.Policy, error) {
+		compiling, cancel := context.WithTimeout(ctx, compileTimeout)
+		defer cancel()
+		return policy.Compile(compiling, sources, cfg)
+	}
 }
 
 // Slot is where a policy is put. An *atomic.Pointer[policy.Policy] is one.
@@ -65,13 +79,40 @@ func (s inForce) Store(p *policy.Policy) {
 
 // NewPolicyDir makes the feed of the policy that decides.
 func NewPolicyDir(env *Env, dir string, cfg policy.Config) *PolicyDir {
-	return &PolicyDir{env: env, dir: dir, cfg: cfg, slot: inForce{env}, health: newHealth(env, "policy", "")}
+	return &PolicyDir{now: env.Now, dir: dir, every: policyPoll, compile: compileWithin(cfg), slot: inForce{env}, health: newHealth(env, "policy", "")}
 }
 
 // NewCandidateDir makes the feed of a policy that is only compared. It never keeps the process from starting.
 func NewCandidateDir(env *Env, dir string, cfg policy.Config, slot Slot) *PolicyDir {
-	return &PolicyDir{env: env, dir: dir, cfg: cfg, slot: slot, health: newHealth(env, "shadow", ""), optional: true}
+	return &PolicyDir{now: env.Now, dir: dir, every: policyPoll, compile: compileWithin(cfg), slot: slot, health: newHealth(env, "shadow", ""), optional: true}
 }
+
+// Private is a policy directory of one of many, about which there are no metrics of its own.
+type Private struct {
+	Dir     string
+	Compile Compiler
+	Slot    Slot
+	Log     *slog.Logger // says whose it is
+	Now     func() time.Time
+	// Judged is told of each read, and whether what is in the directory is in force.
+	Judged func(inForce bool)
+}
+
+// privatePoll is policyPoll for directories of which there are many.
+const privatePoll = time.Second
+
+// NewPrivateDir makes the feed of such a directory. It never keeps the process from starting.
+func NewPrivateDir(p Private) *PolicyDir {
+	f := &PolicyDir{
+		now: p.Now, dir: p.Dir, every: privatePoll, compile: p.Compile, slot: p.Slot, optional: true,
+		health: &health{now: p.Now, log: p.Log, lastSuccess: p.Now()},
+	}
+	f.health.heard = func(result string) { p.Judged(result == resultChanged || result == resultUnchanged) }
+	return f
+}
+
+// Problem is why the contents judged last are not in force; nil when they are. It is for whoever runs the feed, and for Judged.
+func (f *PolicyDir) Problem() error { return f.problem }
 
 // Name implements Feed.
 func (f *PolicyDir) Name() string { return f.health.feed }
@@ -91,7 +132,7 @@ func (f *PolicyDir) Load(ctx context.Context) error {
 
 // Run implements Feed. The policy in force is closed when it returns; what uses it should have ended by then.
 func (f *PolicyDir) Run(ctx context.Context) error {
-	timer := time.NewTimer(policyPoll)
+	timer := time.NewTimer(f.every)
 	defer timer.Stop()
 	for {
 		select {
@@ -108,9 +149,9 @@ func (f *PolicyDir) Run(ctx context.Context) error {
 
 // poll reads the directory once and returns when to do it again.
 func (f *PolicyDir) poll(ctx context.Context) time.Duration {
-	began := f.env.Now()
+	began := f.now()
 	sources, err := policy.ReadDir(f.dir)
-	next := max(policyPoll, policyPollShare*f.env.Now().Sub(began))
+	next := max(f.every, policyPollShare*f.now().Sub(began))
 	sum := digest(sources, err)
 	switch {
 	case sum == f.judged && f.problem == nil:
@@ -135,16 +176,15 @@ func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []
 		f.health.bad(ctx, resultFailed, readErr)
 		return
 	}
-	compiling, cancel := context.WithTimeout(ctx, compileTimeout)
-	defer cancel()
-	compiled, err := policy.Compile(compiling, sources, f.cfg)
-	if err != nil {
-		f.problem = err
+	compiled, err := f.compile(ctx, sources)
+	if f.problem = err; err != nil {
+		if ctx.Err() != nil {
+			return // nobody wants to know any more
+		}
 		f.logProblems(ctx, err)
 		f.health.bad(ctx, resultRefused, err)
 		return
 	}
-	f.problem = nil
 	old := f.slot.Load()
 	f.slot.Store(compiled)
 	if old != nil {
