@@ -81,6 +81,35 @@ func TestCheckOpensNoSocket(t *testing.T) {
 	}
 }
 
+func TestCheckCompilesEveryOrganization(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(goodConfig, "identity: policy", "identity: optional\nissuers: [{issuer: a, jwks: {file: keys.json}, audiences: [b]}]", 1)
+	config, socket := folder(t, strings.Replace(text, "{dir: policies}", "{dir: policies, organizations: {dir: orgs}}", 1))
+	write := func(name, content string) {
+		path := filepath.Join(filepath.Dir(config), name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("keys.json", `{"keys":[{"kty":"EC","crv":"P-256","kid":"k","use":"sig","alg":"ES256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`) // RFC 7515 A.3.1
+	write("orgs/org_a/a.rego", "package agentidp.org\n\ndecision := true\n")
+	status, stdout, stderr := exec(t, t.Context(), "-check", "-config", config)
+	if status != ok || stderr != "" || !strings.Contains(stdout, "organizations: agentidp/org/decision of ") || !strings.Contains(stdout, ": 1 with a policy of their own, 100 compiled at a time\n") || !strings.Contains(stdout, " 64 MiB policy.organizations.bytes\n") {
+		t.Errorf("%d, %q, %q", status, stdout, stderr)
+	}
+	write("orgs/org_b/b.rego", "package agentidp.org\n\ndecision := nowhere(1)\n")
+	status, stdout, stderr = exec(t, t.Context(), "-check", "-config", config)
+	if want := "policy.organizations: " + filepath.Join(filepath.Dir(config), "orgs/org_b/b.rego") + ":3: undefined function nowhere\n"; status != failed || stdout != "" || stderr != want {
+		t.Errorf("%d, %q, %q, want %q", status, stdout, stderr, want)
+	}
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("a socket was opened")
+	}
+}
+
 func TestBadConfigIsOneLineEach(t *testing.T) {
 	t.Parallel()
 	config, socket := folder(t, goodConfig+"identiti: x\nmetrics: 1\n")
