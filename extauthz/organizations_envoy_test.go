@@ -11,7 +11,7 @@ import (
 func TestEdgeOrganizationPolicies(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, `policy: {dir: policies, timeout: 100ms, organizations: {dir: orgs, path: org/decision, timeout: 100ms, headers: [x-tier]}}
-decisionLog: {file: decisions.jsonl}
+public: [{method: GET, pathPrefix: /public}]
 `)
 	const head = "package org\n\ndefault decision := false\n\n"
 	e.write(t, "orgs/org_a/a.rego", head+"decision := {\"allowed\": true, \"headers\": {\"x-tier\": \"gold\"}} if input.parsed_path[1] == \"1\"\n")
