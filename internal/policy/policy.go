@@ -36,6 +36,7 @@ type engine struct {
 	workers    *workers
 	quarantine quarantine
 	explaining chan struct{} // holds one while an explanation is under way
+	patterns   cache.InterQueryValueCache // nil: those of the process are used
 	options    []rego.EvalOption
 }
 
@@ -45,7 +46,8 @@ func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *
 		options: []rego.EvalOption{rego.EvalMetrics(metrics.NoOp()), rego.EvalSortSets(true)},
 	}
 	if cfg.OwnCaches {
-		e.options = append(e.options, rego.EvalInterQueryBuiltinValueCache(ownCache()))
+		e.patterns = ownCache()
+		e.options = append(e.options, rego.EvalInterQueryBuiltinValueCache(e.patterns))
 	}
 	e.workers = newWorkers(cfg.Workers, e.evaluate, e.quarantine.overrun)
 	p := &Policy{policyFacts: facts, engine: e}
