@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
@@ -153,4 +154,83 @@ func allInserts() map[string]func(ctx context.Context, q *orgdb.Queries, theirs 
 	maps.Copy(all, tokenInserts)
 	maps.Copy(all, registrationInserts)
 	return all
+}
+
+// A sign-in moves from a state it is in: not twice from the same, not once it was revoked or is over.
+func TestSignInAdvancesOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup(t))
+	step := func(in signin.SignIn, was, next []byte) error {
+		i := w.issuance()
+		i.SignIn = &agents.SignInStep{ID: in.ID, Was: was, Next: next, ExpiresAt: start.Add(time.Hour), NextExpiresAt: start.Add(time.Hour)}
+		return w.RecordTokenIssued(t.Context(), operator, i)
+	}
+	wantUsed := func(what string, err error) {
+		t.Helper()
+		if used, ok := agents.AsUsed(err); !ok || used.Purpose != agents.UseSignIn {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	first, second := slices.Repeat([]byte{1}, 32), slices.Repeat([]byte{2}, 32)
+	in := w.party.signIn
+	wantUsed("a refresh token before the code", step(in, first, second))
+	if err := step(in, nil, first); err != nil {
+		t.Fatal(err)
+	}
+	wantUsed("the code again", step(in, nil, second))
+	if err := step(in, first, second); err != nil {
+		t.Fatal(err)
+	}
+	wantUsed("a refresh token that was replaced", step(in, first, second))
+	if err := w.RevokeSignIn(t.Context(), operator, w.org.ID, in.ID, "tested"); err != nil {
+		t.Fatal(err)
+	}
+	wantUsed("after the end", step(in, second, first))
+	if n := len(w.issued(t, w.org.ID)); n != 2 {
+		t.Errorf("%d tokens on record, want 2", n)
+	}
+
+	late := w.newSignIn(w.party.client.ID)
+	if err := w.CreateSignIn(t.Context(), operator, late, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(2 * time.Hour)
+	wantUsed("too late", step(late, nil, first))
+}
+
+// What is over is taken away by what comes later, and a pushed request is used by one sign-in.
+func TestSignInsAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup(t))
+	if err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ID), &w.party.pushed.Key); err != nil {
+		t.Fatal(err)
+	}
+	err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ID), &w.party.pushed.Key)
+	if used, ok := agents.AsUsed(err); !ok || used.Purpose != agents.UsePushedRequest {
+		t.Errorf("%v", err)
+	}
+	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ID)); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(3 * time.Minute)
+	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ID)); err != nil {
+		t.Fatal(err)
+	}
+	super := w.db.Superuser(t)
+	if n := query[int64](t, super, "select count(*) from pushed_requests")[0]; n != 1 {
+		t.Errorf("%d pushed requests, want the last", n)
+	}
+	w.clock.Advance(time.Hour)
+	credential, _, err := w.agents.CreateCredential(t.Context(), operator, w.agent.ID, 0) // the first has expired
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := w.newSignIn(w.party.client.ID)
+	last.Credential, last.ExpiresAt = credential.ID, last.ExpiresAt.Add(24*time.Hour)
+	if err := w.CreateSignIn(t.Context(), operator, last, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := query[int64](t, super, "select count(*) from sign_ins")[0]; n != 1 {
+		t.Errorf("%d sign-ins, want the last", n)
+	}
 }
