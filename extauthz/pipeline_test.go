@@ -240,7 +240,7 @@ func TestCheckDenies(t *testing.T) {
 	sign := e.signer(t)
 	good := "Bearer " + sign(nil)
 	const bare = `Bearer realm="agentidp"`
-	const either = bare + `, DPoP realm="agentidp", algs="ES256 EdDSA RS256"`
+	const either = bare + `, DPoP realm="agentidp", algs="ES256 EdDSA PS256"`
 	for name, c := range map[string]struct {
 		in        *authv3.CheckRequest
 		status    int

@@ -39,7 +39,7 @@ allow := "neither" if input.parsed_path == ["broken"]
 	}{
 		"scope missing": {"/scope", []string{good}, 403, "insufficient_scope", `Bearer realm="agentidp", error="insufficient_scope", error_description="Writing needs a scope.", scope="orders:write orders:list"`},
 		"denied":        {"/else", []string{good}, 403, "policy_denied", ""},
-		"no token":      {"/else", nil, 401, "credential_missing", `Bearer realm="agentidp", DPoP realm="agentidp", algs="ES256 EdDSA RS256"`},
+		"no token":      {"/else", nil, 401, "credential_missing", `Bearer realm="agentidp", DPoP realm="agentidp", algs="ES256 EdDSA PS256"`},
 		"bad path":      {"/else;x", []string{good}, 400, "request_path", ""},
 		"cannot decide": {"/broken", []string{good}, 503, "cannot_decide", ""},
 		"its own":       {"/own", []string{good}, 403, "closed_today", ""},

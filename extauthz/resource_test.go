@@ -91,7 +91,7 @@ func TestResourceMetadata(t *testing.T) {
 		}
 		want := map[string]any{
 			"resource": "https://orders.example/mcp", "authorization_servers": []any{"https://issuer.example/org/a"}, "scopes_supported": []any{"orders.read"},
-			"bearer_methods_supported": []any{"header"}, "dpop_signing_alg_values_supported": []any{"ES256", "EdDSA", "RS256"},
+			"bearer_methods_supported": []any{"header"}, "dpop_signing_alg_values_supported": []any{"ES256", "EdDSA", "PS256"},
 			"resource_name": "Orders", "resource_documentation": "https://orders.example/docs",
 		}
 		if diff := cmp.Diff(want, got); diff != "" || headers["content-type"] != "application/json" || headers["access-control-allow-origin"] != "*" {

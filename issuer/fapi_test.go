@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -164,7 +165,11 @@ func TestFAPIProofTimes(t *testing.T) {
 			t.Errorf("%s: %s %s", name, a.Status, a.body)
 		}
 	}
-	// The same at the token endpoint.
+	// RS256 is refused where a token would be bound to the key.
+	claims := `{"jti":"` + rand.Text() + `","htm":"POST","htu":"` + f.instance.url + `/oauth2/token","iat":` + strconv.FormatInt(now, 10) + `}`
+	a := f.by(nil, url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}, withProof(rsaProof(t, "RS256", claims)))
+	wantRefused(t, "RS256", a, 400, "invalid_dpop_proof")
+	// The times at the token endpoint.
 	for name, iat := range map[string]int64{"10 s early": now + 9, "10 s late": now - 10} {
 		form := url.Values{"client_assertion_type": {jwtBearer}}
 		form.Set("client_assertion", f.key.assertion(t, f.byKey, f.instance.url))

@@ -22,8 +22,8 @@ type Proof struct {
 	Nonce           string // "" when absent
 }
 
-// ProofAlgorithms are the algorithms a proof may be signed with, in the order a challenge lists them (RFC 9449 s7.1).
-func ProofAlgorithms() []Algorithm { return []Algorithm{ES256, EdDSA, RS256} }
+// ProofAlgorithms are the algorithms a proof may be signed with, in the order a challenge lists them (RFC 9449 s7.1): those of FAPI 2.0 Security Profile s5.4.
+func ProofAlgorithms() []Algorithm { return []Algorithm{ES256, EdDSA, PS256} }
 
 const proofType = "dpop+jwt" // RFC 9449 s4.2
 
@@ -100,6 +100,9 @@ func parseProofHeader(doc []byte) (*VerificationKey, error) {
 		if !slices.Contains(keyMembers, name) && foldsTo(name, keyMembers) {
 			return nil, refuse(ReasonProofKey, "jwk has a member in the wrong case")
 		}
+	}
+	if _, named := jwk["alg"]; !named && alg == PS256 && jwk["kty"] == "RSA" {
+		jwk["alg"] = name // an RSA key that names none would be taken for RS256
 	}
 	// The kid of the key means nothing here: it is the key that counts (RFC 9449 s4.3).
 	key, problem := parseKey("", jwk)

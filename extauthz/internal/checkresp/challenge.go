@@ -10,7 +10,7 @@ const (
 )
 
 // proofAlgorithms are jose.ProofAlgorithms, as a challenge lists them (RFC 9449 s7.1); a test compares the two.
-const proofAlgorithms = "ES256 EdDSA RS256"
+const proofAlgorithms = "ES256 EdDSA PS256"
 
 // headerNonce gives a client the nonce for its next proof (RFC 9449 s8.1).
 const headerNonce = "dpop-nonce"

@@ -79,8 +79,14 @@ func (c *proofs) controls() {
 		"the kid of a key that is brought along means nothing")
 	c.accept("Ed25519", join(c.newHeader().set("alg", `"EdDSA"`).set("jwk", "{"+jwkMembers(c.keys.ed1.Public())+"}").String(), claims.String(),
 		func(s string) []byte { return edSign(c.keys.ed1, s) }), "another algorithm")
-	c.accept("RS256", join(c.newHeader().set("alg", `"RS256"`).set("jwk", "{"+jwkMembers(c.keys.rsa1.Public())+"}").String(), claims.String(),
-		func(s string) []byte { return rsaSign(c.keys.rsa1, s) }), "another algorithm")
+	byRSA := func(alg, more string, sign func(string) []byte) string {
+		return join(c.newHeader().set("alg", quote(alg)).set("jwk", "{"+jwkMembers(c.keys.rsa1.Public())+more+"}").String(), claims.String(), sign)
+	}
+	pss := func(s string) []byte { return pssSign(c.keys.rsa1, s, 32) }
+	c.accept("PS256", byRSA("PS256", "", pss), "another algorithm")
+	c.accept("PS256 that the key names", byRSA("PS256", `,"alg":"PS256"`, pss), "another algorithm")
+	c.reject("PS256, the key says RS256", byRSA("PS256", `,"alg":"RS256"`, pss), jose.ReasonProofAlgorithm, "a key does one algorithm")
+	c.reject("RS256", byRSA("RS256", "", func(s string) []byte { return rsaSign(c.keys.rsa1, s) }), jose.ReasonProofAlgorithm, "FAPI 2.0 Security Profile s5.4")
 }
 
 func (c *proofs) form() {
@@ -124,7 +130,7 @@ func (c *proofs) header() {
 	} {
 		c.reject(name, c.ec(good.set("alg", alg), claims), jose.ReasonProofAlgorithm, "the key says which algorithm, from a short list")
 	}
-	c.reject("alg PS256 of a key for it", c.ec(good.set("alg", `"PS256"`).set("jwk", "{"+jwkMembers(c.keys.pss1.Public())+`,"alg":"PS256"}`), claims),
+	c.reject("alg RS256 of a key for it", c.ec(good.set("alg", `"RS256"`).set("jwk", "{"+jwkMembers(c.keys.rsa1.Public())+`,"alg":"RS256"}`), claims),
 		jose.ReasonProofAlgorithm, "the list of a challenge is the list")
 	c.reject("alg missing", c.ec(good.drop("alg"), claims), jose.ReasonProofAlgorithm, "no algorithm")
 	for _, name := range []string{"jku", "x5u", "x5c", "crit", "b64", "zip", "enc", "cty", "JWK", "Typ"} {

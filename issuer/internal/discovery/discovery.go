@@ -33,7 +33,8 @@ type serverMetadata struct {
 	GrantTypes           []string `json:"grant_types_supported"`
 	ClientAuthentication []string `json:"token_endpoint_auth_methods_supported"`
 	AssertionAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"` // RFC 9449 s5.1
+	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"`          // RFC 9449 s5.1
+	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens"` // RFC 8705 s3.3
 	questionMetadata
 	signInServer
 }
@@ -70,7 +71,7 @@ func (d *Documents) server(i issuers.Issuer) serverMetadata {
 	return serverMetadata{
 		Issuer: i.ID, TokenEndpoint: i.URL(tokenPath), JWKSURI: i.URL(keySetPath),
 		signInServer: d.cfg.SignIn.server(i), GrantTypes: d.cfg.GrantTypes, ClientAuthentication: slices.Concat(d.cfg.SignIn.Authentication, d.cfg.ClientAuthentication), AssertionAlgorithms: d.cfg.AssertionAlgorithms,
-		DPoPAlgorithms: d.cfg.DPoPAlgorithms, questionMetadata: d.questions(i),
+		DPoPAlgorithms: d.cfg.DPoPAlgorithms, CertificateBound: true, questionMetadata: d.questions(i),
 	}
 }
 

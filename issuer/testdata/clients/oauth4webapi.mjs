@@ -85,7 +85,7 @@ for (const method of Object.keys(setting.agents.certificates)) {
   })
 }
 
-for (const alg of ['ES256', 'Ed25519', 'RS256']) {
+for (const alg of ['ES256', 'Ed25519', 'PS256']) {
   test(`a token bound to a key by DPoP, ${alg}, with the issuer's nonce`, async () => {
     const keyPair = await oauth.generateKeyPair(alg)
     const DPoP = oauth.DPoP(secretClient, keyPair)
