@@ -112,7 +112,7 @@ func (i *instance) checkServed(claims []string, all map[string]json.RawMessage) 
 		if json.Unmarshal(raw, &address) != nil || !strings.HasSuffix(name, "_endpoint") {
 			continue
 		}
-		if a := i.do(i.request("DELETE", strings.TrimPrefix(address, i.url), "", "")); a.StatusCode != 405 { // known, and not by this method
+		if a := i.do(i.request("PATCH", strings.TrimPrefix(address, i.url), "", "")); a.StatusCode != 405 { // known, and not by this method
 			i.t.Errorf("%s: %s", name, a.Status)
 		}
 	}
