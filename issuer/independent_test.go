@@ -15,7 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	jose4 "github.com/go-jose/go-jose/v4"
+	"golang.org/x/oauth2"
 
 	"github.com/agentidp/agentidp/internal/testkit"
 	"github.com/agentidp/agentidp/issuer"
@@ -259,5 +261,48 @@ func TestClientsFromNpm(t *testing.T) {
 			})
 			i.scenarios(file, s)
 		})
+	}
+}
+
+// A relying party that runs go-oidc verifies ID tokens of before, during and after a rotation of the key they are signed with.
+func TestGoOIDCThroughARotation(t *testing.T) {
+	t.Parallel()
+	i, clock := startBehind(t, 2)
+	organization := i.organization("acme")
+	agent, secret, _ := i.signer(organization, "reader")
+	p := i.relyingParty(organization, nil)
+	ctx := p.withIssuer()
+	verifier := p.provider.VerifierContext(ctx, &oidc.Config{ClientID: p.oauth.ClientID, Now: clock.now})
+	signIn := func() (idToken, kid string) {
+		proof := oauth2.GenerateVerifier()
+		got, err := p.oauth.Exchange(ctx, p.code(i.token(agent, secret), "state", proof), oauth2.VerifierOption(proof))
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.secret(got.AccessToken)
+		i.secret(got.RefreshToken)
+		idToken, _ = got.Extra("id_token").(string)
+		parsed, err := jose4.ParseSigned(i.secret(idToken), []jose4.SignatureAlgorithm{jose4.RS256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return idToken, parsed.Signatures[0].Header.KeyID
+	}
+	verified := func(when, idToken string) {
+		t.Helper()
+		if got, err := verifier.Verify(ctx, idToken); err != nil || got.Subject != agent {
+			t.Errorf("%s: %+v, %v", when, got, err)
+		}
+	}
+	first, firstKey := signIn()
+	verified("before", first)
+	for n := range 2 {
+		i.rotate(clock, "id_token")
+		next, nextKey := signIn()
+		if nextKey == firstKey {
+			t.Errorf("rotation %d: signed with the same key", n)
+		}
+		verified("after", next)
+		verified("from before", first)
 	}
 }
