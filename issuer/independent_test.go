@@ -80,7 +80,7 @@ func (i *instance) setting(root *signer) setting {
 	_, s.InitialAccessToken = i.initialToken(organization, 10)
 	s.Parties = map[string]settingParty{}
 	for name, change := range map[string]map[string]any{
-		"secret": {}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"},
+		"secret": {}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"}, "posted": {"authentication": "client_secret_post"},
 	} {
 		change["name"], change["redirectUris"] = name, []string{"https://" + name + ".example/cb"}
 		p := i.relyingParty(organization, change)
@@ -209,18 +209,26 @@ func (i *instance) control(actions map[string]func()) string {
 // summary is how the test runner of Node.js ends.
 var summary = regexp.MustCompile(`(?m)^# (tests|pass|fail|cancelled|skipped|todo) (\d+)$`)
 
+// write puts the setting into a file.
+func (s setting) write(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "setting.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // scenarios runs one file, each of whose tests must pass and none be left out.
 func (i *instance) scenarios(file string, s setting) {
 	t := i.t
 	t.Helper()
 	dir := t.TempDir()
-	text, err := json.Marshal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "setting.json"), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	path := s.write(t, dir)
 	// Where the files are, their packages must be.
 	if err := os.CopyFS(filepath.Join(dir, "clients"), os.DirFS("testdata/clients")); err != nil {
 		t.Fatal(err)
@@ -229,7 +237,7 @@ func (i *instance) scenarios(file string, s setting) {
 		t.Fatal(err)
 	}
 	node := exec.CommandContext(t.Context(), testkit.Node(t), "--test-reporter=tap", filepath.Join(dir, "clients", file))
-	node.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_EXTRA_CA_CERTS=" + i.authority, "SETTING=" + filepath.Join(dir, "setting.json")}
+	node.Env = []string{"PATH=" + os.Getenv("PATH"), "NODE_EXTRA_CA_CERTS=" + i.authority, "SETTING=" + path}
 	out, err := node.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -261,6 +269,23 @@ func TestClientsFromNpm(t *testing.T) {
 			})
 			i.scenarios(file, s)
 		})
+	}
+}
+
+// zitadel/oidc, as a relying party, a resource server and an exchanger: internal/tools/zitadel.
+func TestClientFromZitadel(t *testing.T) {
+	t.Parallel()
+	root := certify(t, nil, authority("root"))
+	i := start(t, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+	dir := t.TempDir()
+	program := filepath.Join(dir, "zitadel")
+	if out, err := exec.CommandContext(t.Context(), "go", "-C", "../internal/tools", "build", "-o", program, "./zitadel").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	client := exec.CommandContext(t.Context(), program, i.setting(root).write(t, dir))
+	client.Env = []string{"SSL_CERT_FILE=" + i.authority}
+	if out, err := client.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
