@@ -9,8 +9,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +21,7 @@ import (
 	jose4 "github.com/go-jose/go-jose/v4"
 
 	"github.com/agentidp/agentidp/internal/jose/josetest"
+	"github.com/agentidp/agentidp/issuer"
 )
 
 // The modules of the FAPI 2.0 Security Profile plan for client credentials, with Envoy and extauthz as the protected resource. Those about client assertions
@@ -141,6 +144,47 @@ func TestFAPIHappyFlow(t *testing.T) {
 	}
 	if a := f.proven(holder, bound, "DPoP"); a.StatusCode != http.StatusOK {
 		t.Errorf("self_signed_tls_client_auth, DPoP: %s %s", a.Status, a.body)
+	}
+}
+
+// Module: what the metadata has to say, and what it must not.
+func TestFAPIDiscovery(t *testing.T) {
+	t.Parallel()
+	root := certify(t, nil, authority("root"))
+	i := start(t, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+	var all map[string]any
+	i.must(i.do(i.request("GET", "/.well-known/openid-configuration", "", "")), 200).json(t, &all)
+	list := func(name string) (l []string) {
+		values, _ := all[name].([]any)
+		for _, v := range values {
+			l = append(l, fmt.Sprint(v))
+		}
+		return l
+	}
+	for name, wanted := range map[string][]string{
+		"grant_types_supported":                            {"client_credentials"},
+		"token_endpoint_auth_methods_supported":            {"private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"},
+		"token_endpoint_auth_signing_alg_values_supported": {"PS256", "ES256", "EdDSA"},
+		"dpop_signing_alg_values_supported":                {"PS256", "ES256", "EdDSA"},
+		"code_challenge_methods_supported":                 {"S256"},
+	} {
+		for _, want := range wanted {
+			if !slices.Contains(list(name), want) {
+				t.Errorf("%s has no %s: %v", name, want, all[name])
+			}
+		}
+	}
+	for name, refused := range map[string]string{ // FAPI 2.0 Security Profile s5.4
+		"dpop_signing_alg_values_supported": "RS256", "token_endpoint_auth_signing_alg_values_supported": "none", "response_types_supported": "token", "code_challenge_methods_supported": "plain",
+	} {
+		if slices.Contains(list(name), refused) {
+			t.Errorf("%s has %s", name, refused)
+		}
+	}
+	for _, flag := range []string{"tls_client_certificate_bound_access_tokens", "authorization_response_iss_parameter_supported"} {
+		if all[flag] != true {
+			t.Errorf("%s is %v", flag, all[flag])
+		}
 	}
 }
 
