@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'
-import { privateKey, setting, withCertificate } from './setting.mjs'
+import { follow, privateKey, setting, withCertificate } from './setting.mjs'
 
 const issuer = new URL(setting.issuer)
 const discover = async (identifier, algorithm) => oauth.processDiscoveryResponse(identifier, await oauth.discoveryRequest(identifier, { algorithm }))
@@ -119,4 +119,79 @@ test('a token of one organization is no token of the instance', async () => {
   const got = await token(as, secretClient, oauth.ClientSecretBasic(secret), { resource: 'svc://ledger' })
   assert.equal((await valid(as, got.access_token, 'svc://ledger')).iss, setting.organizationIssuer)
   await assert.rejects(valid(metadata, got.access_token, 'svc://ledger'))
+})
+
+test('introspection and revocation', async () => {
+  const auth = oauth.ClientSecretBasic(secret)
+  const { access_token: accessToken } = await token(metadata, secretClient, auth)
+  const introspect = async () => oauth.processIntrospectionResponse(metadata, secretClient, await oauth.introspectionRequest(metadata, secretClient, auth, accessToken))
+  const before = await introspect()
+  assert.equal(before.active, true)
+  assert.equal(before.sub, id)
+  await oauth.processRevocationResponse(await oauth.revocationRequest(metadata, secretClient, auth, accessToken))
+  assert.deepEqual(await introspect(), { active: false })
+})
+
+for (const [name, bound] of [['', false], [', all bound to a key', true]]) {
+  test(`an agent signs in: pushed request, code with PKCE, ID token, user info, refresh${name}`, async () => {
+    const party = setting.parties[bound ? 'bound' : 'pushed']
+    const client = { client_id: party.id, require_auth_time: true }
+    const auth = oauth.ClientSecretBasic(party.secret)
+    const DPoP = bound ? oauth.DPoP(client, await oauth.generateKeyPair('ES256')) : undefined
+    // once sends a request, and again when the issuer wants its nonce in the proof.
+    const once = async (send, process) => {
+      try {
+        return await process(await send())
+      } catch (e) {
+        if (!oauth.isDPoPNonceError(e)) throw e
+        return process(await send())
+      }
+    }
+    const verifier = oauth.generateRandomCodeVerifier(), state = oauth.generateRandomState(), nonce = oauth.generateRandomNonce()
+    const pushed = await once(
+      async () => oauth.pushedAuthorizationRequest(metadata, client, auth, {
+        response_type: 'code', redirect_uri: party.redirectUri, scope: 'openid profile offline_access', state, nonce,
+        code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256',
+      }, { DPoP }),
+      (response) => oauth.processPushedAuthorizationResponse(metadata, client, response))
+    const url = new URL(metadata.authorization_endpoint)
+    url.search = new URLSearchParams({ client_id: party.id, request_uri: pushed.request_uri })
+    const { subject } = setting.agents
+    const own = await token(metadata, { client_id: subject.id }, oauth.ClientSecretBasic(subject.secret), { resource: setting.issuer })
+    const back = await follow(url, own.access_token)
+    const wrong = new URL(back)
+    wrong.searchParams.set('iss', setting.organizationIssuer) // RFC 9207
+    assert.throws(() => oauth.validateAuthResponse(metadata, client, wrong, state), /"iss"/)
+    const parameters = oauth.validateAuthResponse(metadata, client, back, state)
+
+    const got = await once(
+      () => oauth.authorizationCodeGrantRequest(metadata, client, auth, parameters, party.redirectUri, verifier, { DPoP }),
+      async (response) => {
+        const tokens = await oauth.processAuthorizationCodeResponse(metadata, client, response, { expectedNonce: nonce, requireIdToken: true })
+        await oauth.validateApplicationLevelSignature(metadata, response)
+        return tokens
+      })
+    const claims = oauth.getValidatedIdTokenClaims(got)
+    assert.equal(claims.sub, subject.id)
+    const info = await once(
+      () => oauth.userInfoRequest(metadata, client, got.access_token, { DPoP }),
+      (response) => oauth.processUserInfoResponse(metadata, client, claims.sub, response))
+    assert.equal(info.name, 'subject')
+    const refresh = (refreshToken) => once(
+      () => oauth.refreshTokenGrantRequest(metadata, client, auth, refreshToken, { DPoP }),
+      (response) => oauth.processRefreshTokenResponse(metadata, client, response))
+    const next = await refresh(got.refresh_token)
+    assert.notEqual(next.refresh_token, got.refresh_token)
+    await assert.rejects(refresh(got.refresh_token), { error: 'invalid_grant' })
+    await assert.rejects(refresh(next.refresh_token), { error: 'invalid_grant' })
+  })
+}
+
+test('dynamic registration', async () => {
+  const response = await oauth.dynamicClientRegistrationRequest(metadata, { client_name: 'by oauth4webapi', grant_types: ['client_credentials'], dpop_bound_access_tokens: true }, { initialAccessToken: setting.initialAccessToken })
+  const client = await oauth.processDynamicClientRegistrationResponse(response)
+  const auth = oauth.ClientSecretBasic(client.client_secret)
+  await assert.rejects(token(metadata, client, auth), { error: 'invalid_dpop_proof' })
+  const read = await fetch(client.registration_client_uri, { headers: { authorization: `Bearer ${client.registration_access_token}` } })
+  assert.equal((await read.json()).client_id, client.client_id)
 })
