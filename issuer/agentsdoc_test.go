@@ -132,8 +132,10 @@ func TestDocumentationForAgents(t *testing.T) {
 	if n := strings.Count(out, "accounts"); n != 3 {
 		t.Errorf("the service answered %d times\n%s", n, out)
 	}
+	// The session renews an expired token, for the same audience: not the agent's first one.
+	const renewed = "\nsession.token['expires_at'] = 1\nsession.get(os.environ['SERVICE_URL'], timeout=10).raise_for_status()\n"
 	for _, python := range snippets(t, "python") {
-		e.runs(python, agent, env, testkit.Python(t), file("agent.py", python))
+		e.runs(python, agent, env, testkit.Python(t), file("agent.py", python+renewed))
 	}
 	for _, ts := range snippets(t, "ts") { // without types of its own it is JavaScript as well
 		e.runs(ts, agent, env, testkit.Node(t), file("agent.mjs", ts))
