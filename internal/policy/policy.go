@@ -35,7 +35,7 @@ type engine struct {
 	timeout    time.Duration
 	workers    *workers
 	quarantine quarantine
-	explaining chan struct{} // holds one while an explanation is under way
+	explaining chan struct{}              // holds one while an explanation is under way
 	patterns   cache.InterQueryValueCache // nil: those of the process are used
 	options    []rego.EvalOption
 }
