@@ -82,8 +82,8 @@ func (p *Policy) Explain(ctx context.Context, input Value) (*Explanation, error)
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		defer func() { <-busy }() // an evaluation that cannot be stopped keeps its place
 		e, err := p.recipe.explain(ctx, cancel, input)
+		<-busy // only now, so that an evaluation that cannot be stopped keeps its place; and before its caller, who may ask again at once, hears of it
 		done <- outcome{e, err}
 	}()
 	select {

@@ -107,6 +107,15 @@ func TestExplainAgreesWithEval(t *testing.T) {
 	}
 }
 
+// Whoever has an answer may ask again at once: the place is free before the answer is given.
+func TestExplainAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	p := mustCompile(t, "a/allow", Config{}, "package a\nallow := true\n")
+	for range 500 {
+		explain(t, p, map[string]any{})
+	}
+}
+
 func TestExplainIsBounded(t *testing.T) {
 	t.Parallel()
 	var rules strings.Builder
