@@ -18,6 +18,7 @@ const (
 	streamWorkers     = 32               // goroutines that keep their grown stacks for checks that take work
 	metadataBytesMax  = 16 << 10         // HTTP/2 headers of the gRPC call itself
 	handshakeTimeout  = 5 * time.Second  // from a connection to its HTTP/2 settings
+	receiveTimeout    = 5 * time.Second  // from the headers of a check to its end; Envoy sends both at once
 	idlePing          = 30 * time.Second // we ping an idle Envoy, to notice one that is gone
 	pingTimeout       = 10 * time.Second
 )
@@ -40,7 +41,7 @@ func (s *Server) grpcConfig(ready func() error) unary.Config {
 		Methods:         map[string]unary.Method{checkMethod: s.serveCheck, healthMethod: serveHealth(ready)},
 		MessageBytesMax: checkreq.MessageBytesMax, ReceivingBytesMax: receivingBytesMax,
 		StreamsMax: streamsMax, ConnectionsMax: connectionsMax, HeaderBytesMax: metadataBytesMax,
-		HandshakeTimeout: handshakeTimeout, IdlePing: idlePing, PingTimeout: pingTimeout, Workers: streamWorkers,
+		HandshakeTimeout: handshakeTimeout, ReceiveTimeout: receiveTimeout, IdlePing: idlePing, PingTimeout: pingTimeout, Workers: streamWorkers,
 		Panicked: s.panicked,
 	}
 }

@@ -60,6 +60,7 @@ func appendStatus(b []byte, code Code, message string) []byte {
 // dispatch answers a stream, or begins to. It runs on the goroutine that reads the connection.
 func (c *conn) dispatch(s *stream, message []byte) {
 	s.dispatched, c.idle = true, 0
+	c.receiving--
 	switch s.refusal {
 	case refusalMethod:
 		c.answer(s, blockMethod, notGRPC, nil)
@@ -221,6 +222,9 @@ func (c *conn) reset(s *stream, code errorCode) {
 // forget drops a stream: nobody waits for its answer. A Later that runs still counts as active until it ends.
 func (c *conn) forget(s *stream) {
 	s.gone = true
+	if !s.dispatched {
+		c.receiving--
+	}
 	delete(c.streams, s.id)
 	s.release(c.server)
 	if s.running {

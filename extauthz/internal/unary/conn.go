@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,8 @@ type conn struct {
 	last      uint32 // the highest stream the client began
 	window    int    // what the client may still send on the connection
 	used      int    // of it, not given back yet
+	receiving int    // streams that were begun and not handed on
+	hurried   bool   // a read waits no longer than one of them may take
 	idle      int    // frames since idleSince
 	idleSince time.Time
 	call      Call
@@ -176,7 +179,10 @@ func (c *conn) streamWindow() int { return c.server.config.MessageBytesMax + win
 // read waits for bytes. Before it waits, everything that was answered is sent.
 func (c *conn) read() error {
 	c.mu.Lock()
-	err := c.flush()
+	err := c.hurry()
+	if err == nil {
+		err = c.flush()
+	}
 	c.mu.Unlock()
 	if err != nil {
 		return err
@@ -187,14 +193,41 @@ func (c *conn) read() error {
 	}
 	n, err := c.net.Read(c.in[c.to:])
 	c.to += n
-	c.lastRead.Store(time.Now().UnixNano())
-	if n > 0 {
+	switch {
+	case n > 0:
+		c.lastRead.Store(time.Now().UnixNano())
 		return nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
+	case c.hurried && errors.Is(err, os.ErrDeadlineExceeded):
+		return nil
+	case err == nil:
+		return io.ErrNoProgress
 	}
 	return err
+}
+
+// hurry resets calls that do not come to an end, which would keep the room of their messages from others, and sees to it that a read ends when the next one is due.
+func (c *conn) hurry() error {
+	if c.receiving == 0 && !c.hurried || c.broken {
+		return nil
+	}
+	var due time.Time
+	now := time.Now()
+	for _, s := range c.streams {
+		if s.dispatched {
+			continue
+		}
+		end := time.Unix(0, s.began).Add(c.server.config.ReceiveTimeout)
+		if !now.Before(end) {
+			c.reset(s, codeCancel)
+		} else if due.IsZero() || end.Before(due) {
+			due = end
+		}
+	}
+	if c.broken { // the last call of a connection that drains
+		return nil
+	}
+	c.hurried = !due.IsZero()
+	return c.net.SetReadDeadline(due)
 }
 
 // next returns the next frame.

@@ -46,6 +46,7 @@ const (
 	codeStreamClosed   errorCode = 0x5
 	codeFrameSize      errorCode = 0x6
 	codeRefused        errorCode = 0x7
+	codeCancel         errorCode = 0x8
 	codeCompression    errorCode = 0x9
 	codeEnhanceCalm    errorCode = 0xb
 	codeHTTP11Required errorCode = 0xd

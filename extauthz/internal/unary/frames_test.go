@@ -121,20 +121,21 @@ func TestReceivingIsBounded(t *testing.T) {
 	c.ReceivingBytesMax = 1000
 	_, a := serve(t, c)
 	announced := binary.BigEndian.AppendUint32([]byte{0}, 900)
+	most := append(bytes.Clone(announced), make([]byte, 899)...)
 	holder, other := dial2(t, a), dial2(t, a)
 	hold := func(stream uint32) {
 		t.Helper()
 		must(t, holder.Open(stream, false, fields("/t/Fault")...))
-		must(t, holder.WriteData(stream, false, announced))
+		must(t, holder.WriteData(stream, false, most))
 		must(t, holder.WritePing(false, [8]byte{byte(stream)})) // answered when what came before it was read
 		await(t, holder, http2.FramePing)
 	}
 	ask := func(stream uint32, want string) {
 		t.Helper()
 		must(t, other.Open(stream, false, fields("/t/Fault")...))
-		must(t, other.WriteData(stream, false, announced))
+		must(t, other.WriteData(stream, false, most))
 		if want == "0" {
-			must(t, other.WriteData(stream, true, make([]byte, 900)))
+			must(t, other.WriteData(stream, true, make([]byte, 1)))
 		}
 		if got, err := other.Answer(stream); err != nil || got.Body != string(framed(want)) {
 			t.Errorf("stream %d: %+v, %v; want %s", stream, got, err, want)
@@ -146,7 +147,7 @@ func TestReceivingIsBounded(t *testing.T) {
 	must(t, holder.WriteRSTStream(1, http2.ErrCodeCancel))
 	hold(3)
 	ask(5, "3")
-	must(t, holder.WriteData(3, true, make([]byte, 900)))
+	must(t, holder.WriteData(3, true, make([]byte, 1)))
 	if got, err := holder.Answer(3); err != nil || got.Body != string(framed("0")) {
 		t.Errorf("the holder: %+v, %v", got, err)
 	}
@@ -156,8 +157,8 @@ func TestReceivingIsBounded(t *testing.T) {
 	for got := ""; got != string(framed("0")); { // once the end of the connection was noticed
 		again := dial2(t, a)
 		must(t, again.Open(1, false, fields("/t/Fault")...))
-		must(t, again.WriteData(1, false, announced))
-		_ = again.WriteData(1, true, make([]byte, 900))
+		must(t, again.WriteData(1, false, most))
+		_ = again.WriteData(1, true, make([]byte, 1))
 		a, err := again.Answer(1)
 		must(t, err)
 		got = a.Body

@@ -12,10 +12,12 @@ import (
 type head struct {
 	method, scheme, path, contentType string
 	traceParent, traceState           string
+	traceParents                      int
 	timeout                           time.Duration // grpc-timeout; negative when there is none
 	contentLength                     int64         // negative when there is none
 
 	size      int  // as RFC 9113 s6.5.2 counts
+	sizeMax   int  // of a block that is kept
 	seen      byte // pseudo headers that came
 	regular   bool // a header that is none came
 	malformed bool // RFC 9113 s8.1.1
@@ -30,11 +32,14 @@ const (
 	fieldOverhead = 32 // of each header field (s6.5.2)
 )
 
-func (h *head) reset() { *h = head{timeout: -1, contentLength: -1} }
+func (h *head) reset(sizeMax int) { *h = head{sizeMax: sizeMax, timeout: -1, contentLength: -1} }
 
-// field takes one field of the block.
+// field takes one field of the block. Of a block that is too large nothing more is looked at: one byte can stand for a field of 4 KiB that came before
+// (RFC 7541 s6.1), so a block of 16 KiB can mean 64 MiB, and only counting them may be paid for.
 func (h *head) field(f hpack.HeaderField) {
-	h.size += len(f.Name) + len(f.Value) + fieldOverhead
+	if h.size += len(f.Name) + len(f.Value) + fieldOverhead; h.size > h.sizeMax {
+		return
+	}
 	if f.Name == "" {
 		h.malformed = true
 		return
@@ -50,7 +55,11 @@ func (h *head) field(f hpack.HeaderField) {
 	case "grpc-timeout":
 		h.timeout = parseTimeout(f.Value)
 	case "traceparent":
-		h.traceParent += f.Value // one that comes twice is none
+		if h.traceParents++; h.traceParents == 1 {
+			h.traceParent = f.Value
+		} else {
+			h.traceParent = "" // one that comes twice is none
+		}
 	case "tracestate":
 		if h.traceState != "" {
 			h.traceState += ","

@@ -52,7 +52,7 @@ func (c *conn) continuation(f *frame) error {
 
 // blockDone reads a whole header block. It is read also when the stream is refused: both sides keep a table of what came.
 func (c *conn) blockDone(id uint32, block []byte, ends bool) error {
-	c.head.reset()
+	c.head.reset(c.server.config.HeaderBytesMax)
 	if _, err := c.decoder.Write(block); err != nil {
 		return &connectionError{codeCompression, "a header block that is not HPACK"}
 	}
@@ -84,6 +84,8 @@ func (c *conn) trailers(s *stream, ends bool) error {
 	switch {
 	case s.ended:
 		c.abort(s, codeStreamClosed)
+	case c.head.size > c.head.sizeMax:
+		c.abort(s, codeEnhanceCalm)
 	case !ends || !c.head.isTrailer():
 		c.abort(s, codeProtocol)
 	default:
@@ -100,7 +102,7 @@ func (c *conn) admit() errorCode {
 	switch {
 	case drained == drainLatest, active >= c.server.config.StreamsMax:
 		return codeRefused // s8.7: nothing was done, it can be sent again
-	case c.head.size > c.server.config.HeaderBytesMax:
+	case c.head.size > c.head.sizeMax:
 		return codeEnhanceCalm
 	case !c.head.isRequest():
 		return codeProtocol
@@ -120,8 +122,9 @@ func (c *conn) newStream(id uint32) *stream {
 	h := &c.head
 	s := &stream{
 		id: id, path: h.path, traceParent: h.traceParent, traceState: h.traceState,
-		contentLength: h.contentLength, window: c.streamWindow(),
+		contentLength: h.contentLength, window: c.streamWindow(), began: c.lastRead.Load(),
 	}
+	c.receiving++
 	switch s.method = c.server.config.Methods[h.path]; {
 	case h.method != "POST":
 		s.refusal = refusalMethod

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,15 +54,16 @@ const (
 type Config struct {
 	Methods           map[string]Method // by :path
 	MessageBytesMax   int               // of a message; larger ones are not received
-	ReceivingBytesMax int64             // of all messages that are not complete yet, over all connections
+	ReceivingBytesMax int64             // that all messages which are not complete yet take, over all connections
 	StreamsMax        int               // calls in flight on a connection
 	ConnectionsMax    int
-	HeaderBytesMax    int           // of the headers of a call, as RFC 9113 s6.5.2 counts
-	HandshakeTimeout  time.Duration // from the connection to its first SETTINGS
-	IdlePing          time.Duration // a connection that was silent so long is asked whether it is there
-	PingTimeout       time.Duration // it must answer in, and take what is written to it in
-	Workers           int           // goroutines that keep their grown stacks for Later; more are started when needed
-	Panicked          func(path string, value any, stack []byte)
+	HeaderBytesMax    int                                        // of the headers of a call, as RFC 9113 s6.5.2 counts
+	HandshakeTimeout  time.Duration                              // from the connection to its first SETTINGS
+	ReceiveTimeout    time.Duration                              // from the headers of a call to the end of its message
+	IdlePing          time.Duration                              // a connection that was silent so long is asked whether it is there
+	PingTimeout       time.Duration                              // it must answer in, and take what is written to it in
+	Workers           int                                        // goroutines that keep their grown stacks for Later; more are started when needed
+	Panicked          func(path string, value any, stack []byte) // path is "" when it was the protocol and no method
 }
 
 // Server serves its methods on any number of listeners.
@@ -155,6 +157,11 @@ func (s *Server) begin(nc net.Conn) {
 	go func() {
 		defer s.running.Done()
 		defer s.ended(c)
+		defer func() { // a fault in the protocol ends its connection, which is closed by now, and no other
+			if p := recover(); p != nil {
+				s.config.Panicked("", p, debug.Stack())
+			}
+		}()
 		c.serve()
 	}()
 }

@@ -3,7 +3,6 @@ package unary
 import (
 	"context"
 	"encoding/binary"
-	"slices"
 	"time"
 )
 
@@ -19,12 +18,13 @@ type stream struct {
 	traceParent   string
 	traceState    string
 	contentLength int64 // negative when there is none
+	began         int64 // when its head was read, in Unix nanoseconds
 	received      int64
 	window        int // what the client may still send
 	prefix        [prefixBytes]byte
 	prefixed      int // bytes of prefix that are there
 	message       []byte
-	reserved      int64 // of Server.receiving
+	reserved      int64 // of Server.receiving: the room that message takes
 	fault         Fault
 	dispatched    bool // nothing more is read of it
 
@@ -53,8 +53,7 @@ func (s *stream) take(data []byte, last bool, server *Server) (whole []byte) {
 		if s.prefixed < prefixBytes {
 			return nil
 		}
-		length := int64(binary.BigEndian.Uint32(s.prefix[1:]))
-		switch {
+		switch length := int64(binary.BigEndian.Uint32(s.prefix[1:])); {
 		case s.prefix[0] != 0:
 			s.fault = FaultMalformed
 			return nil
@@ -64,20 +63,38 @@ func (s *stream) take(data []byte, last bool, server *Server) (whole []byte) {
 		case last && int64(len(data)) == length:
 			return data
 		}
-		if server.receiving.Add(length) > server.config.ReceivingBytesMax {
-			server.receiving.Add(-length)
-			s.fault = FaultOverload
-			return nil
-		}
-		s.reserved = length
-		s.message = slices.Grow(s.message, int(length))
 	}
-	if len(s.message)+len(data) > int(binary.BigEndian.Uint32(s.prefix[1:])) {
+	length := int(binary.BigEndian.Uint32(s.prefix[1:]))
+	switch {
+	case len(s.message)+len(data) > length:
 		s.fault = FaultMalformed // a second message
-		return nil
+	case !s.grow(len(data), length, server):
+		s.fault = FaultOverload
+	default:
+		s.message = append(s.message, data...)
 	}
-	s.message = append(s.message, data...)
 	return nil
+}
+
+// growth is how much more room is taken than there are bytes for it.
+const growth = 4
+
+// grow makes room for n more bytes of a message of the given length; false when there is none. Room is taken for what came and not for what is announced:
+// who wants to take it from others must send a fourth of it.
+func (s *stream) grow(n, length int, server *Server) bool {
+	need := len(s.message) + n
+	if need <= cap(s.message) {
+		return true
+	}
+	room := min(length, growth*need)
+	more := int64(room - cap(s.message))
+	if server.receiving.Add(more) > server.config.ReceivingBytesMax {
+		server.receiving.Add(-more)
+		return false
+	}
+	s.reserved += more
+	s.message = append(make([]byte, 0, room), s.message...)
+	return true
 }
 
 // complete reports whether the message is all there.
