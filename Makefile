@@ -18,17 +18,17 @@ COVER := $(CURDIR)/.cover
 
 ##@ Use it
 .PHONY: run demo reset
-run: deps build ## Build, get what is missing, run the whole system on this machine until Ctrl-C
+run: deps-run build ## Build, get what is missing, run the whole system on this machine until Ctrl-C
 	@exec bin/agentidp dev
 
-demo: deps build ## The same on free ports, then walk the whole story and check every step
+demo: deps-run build ## The same on free ports, then walk the whole story and check every step
 	@exec bin/agentidp demo
 
 reset: build ## Remove the state of `make run` (.agentidp/)
 	@exec bin/agentidp dev -reset
 
 ##@ Build
-.PHONY: build deps
+.PHONY: build deps deps-run
 build: ## Build bin/agentidp, bin/issuer and bin/extauthz
 	@mkdir -p bin
 	@printf 'build: agentidp, issuer, extauthz (two to four minutes the first time; a dot is 20 packages) '
@@ -36,8 +36,11 @@ build: ## Build bin/agentidp, bin/issuer and bin/extauthz
 	@$(GO) build -v -trimpath -tags $(SIDECAR_TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/extauthz 2>&1 | $(DOTS)
 	@echo done
 
-deps: ## Install what is missing: PostgreSQL, Redis, Envoy … (or print the commands)
+deps: ## Install what is missing: PostgreSQL, Redis, Envoy, and what the tests need (or print the commands)
 	@bash .ci/deps.sh
+
+deps-run:
+	@bash .ci/deps.sh run
 
 ##@ Check it
 .PHONY: test check fmt fmt-check vet staticcheck policies generate verify cover fuzz soak

@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Gets what AgentIdP needs and this machine lacks. Says nothing when nothing is missing; safe to run again.
 #
+#   deps.sh run   what `agentidp dev` and `agentidp demo` need: PostgreSQL, Redis, Envoy, curl
+#   deps.sh       that, and what the tests and benches need
+#
 # As root on Debian or Ubuntu it installs by apt, without starting, enabling or configuring any service. Elsewhere it prints the commands to type and
 # exits 1. Envoy goes into .deps/venv of this checkout unless $ENVOY or PATH has one, Node.js into .deps/node unless PATH has one that is new enough, and
 # what the tests' OAuth clients need into .deps/npm and .deps/python; nothing else is touched.
@@ -8,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 log=.deps/install.log
+scope=${1:-all}
 packages=() # Debian packages that are missing
 formulae=() # the same for Homebrew
 
@@ -81,15 +85,27 @@ has_node() {
 has_npm_packages() { cmp -s "$npm_lock" .deps/npm/package-lock.json && [ -e .deps/npm/complete ]; }
 has_python_packages() { cmp -s .ci/python.txt .deps/python/python.txt; }
 
+# The test vectors of C2SP/wycheproof are a Go module that no package of ours imports.
+vectors=github.com/c2sp/wycheproof
+has_vectors() { [ -n "$(go list -m -f '{{.Dir}}' "$vectors" 2>/dev/null)" ]; }
+
+needs_python() {
+  has_envoy || return 0
+  [ "$scope" = all ] || return 1
+  ! has_python_packages || { ! has_node && [ "$(uname -s)" = Linux ]; }
+}
+
 look() {
   has_postgres || { packages+=(postgresql) && formulae+=(postgresql@17); }
   lacks redis-server redis-server redis
-  lacks nats-server nats-server nats-server
-  lacks promtool prometheus prometheus
-  lacks nginx nginx-light nginx # tests only: what another parser makes of a path that passed the edge
   lacks curl curl curl
-  has cc || has gcc || { packages+=(gcc libc6-dev) && formulae+=(gcc); } # the race detector links C
-  if ! has_envoy || ! has_python_packages || { ! has_node && [ "$(uname -s)" = Linux ]; }; then
+  if [ "$scope" = all ]; then
+    lacks nats-server nats-server nats-server
+    lacks promtool prometheus prometheus
+    lacks nginx nginx-light nginx # what another parser makes of a path that passed the edge
+    has cc || has gcc || { packages+=(gcc libc6-dev) && formulae+=(gcc); } # the race detector links C
+  fi
+  if needs_python; then
     lacks python3 python3 python3
     # Debian cuts venv out of its Python.
     ! has python3 || python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -188,10 +204,18 @@ install_python_packages() {
   cp .ci/python.txt .deps/python/python.txt
 }
 
+install_vectors() { has_vectors || step 'Go module of test vectors (wycheproof, 22 MB)' go mod download "$vectors"; }
+
+case $scope in
+run | all) ;;
+*) fail "usage: deps.sh [run]" ;;
+esac
 check_go
 look
 install_packages
 install_envoy
+[ "$scope" = all ] || exit 0
 install_node
 install_npm_packages
 install_python_packages
+install_vectors

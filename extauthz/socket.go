@@ -72,7 +72,7 @@ func checkPlace(path string, takeOver bool) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
+		return checkFolder(filepath.Dir(path))
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
@@ -87,6 +87,18 @@ func checkPlace(path string, takeOver bool) error {
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%s exists and cannot be tried: %w", path, err)
+	}
+	return nil
+}
+
+func checkFolder(folder string) error {
+	switch info, err := os.Stat(folder); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: there is no such folder: make it, or listen elsewhere", folder)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a folder: listen elsewhere", folder)
 	}
 	return nil
 }
@@ -126,6 +138,9 @@ func (s *socket) isMine() bool {
 // lockFolder keeps two of our processes from looking at a path and changing it at the same time. Closing the file ends it, as does the
 // end of the process.
 func lockFolder(path string) (*os.File, error) {
+	if err := checkFolder(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
 	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, err

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const running = "Ctrl-C stops everything"
@@ -67,6 +69,7 @@ func TestDev(t *testing.T) {
 		}
 	}
 	checkFiles(t, dir)
+	checkRedis(t, dir)
 	data := filepath.Join(dir, "policies/mesh/data.yaml")
 	edited := append(readFile(t, data), "# edited\n"...)
 	if err := os.WriteFile(data, edited, 0o600); err != nil {
@@ -112,6 +115,20 @@ func interrupt(t *testing.T, p *process) {
 		t.Errorf("Ctrl-C: status %d\n%s", status, stopping)
 	}
 	gone(t, out)
+}
+
+// checkRedis finds what the issuer counted for the tokens that were got before.
+func checkRedis(t *testing.T, dir string) {
+	t.Helper()
+	options, err := redis.ParseURL(strings.TrimSpace(string(readFile(t, filepath.Join(dir, "secrets/redis.url")))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	if n, err := client.DBSize(t.Context()).Result(); err != nil || n == 0 {
+		t.Errorf("Redis holds %d keys, %v", n, err)
+	}
 }
 
 func readFile(t *testing.T, name string) []byte {

@@ -145,6 +145,19 @@ func TestRunsUntilTheEnd(t *testing.T) {
 	}
 }
 
+// -check says what would be in the way of the socket, and so does the start.
+func TestFolderOfTheSocketIsMissing(t *testing.T) {
+	t.Parallel()
+	config, socket := folder(t, strings.Replace(goodConfig, "SOCKET", "SOCKET/nowhere/s", 1))
+	want := socket + "/nowhere: there is no such folder"
+	if status, stdout, _ := exec(t, t.Context(), "-check", "-config", config); status != ok || !strings.Contains(stdout, want) {
+		t.Errorf("-check: %d, %q", status, stdout)
+	}
+	if status, _, stderr := exec(t, t.Context(), "-config", config); status != failed || !strings.Contains(stderr, want) {
+		t.Errorf("%d, %q", status, stderr)
+	}
+}
+
 func TestFailureIsLogged(t *testing.T) {
 	t.Parallel()
 	config, socket := folder(t, goodConfig)

@@ -9,12 +9,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,6 +53,81 @@ func TestCommandLine(t *testing.T) {
 		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
 			t.Errorf("%v: %d %q %q", tt.args, status, stdout, stderr)
 		}
+	}
+}
+
+// Each mistake of a configuration is one line with file, line and field; nothing is listened on.
+func TestBadConfigIsOneLineEach(t *testing.T) {
+	t.Parallel()
+	files := testkit.Certificates(t)
+	address := fmt.Sprintf("localhost:%d", testkit.FreePort(t))
+	complete := configuration(t, files, address)
+	good, err := os.ReadFile(complete)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct{ from, to, want string }{
+		"unknown key":    {"listen:", "lisen: x\nlisten:", `lisen: unknown key; did you mean "listen"?`},
+		"wrong type":     {"listen:", "limits: 3\nlisten:", "limits: want keys and values, got the number 3"},
+		"missing file":   {"bootstrapToken: {file: ", "bootstrapToken: {file: no-", "bootstrapToken.file: secret "},
+		"empty secret":   {"bootstrapToken: {file: ", "bootstrapToken: {env: AGENTIDP_NOT_SET} #", "bootstrapToken: the secret is empty or not set"},
+		"secret unknown": {"bootstrapToken: {file: ", "bootstrapToken: {files: ", `bootstrapToken.files: unknown key; did you mean "file"?`},
+	} {
+		if strings.Count(string(good), tt.from) != 1 {
+			t.Fatalf("%s: the configuration is another:\n%s", name, good)
+		}
+		path := filepath.Join(filepath.Dir(complete), name+".yaml") // beside its secrets
+		if err := os.WriteFile(path, []byte(strings.Replace(string(good), tt.from, tt.to, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, stdout, stderr := try(t.Context(), "-config", path)
+		if place, field, ok := strings.Cut(strings.TrimPrefix(stderr, path+":"), ": "); status != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 || !ok || !strings.HasPrefix(field, tt.want) || !onlyDigits(place) {
+			t.Errorf("%s: %d, %q, %q", name, status, stdout, stderr)
+		}
+		if conn, err := net.Dial("tcp", address); err == nil {
+			conn.Close()
+			t.Errorf("%s: something listens", name)
+		}
+	}
+}
+
+func onlyDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// A secret that the process may not read is named with its line, as one mistake.
+func TestUnreadableSecret(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/tmp", "agentidp-issuer-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	program := filepath.Join(dir, "issuer")
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	config := "issuer: https://localhost:1\nlisten: localhost:1\nbootstrapToken: {file: token}\n"
+	for name, file := range map[string]struct {
+		text string
+		mode os.FileMode
+	}{"issuer.yaml": {config, 0o644}, "token": {"secret", 0}} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(file.text), file.mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-config", filepath.Join(dir, "issuer.yaml"))
+	if os.Geteuid() == 0 { // who may read everything
+		const nobody = 65534
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	out, err := cmd.CombinedOutput()
+	if _, failed := errors.AsType[*exec.ExitError](err); !failed || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("ended with %v", err)
+	}
+	if want := "issuer.yaml:3: bootstrapToken.file: secret "; !strings.Contains(string(out), want) || !strings.Contains(string(out), "permission denied") || strings.Count(string(out), "bootstrapToken") != 1 {
+		t.Errorf("got %s", out)
 	}
 }
 

@@ -252,6 +252,28 @@ func TestValidateFindsTheLine(t *testing.T) {
 	}
 }
 
+// A secret that cannot be had is one mistake: that it is then missing is not told as another.
+func TestSecretsAreReportedOnce(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"token: {file: nowhere}\n": "d.yaml:1: token.file: secret nowhere: no such file",
+		"token: {files: token}\n":  `d.yaml:1: token.files: unknown key; did you mean "file"?`,
+		"token: {file: empty}\n":   "d.yaml:1: token: the secret is empty or not set",
+		"token: {env: NOWHERE}\n":  "d.yaml:1: token: the secret is empty or not set",
+		"pprof: true\n":            "d.yaml:1: token: is required",
+	} {
+		var d daemon
+		d.validate = func(r *Report) {
+			if !d.Token.IsSet() {
+				r.Errorf("token", "is required")
+			}
+		}
+		if diff := cmp.Diff([]string{want}, problems(t, text, &d)); diff != "" {
+			t.Errorf("%s%s", text, diff)
+		}
+	}
+}
+
 func TestReportWithoutAFile(t *testing.T) {
 	t.Parallel()
 	var r Report

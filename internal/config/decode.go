@@ -203,6 +203,7 @@ func (d *decoder) secret(field string, n *yaml.Node, v reflect.Value) {
 	before := len(d.report.problems)
 	d.structure(field, n, reflect.ValueOf(&ref).Elem())
 	if len(d.report.problems) > before {
+		d.report.failed[field] = true // that it is then not set is no second mistake
 		return
 	}
 	var value string
@@ -214,6 +215,7 @@ func (d *decoder) secret(field string, n *yaml.Node, v reflect.Value) {
 		data, err := readFile(string(*ref.File), secretBytesMax)
 		if err != nil {
 			d.errorf(n, join(field, "file"), "secret %s: %v", *ref.File, err)
+			d.report.failed[field] = true
 			return
 		}
 		value = trimNewline(string(data))

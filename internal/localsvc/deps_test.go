@@ -29,7 +29,7 @@ func TestEnvoyPin(t *testing.T) {
 }
 
 // deps runs a copy of .ci/deps.sh as somebody who is not root, with programs that are links to real ones or small scripts.
-func deps(t *testing.T, env []string, fakes map[string]string) (status int, output string) {
+func deps(t *testing.T, args, env []string, fakes map[string]string) (status int, output string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "agentidp-deps-")
 	if err != nil {
@@ -73,7 +73,7 @@ func deps(t *testing.T, env []string, fakes map[string]string) (status int, outp
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("bash", filepath.Join(dir, ".ci/deps.sh"))
+	cmd := exec.Command("bash", append([]string{filepath.Join(dir, ".ci/deps.sh")}, args...)...)
 	cmd.Env, cmd.Dir = append(env, "PATH="+bin), dir
 	if os.Geteuid() == 0 {
 		const nobody = 65534
@@ -87,7 +87,7 @@ func deps(t *testing.T, env []string, fakes map[string]string) (status int, outp
 }
 
 const (
-	goodGo = "echo go1.26.8"
+	goodGo = "echo go1.26.8" // also the folder of a module that is there
 	there  = "exit 0"
 )
 
@@ -115,24 +115,28 @@ func TestDeps(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name   string
+		args   []string
 		env    []string
 		fakes  map[string]string
 		status int
 		want   []string
 	}{
-		{"nothing missing, nothing said", nil, everything, 0, nil},
-		{"programs missing, not root", nil, without(nil, "redis-server", "curl"), 1, install},
-		{"no Go", nil, without(nil, "go"), 1, []string{"Go is missing", "1.26", "https://go.dev/dl/"}},
-		{"old Go", nil, without(map[string]string{"go": "echo go1.9.7"}), 1, []string{"Go 1.9.7 is too old", "1.26"}},
-		{"newer Go with an experiment", nil, without(map[string]string{"go": "echo go1.30.1 X:jsonv2"}), 0, nil},
-		{"wrong $ENVOY", []string{"ENVOY=/nonexistent/envoy"}, everything, 1, []string{"/nonexistent/envoy", "not a program"}},
-		{"no Node.js and no Python to get it with", nil, without(nil, "node"), 1, []string{"missing: python3"}},
-		{"old Node.js", nil, without(map[string]string{"node": "exit 1"}), 1, []string{"missing: python3"}},
-		{"Envoy by $ENVOY", []string{"ENVOY=/bin/true"}, without(nil, "envoy"), 0, nil},
+		{"nothing missing, nothing said", nil, nil, everything, 0, nil},
+		{"programs missing, not root", nil, nil, without(nil, "redis-server", "curl"), 1, install},
+		{"no Go", nil, nil, without(nil, "go"), 1, []string{"Go is missing", "1.26", "https://go.dev/dl/"}},
+		{"old Go", nil, nil, without(map[string]string{"go": "echo go1.9.7"}), 1, []string{"Go 1.9.7 is too old", "1.26"}},
+		{"newer Go with an experiment", nil, nil, without(map[string]string{"go": "echo go1.30.1 X:jsonv2"}), 0, nil},
+		{"wrong $ENVOY", nil, []string{"ENVOY=/nonexistent/envoy"}, everything, 1, []string{"/nonexistent/envoy", "not a program"}},
+		{"no Node.js and no Python to get it with", nil, nil, without(nil, "node"), 1, []string{"missing: python3"}},
+		{"old Node.js", nil, nil, without(map[string]string{"node": "exit 1"}), 1, []string{"missing: python3"}},
+		{"Envoy by $ENVOY", nil, []string{"ENVOY=/bin/true"}, without(nil, "envoy"), 0, nil},
+		{"what only tests need is no business of make run", []string{"run"}, nil, without(nil, "node", "npm", "nats-server", "promtool", "gcc"), 0, nil},
+		{"what make run needs", []string{"run"}, nil, without(nil, "redis-server", "curl", "node"), 1, install},
+		{"no such scope", []string{"walk"}, nil, everything, 1, []string{"usage"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			status, out := deps(t, test.env, test.fakes)
+			status, out := deps(t, test.args, test.env, test.fakes)
 			if status != test.status || (len(test.want) == 0) != (out == "") {
 				t.Errorf("status %d, want %d:\n%s", status, test.status, out)
 			}

@@ -177,7 +177,7 @@ func (s *story) scopeMissing(ctx context.Context) (string, error) {
 	if err := json.Unmarshal([]byte(a.body), &problem); err != nil {
 		return "", err
 	}
-	if kind := a.header.Get("Content-Type"); kind != "application/problem+json" || problem.Status != http.StatusForbidden || problem.DecisionID == "" {
+	if kind := a.header.Get("Content-Type"); kind != "application/problem+json" || problem.Status != http.StatusForbidden || problem.Code != "insufficient_scope" || problem.DecisionID == "" {
 		return "", fmt.Errorf("%s: %s", kind, a.body)
 	}
 	return fmt.Sprintf("%s, decision %s", problem.Code, problem.DecisionID), nil

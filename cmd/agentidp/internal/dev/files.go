@@ -154,6 +154,11 @@ func (s *state) copyPolicies() error {
 	return os.Rename(unfinished, to)
 }
 
+// writeRedisURL writes where the issuer counts, as a secret its configuration refers to: in production it has a password in it.
+func (s *state) writeRedisURL(url string) error {
+	return writeFile(s.path("secrets/redis.url"), []byte(url+"\n"), 0o600)
+}
+
 // writeDSNs writes how each role reaches the database, as secrets the issuer's configuration refers to.
 func (s *state) writeDSNs(p *localsvc.Postgres) error {
 	for file, role := range map[string]string{"app": "agentidp_app", "platform": "agentidp_platform", "owner": localsvc.Superuser} {

@@ -23,7 +23,7 @@ const (
 	startWait = 90 * time.Second // of one part, on a cold and busy machine
 	drainWait = 5 * time.Second  // for requests in flight when Envoy stops
 
-	redisUnused = "nothing uses it yet; webhooks and shared limits will"
+	redisUse = "counts of the issuer's limits; may be wiped"
 )
 
 // Stack is the running system.
@@ -177,16 +177,16 @@ func (s *Stack) startRedis(ctx context.Context, step *step) error {
 			return err
 		}
 		s.add(&part{name: "Redis", stop: standIn.Stop, abort: func() {}})
-		step.done(standIn.URL(), "(miniredis, a stand-in: redis-server is not installed; "+redisUnused+")")
-		return nil
+		step.done(standIn.URL(), "(miniredis, a stand-in: redis-server is not installed; "+redisUse+")")
+		return s.state.writeRedisURL(standIn.URL())
 	}
 	r, err := localsvc.StartRedis(ctx, localsvc.RedisConfig{Program: s.programs.redis, Dir: s.state.path("redis"), LogFile: s.logFile("redis")})
 	if err != nil {
 		return err
 	}
 	s.addProcess(r.Process)
-	step.started(s.progress.short(r.Socket), r.Process, "("+redisUnused+")")
-	return nil
+	step.started(s.progress.short(r.Socket), r.Process, "("+redisUse+")")
+	return s.state.writeRedisURL(r.URL())
 }
 
 func (s *Stack) startEcho(_ context.Context, step *step) error {
