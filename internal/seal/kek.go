@@ -166,11 +166,12 @@ func (k *KEK) GoString() string { return k.String() }
 type envelope struct {
 	Wrapper
 	keyID string // of the last EncryptWithContext
-	err   error  // of the last DecryptWithContext: Tink does not pass it on
+	err   error  // of the last call: Tink does not pass it on
 }
 
 func (e *envelope) EncryptWithContext(ctx context.Context, plaintext, associatedData []byte) (wrapped []byte, err error) {
 	wrapped, e.keyID, err = e.Wrap(ctx, plaintext, associatedData)
+	e.err = err
 	return wrapped, err
 }
 
@@ -192,7 +193,7 @@ func (k *KEK) wrap(ctx context.Context, handle *keyset.Handle, scope string) (Wr
 	var out bytes.Buffer
 	e := &envelope{Wrapper: k.primary}
 	if err := handle.WriteWithContext(ctx, keyset.NewBinaryWriter(&out), e, lengthPrefixed(keysetVersion, scope)); err != nil {
-		return WrappedKeyset{}, fmt.Errorf("wrap data key: %w", err)
+		return WrappedKeyset{}, fmt.Errorf("wrap data key: %w", cmp.Or(e.err, err))
 	}
 	return WrappedKeyset{Bytes: out.Bytes(), KEKID: e.keyID}, nil
 }
