@@ -58,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.BodyBytesMax <= 0 {
 		cfg.BodyBytesMax = bodyBytesMaxDefault
 	}
-	roots, err := rootPool(cfg.CAFile)
+	roots, err := Roots(cfg.CAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,8 @@ func New(cfg Config) (*Client, error) {
 	return &Client{cfg: cfg, https: httpClient(guard, nil, roots), plaintext: httpClient(loopbackAddress, nil, roots)}, nil
 }
 
-func rootPool(caFile string) (*x509.CertPool, error) {
+// Roots are the system's, and those of a PEM file unless its name is empty; nil stands for the system's alone.
+func Roots(caFile string) (*x509.CertPool, error) {
 	if caFile == "" {
 		return nil, nil // the system's roots
 	}

@@ -1,5 +1,3 @@
-// Package kms keeps the key-encryption key elsewhere: in the transit engine of HashiCorp Vault or OpenBao. The key never leaves it; the issuer sends data keys to be wrapped and
-// unwrapped, once per organization and process, never for a single secret.
 package kms
 
 import (
@@ -12,18 +10,10 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/agentidp/agentidp/internal/fetch"
-	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/seal"
 )
-
-// answerBytesMax of Vault: a wrapped data key has some hundred bytes.
-const answerBytesMax = 64 << 10
-
-// retryAfter is what a caller is told while Vault cannot be asked.
-const retryAfter = time.Second
 
 // VaultConfig names a key of a transit engine. The key's type must be one that authenticates associated data: aes256-gcm96 (Vault's default) or chacha20-poly1305.
 type VaultConfig struct {
@@ -50,19 +40,19 @@ var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 func NewVault(cfg VaultConfig) (*Vault, error) {
 	address, err := url.Parse(cfg.Address)
 	if err != nil || address.Host == "" || address.Path != "" || address.RawQuery != "" || address.User != nil {
-		return nil, errors.New("address: want https://host:port with nothing behind it")
+		return nil, &ConfigError{"address", "want https://host:port with nothing behind it"}
 	}
 	if !nameForm.MatchString(cfg.Mount) {
-		return nil, errors.New("mount: want the name of a transit engine, such as transit")
+		return nil, &ConfigError{"mount", "want the name of a transit engine, such as transit"}
 	}
 	if !nameForm.MatchString(cfg.Key) {
-		return nil, errors.New("key: want the name of a key")
+		return nil, &ConfigError{"key", "want the name of a key"}
 	}
 	client, err := fetch.New(fetch.Config{
 		CAFile: cfg.CAFile, BodyBytesMax: answerBytesMax, ContentTypes: []string{"application/json"}, AllowPrivate: true, AllowPlaintext: true,
 	})
 	if err != nil {
-		return nil, err
+		return nil, caProblem(err)
 	}
 	return &Vault{cfg, client}, nil
 }
@@ -150,5 +140,5 @@ func classified(err error) error {
 	if status, ok := errors.AsType[*fetch.StatusError](err); ok && status.Code >= 300 && status.Code < 429 {
 		return fmt.Errorf("vault: %w", err)
 	}
-	return &problem.Error{Kind: problem.Unavailable, Code: "kms_unavailable", Detail: "the key management service cannot be reached", RetryAfter: retryAfter, Err: err}
+	return unavailable(err)
 }

@@ -221,8 +221,10 @@ func TestVaultTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	fake.set(503)
-	if _, err := seal.New(seal.NewKEK(v), store).Seal(t.Context(), seal.Place{}, nil); problem.KindOf(err) != problem.Unavailable {
-		t.Errorf("%v", err)
+	for name, store := range map[string]keysets{"a data key that is there": store, "a first data key": {}} {
+		if _, err := seal.New(seal.NewKEK(v), store).Seal(t.Context(), seal.Place{}, nil); problem.KindOf(err) != problem.Unavailable {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
