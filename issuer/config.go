@@ -45,7 +45,7 @@ type Config struct {
 	CredentialHashKey config.Secret `yaml:"credentialHashKey"`
 
 	// KEK is the key-encryption key, a document made by `issuer -generate-kek`. Without it the signing keys in the database cannot be opened. It may be left out where KMS
-	// is given; beside KMS it only opens what it wrapped before (docs/keys.md).
+	// is given; beside KMS it only opens what it wrapped before, unless kms.primary says otherwise (docs/keys.md).
 	KEK config.Secret `yaml:"kek"`
 
 	// KMS keeps the key-encryption key elsewhere.
@@ -182,13 +182,7 @@ func (c *Config) Validate(r *config.Report) {
 			r.Errorf("tls", "%v", err)
 		}
 	}
-	if _, err := c.kek(); err != nil {
-		field := "kek"
-		if c.KMS != nil {
-			field = "kms"
-		}
-		r.Errorf(field, "%v", err)
-	}
+	c.checkKEK(r)
 	if n := len(c.BootstrapToken.Reveal()); n < adminapi.BootstrapTokenBytesMin || n > adminapi.BootstrapTokenBytesMax {
 		r.Errorf("bootstrapToken", "is required and must have %d to %d bytes", adminapi.BootstrapTokenBytesMin, adminapi.BootstrapTokenBytesMax)
 	}

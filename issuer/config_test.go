@@ -25,6 +25,11 @@ credentialHashKey: {file: secret}
 kek: {file: kek}
 `
 
+const (
+	awsKey = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	gcpKey = "projects/p/locations/europe-west3/keyRings/r/cryptoKeys/k"
+)
+
 // load writes a config beside a secret file and loads it.
 func load(t *testing.T, text string) (issuer.Config, string, error) {
 	t.Helper()
@@ -63,6 +68,7 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigProblems(t *testing.T) {
 	t.Parallel()
 	replace := func(old, with string) string { return strings.Replace(goodConfig, old, with, 1) }
+	kms := func(text string) string { return replace("kek: {file: kek}", "kms: "+text) }
 	tests := []struct{ name, text, want string }{
 		{"http", replace("https://", "http://"), `1: issuer: want https://host`},
 		{"trailing slash", replace("example.com", "example.com/"), `1: issuer: want https://host`},
@@ -82,9 +88,22 @@ func TestConfigProblems(t *testing.T) {
 		{"long token", replace("bootstrapToken: {file: secret}", "bootstrapToken: {file: long}"), `7: bootstrapToken: is required and must have 32 to 512 bytes`},
 		{"no such certificate", replace("cert: server.pem", "cert: missing.pem"), `3: tls: open `},
 		{"certificate and key of two pairs", replace("cert: server.pem", "cert: ca.pem"), `3: tls: tls: private key does not match`},
-		{"kms without a service", replace("kek: {file: kek}", "kms: {}"), `9: kms: vault is required`},
-		{"vault without a token", replace("kek: {file: kek}", "kms: {vault: {address: 'https://vault:8200', key: k}}"), `9: kms: vault.token is required`},
-		{"vault without a key", replace("kek: {file: kek}", "kms: {vault: {address: 'https://vault:8200', token: {file: secret}}}"), `9: kms: vault.key`},
+		{"kms without a service", kms("{}"), `9: kms: one of vault, aws and gcp is required`},
+		{"vault without a token", kms("{vault: {address: 'https://vault:8200', key: k}}"), `9: kms.vault.token: is required`},
+		{"vault without a key", kms("{vault: {address: 'https://vault:8200', token: {file: secret}}}"), `9: kms.vault.key: want the name`},
+		{"aws without a key", kms("{aws: {}}"), `9: kms.aws.keyArn: want the ARN of a key`},
+		{"aws by an alias", kms("{aws: {keyArn: 'arn:aws:kms:eu-central-1:111122223333:alias/a'}}"), `9: kms.aws.keyArn: want the ARN of a key and not of an alias`},
+		{"aws over http", kms("{aws: {keyArn: '" + awsKey + "', endpoint: 'http://kms.example'}}"), `9: kms.aws.endpoint: want https://host`},
+		{"aws without its authorities", kms("{aws: {keyArn: '" + awsKey + "', ca: missing.pem}}"), `9: kms.aws.ca: open `},
+		{"aws with credentials in the file", kms("{aws: {keyArn: '" + awsKey + "', secretAccessKey: hunter2}}"), `9: kms.aws.secretAccessKey: unknown key`},
+		{"gcp without a key", kms("{gcp: {}}"), `9: kms.gcp.key: want the name of a key`},
+		{"gcp by a version", kms("{gcp: {key: " + gcpKey + "/cryptoKeyVersions/1}}"), `9: kms.gcp.key: want the name of a key without a version`},
+		{"gcp with an endpoint of another kind", kms("{gcp: {key: " + gcpKey + ", endpoint: 'kms.example:443'}}"), `9: kms.gcp.endpoint: want https://host`},
+		{"gcp over http", kms("{gcp: {key: " + gcpKey + ", endpoint: 'http://127.0.0.1:1'}}"), `9: kms.gcp.endpoint: want https://host`},
+		{"gcp without its credentials", kms("{gcp: {key: " + gcpKey + ", credentialsFile: missing}}"), `9: kms.gcp.credentialsFile: open `},
+		{"gcp with something else for credentials", kms("{gcp: {key: " + gcpKey + ", credentialsFile: secret}}"), `9: kms.gcp.credentialsFile: want a JSON document`},
+		{"two services, none first", kms("{aws: {keyArn: '" + awsKey + "'}, gcp: {key: " + gcpKey + "}}"), `9: kms.primary: is required beside more than one service: one of aws, gcp`},
+		{"a service first that is not there", kms("{primary: vault, aws: {keyArn: '" + awsKey + "'}}"), `9: kms.primary: names no place that is given, want one of aws`},
 		{"organization issuers", replace("kek: {file: kek}", "kek: {file: kek}\norganizationIssuers: all"), `10: organizationIssuers: must be both, own or instance`},
 		{"algorithm of keys", replace("kek: {file: kek}", "kek: {file: kek}\nsigningKeys: {algorithm: RS256}"), `10: signingKeys.algorithm: must be ES256 or EdDSA`},
 		{"period of keys", replace("kek: {file: kek}", "kek: {file: kek}\nsigningKeys: {period: 10m}"), `10: signingKeys.period: must be 13m0s`},
@@ -104,6 +123,27 @@ func TestConfigProblems(t *testing.T) {
 			_, _, err := load(t, tt.text)
 			if err == nil || !strings.Contains(err.Error(), "issuer.yaml:"+tt.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%v\nwant …issuer.yaml:%s…", err, tt.want)
+			}
+		})
+	}
+}
+
+// What may stand together, and that checking it asks nobody: there are no credentials here for any cloud.
+func TestConfigKMS(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, kms, kek string }{
+		{"aws", "{aws: {keyArn: '" + awsKey + "'}}", ""},
+		{"aws by a private endpoint", "{aws: {keyArn: '" + awsKey + "', endpoint: 'https://vpce-1.kms.eu-central-1.vpce.amazonaws.com', ca: ca.pem}}", ""},
+		{"gcp", "{gcp: {key: " + gcpKey + "}}", ""},
+		{"gcp by a private endpoint", "{gcp: {key: " + gcpKey + ", endpoint: 'https://kms.p.googleapis.com', ca: ca.pem}}", ""},
+		{"aws and a file that opens", "{aws: {keyArn: '" + awsKey + "'}}", "kek: {file: kek}"},
+		{"a file that wraps", "{primary: kek, aws: {keyArn: '" + awsKey + "'}}", "kek: {file: kek}"},
+		{"from Vault to gcp", "{primary: gcp, gcp: {key: " + gcpKey + "}, vault: {address: 'https://vault:8200', key: k, token: {file: secret}}}", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if _, _, err := load(t, strings.Replace(goodConfig, "kek: {file: kek}", "kms: "+tt.kms+"\n"+tt.kek, 1)); err != nil {
+				t.Error(err)
 			}
 		})
 	}

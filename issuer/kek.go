@@ -2,65 +2,15 @@ package issuer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/config"
-	"github.com/agentidp/agentidp/internal/kms"
 	"github.com/agentidp/agentidp/internal/seal"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 )
-
-// KMS is a key management service that keeps the key-encryption key.
-type KMS struct {
-	Vault *Vault `yaml:"vault"`
-}
-
-// Vault is the transit engine of HashiCorp Vault or OpenBao.
-type Vault struct {
-	Address   string        `yaml:"address"` // https://host:port
-	Mount     string        `yaml:"mount"`   // default transit
-	Key       string        `yaml:"key"`
-	Namespace string        `yaml:"namespace"`
-	Token     config.Secret `yaml:"token"` // may use encrypt/<key> and decrypt/<key>; read at the start
-	CA        config.Path   `yaml:"ca"`
-}
-
-// SetDefaults implements the contract of package config.
-func (v *Vault) SetDefaults() { v.Mount = "transit" }
-
-// kek is the key-encryption key of the configuration: the service's where there is one.
-func (c *Config) kek() (*seal.KEK, error) {
-	var all []seal.Wrapper
-	if c.KMS != nil {
-		if c.KMS.Vault == nil {
-			return nil, errors.New("vault is required")
-		}
-		v := c.KMS.Vault
-		if !v.Token.IsSet() {
-			return nil, errors.New("vault.token is required")
-		}
-		w, err := kms.NewVault(kms.VaultConfig{
-			Address: v.Address, Mount: v.Mount, Key: v.Key, Namespace: v.Namespace, Token: v.Token.Reveal, CAFile: string(v.CA),
-		})
-		if err != nil {
-			return nil, fmt.Errorf("vault.%w", err)
-		}
-		all = append(all, w)
-	}
-	if c.KMS == nil || c.KEK.IsSet() {
-		w, err := seal.ParseFile([]byte(c.KEK.Reveal()))
-		if err != nil {
-			return nil, fmt.Errorf("is required: %w", err)
-		}
-		all = append(all, w)
-	}
-	return seal.NewKEK(all[0], all[1:]...), nil
-}
 
 // rewrapPage is how many organizations are read at once.
 const rewrapPage = 100
