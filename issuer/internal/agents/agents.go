@@ -45,6 +45,9 @@ type Agent struct {
 	Version         int64
 }
 
+// Organization is whose client it is.
+func (a Agent) Organization() agentid.Organization { return a.OrganizationID }
+
 // Changes is what differs from before, as details of an audit record. Of a new agent (before is zero) it is what the agent has.
 func (a Agent) Changes(before Agent) map[string]any {
 	changes := make(map[string]any)
@@ -134,4 +137,5 @@ type Registered struct {
 	Kind         string
 	Hash         []byte // nil but for a client secret
 	Registration Registration
+	LastUsedAt   time.Time // of a relying party's, to the minute; that of an agent's is written with its tokens and not read here
 }

@@ -2,8 +2,6 @@ package agents
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"time"
 
@@ -25,21 +23,31 @@ type Check func(ctx context.Context, registered []Registered) (agentid.Credentia
 func (s *Service) Authenticate(ctx context.Context, clientID string, check Check) (Agent, agentid.Credential, error) {
 	id, parseErr := agentid.Parse[agentid.Agent](clientID)
 	agent, registered, err := s.store.ClientForAuthentication(ctx, id, s.clock()) // an id that cannot exist is looked up like any other
-	if err != nil && !isNotFound(err) {
-		return Agent{}, agentid.Credential{}, unavailable(err)
+	matched, err := Prove(ctx, err, parseErr == nil && agent.Status == Active, registered, check)
+	if err != nil {
+		return Agent{}, agentid.Credential{}, err
 	}
-	known := parseErr == nil && err == nil && agent.Status == Active
+	return agent, matched, nil
+}
+
+// Prove ends the authentication of a client that was looked up, by the contract of Service.Authenticate: lookedUp is how that ended, active that the client may
+// authenticate if there is one.
+func Prove(ctx context.Context, lookedUp error, active bool, registered []Registered, check Check) (agentid.Credential, error) {
+	if lookedUp != nil && !isNotFound(lookedUp) {
+		return agentid.Credential{}, unavailable(lookedUp)
+	}
+	known := lookedUp == nil && active
 	if !known {
 		registered = nil
 	}
 	matched, err := check(ctx, registered)
 	if err != nil {
-		return Agent{}, agentid.Credential{}, err
+		return agentid.Credential{}, err
 	}
 	if !known || matched.IsZero() {
-		return Agent{}, agentid.Credential{}, ErrAuthentication
+		return agentid.Credential{}, ErrAuthentication
 	}
-	return agent, matched, nil
+	return matched, nil
 }
 
 // AuthenticateSecret is Authenticate with a client secret. The work of a failure is always: one query, and twice one keyed hash and PerKindMax comparisons in
@@ -48,12 +56,7 @@ func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret strin
 	if agent, credential, ok := s.recalled(clientID, secret); ok {
 		return agent, credential, nil
 	}
-	return s.Authenticate(ctx, clientID, func(_ context.Context, registered []Registered) (agentid.Credential, error) {
-		if matched, ok := s.match(secret, registered); ok {
-			return matched, nil
-		}
-		return agentid.Credential{}, ErrAuthentication
-	})
+	return s.Authenticate(ctx, clientID, s.secrets.Check(secret))
 }
 
 // UseUp is Store.UseUp.
@@ -65,25 +68,6 @@ func (s *Service) UseUp(ctx context.Context, org agentid.Organization, use Singl
 		return unavailable(err)
 	}
 	return nil
-}
-
-// match compares with every stored hash and pads to PerKindMax, so that its time tells neither how many there are nor which one matched. What has no hash
-// matches nothing.
-func (s *Service) match(secret string, stored []Registered) (agentid.Credential, bool) {
-	got := s.hash(secret)
-	var none [sha256.Size]byte
-	var matched agentid.Credential
-	found := 0
-	for i := range max(PerKindMax, len(stored)) {
-		if i >= len(stored) {
-			subtle.ConstantTimeCompare(got, none[:])
-			continue
-		}
-		if subtle.ConstantTimeCompare(got, stored[i].Hash) == 1 {
-			matched, found = stored[i].Credential, 1
-		}
-	}
-	return matched, found == 1
 }
 
 func isNotFound(err error) bool {

@@ -2,11 +2,6 @@ package agents
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"fmt"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -14,12 +9,8 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 )
 
-// SecretPrefix opens every client secret, so that scanners of repositories and logs can find a leaked one. The rest is 256 random bits.
-const SecretPrefix = "aidp_"
-
 const (
-	secretRandomBytes = 32
-	// PerKindMax is how many unexpired credentials of one kind an agent may have: the one in use and the one it is moving to.
+	// PerKindMax is how many unexpired credentials of one kind a client may have: the one in use and the one it is moving to.
 	PerKindMax = 2
 	// LifetimeMin keeps a credential from expiring before it can be delivered.
 	LifetimeMin = time.Minute
@@ -27,8 +18,6 @@ const (
 	LifetimeMax = 10 * 365 * 24 * time.Hour
 	// OverlapMax is how long a replaced secret may keep working.
 	OverlapMax = 30 * 24 * time.Hour
-	// secretHashContext separates these keyed hashes from any other use of the same key.
-	secretHashContext = "agentidp client secret v1\x00"
 )
 
 // CreateCredential makes a client secret and returns it; it is never shown again. lifetime 0 means no expiry. At most two unexpired ones at a time.
@@ -37,8 +26,8 @@ func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, agent
 	if err != nil {
 		return Credential{}, "", err
 	}
-	secret := newSecret()
-	c, err := s.store.CreateCredential(ctx, actor, next, s.hash(secret))
+	secret, hash := s.secrets.New()
+	c, err := s.store.CreateCredential(ctx, actor, next, hash)
 	if err != nil {
 		return Credential{}, "", err
 	}
@@ -79,8 +68,8 @@ func (s *Service) Credential(ctx context.Context, agent agentid.Agent, id agenti
 
 // RotateCredential returns a new client secret; the old one keeps working for overlap. The new one lives as long as the old one was made for.
 func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (Credential, string, error) {
-	secret := newSecret()
-	c, err := s.rotate(ctx, actor, Credential{AgentID: agent, Kind: KindClientSecret}, id, s.hash(secret), overlap)
+	secret, hash := s.secrets.New()
+	c, err := s.rotate(ctx, actor, Credential{AgentID: agent, Kind: KindClientSecret}, id, hash, overlap)
 	if err != nil {
 		return Credential{}, "", err
 	}
@@ -96,8 +85,8 @@ func (s *Service) ReplaceCredential(ctx context.Context, actor audit.Actor, agen
 }
 
 func (s *Service) rotate(ctx context.Context, actor audit.Actor, next Credential, old agentid.Credential, hash []byte, overlap time.Duration) (Credential, error) {
-	if overlap < 0 || overlap > OverlapMax {
-		return Credential{}, invalid("/overlapSeconds", "overlap_range", fmt.Sprintf("must be 0 to %d", OverlapMax/time.Second))
+	if err := CheckOverlap(overlap); err != nil {
+		return Credential{}, err
 	}
 	next.ID, next.CreatedAt = agentid.New[agentid.Credential](), s.clock()
 	return s.store.RotateCredential(ctx, actor, next.AgentID, old, next, hash, next.CreatedAt.Add(overlap))
@@ -109,27 +98,12 @@ func (s *Service) DeleteCredential(ctx context.Context, actor audit.Actor, agent
 }
 
 func (s *Service) newCredential(agent agentid.Agent, kind string, lifetime time.Duration) (Credential, error) {
-	if lifetime != 0 && (lifetime < LifetimeMin || lifetime > LifetimeMax) {
-		return Credential{}, invalid("/lifetimeSeconds", "lifetime_range",
-			fmt.Sprintf("must be 0 (no expiry) or %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
+	if err := CheckLifetime(lifetime); err != nil {
+		return Credential{}, err
 	}
 	c := Credential{ID: agentid.New[agentid.Credential](), AgentID: agent, Kind: kind, CreatedAt: s.clock()}
 	if lifetime != 0 {
 		c.ExpiresAt = c.CreatedAt.Add(lifetime)
 	}
 	return c, nil
-}
-
-func newSecret() string {
-	b := make([]byte, secretRandomBytes)
-	rand.Read(b) // never fails, by contract of crypto/rand
-	return SecretPrefix + base64.RawURLEncoding.EncodeToString(b)
-}
-
-// hash is what is stored. A fast keyed hash is right for 256 random bits: there is nothing to guess, and a slow hash would let anyone exhaust the CPU.
-func (s *Service) hash(secret string) []byte {
-	m := hmac.New(sha256.New, s.hashKey)
-	m.Write([]byte(secretHashContext))
-	m.Write([]byte(secret))
-	return m.Sum(nil)
 }

@@ -19,8 +19,7 @@ func (s *Service) Prepare(in Create, kind string, r Registration) (Prepared, err
 		return Prepared{}, err
 	}
 	if kind == KindClientSecret {
-		p.Secret = newSecret()
-		p.SecretHash = s.hash(p.Secret)
+		p.Secret, p.SecretHash = s.secrets.New()
 		return p, nil
 	}
 	if err := r.check(kind); err != nil {

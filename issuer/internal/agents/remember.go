@@ -38,7 +38,7 @@ func (s *Service) recalled(clientID, secret string) (Agent, agentid.Credential, 
 	}
 	id, _ := agentid.Parse[agentid.Agent](clientID) // the zero id is nobody's
 	known, _ := s.known.Get(id)
-	matched, ok := s.match(secret, known.Registered)
+	matched, ok := s.secrets.Match(secret, known.Registered)
 	return known.Agent, matched, ok
 }
 

@@ -66,8 +66,8 @@ func TestAWrongSecretIsNeverAnsweredFromMemory(t *testing.T) {
 			t.Errorf("%s: %d look-ups, want %d", id, f.lookups, n+2)
 		}
 	}
-	fresh := newSecret() // made by another instance, not heard of yet
-	f.hashes = append(f.hashes, Registered{Credential: agentid.New[agentid.Credential](), Kind: KindClientSecret, Hash: s.hash(fresh)})
+	fresh := SecretPrefix + "fresh" // made by another instance, not heard of yet
+	f.hashes = append(f.hashes, Registered{Credential: agentid.New[agentid.Credential](), Kind: KindClientSecret, Hash: s.secrets.hash(fresh)})
 	if _, _, err := s.AuthenticateSecret(t.Context(), f.agent.ID.String(), fresh); err != nil {
 		t.Errorf("a new secret: %v", err)
 	}

@@ -1,9 +1,7 @@
 package agents
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -15,20 +13,18 @@ import (
 // Service validates and delegates.
 type Service struct {
 	store   Store
-	hashKey []byte
+	secrets Secrets
 	now     func() time.Time
 	known   *recall.Cache[agentid.Agent, Known] // nil: nobody is remembered
 }
 
-// hashKeyBytesMin is the strength of the hash itself (RFC 2104 s3).
-const hashKeyBytesMin = 32
-
 // NewService takes the key for the keyed hashes of client secrets (at least 32 bytes).
 func NewService(store Store, secretHashKey []byte, now func() time.Time) (*Service, error) {
-	if len(secretHashKey) < hashKeyBytesMin {
-		return nil, errors.New("the key for client secret hashes must be at least 32 bytes")
+	secrets, err := NewSecrets(secretHashKey, "agentidp client secret v1")
+	if err != nil {
+		return nil, err
 	}
-	return &Service{store: store, hashKey: bytes.Clone(secretHashKey), now: now}, nil
+	return &Service{store: store, secrets: secrets, now: now}, nil
 }
 
 // clock is the injected time at the resolution of PostgreSQL: what is answered now is what is read later.
