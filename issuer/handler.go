@@ -66,14 +66,15 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
-	clients := clientauth.New(clientauth.Gated(agentService, gate), trust)
+	authenticator := clientauth.New(clientauth.Gated(agentService, gate), trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
-	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, env.Now}
+	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, env.Now}
 	signIn, err := newSignIn(parts)
 	if err != nil {
 		return nil, err
 	}
+	clients := clientauth.Clients{Agents: authenticator, Parties: signIn.parties}
 	asked, registrations, err := newQuestions(parts, clients, signIn)
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 		return nil, err
 	}
 	documents := discovery.New(discovery.Config{
-		GrantTypes: endpoint.Types(), ClientAuthentication: clients.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
+		GrantTypes: endpoint.Types(), ClientAuthentication: authenticator.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
 		IDTokenAlgorithms: []string{string(jose.RS256)}, SignIn: signInMetadata(), DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
 	guard, err := adminapi.NewGuard(cfg.BootstrapToken.Reveal())
@@ -96,7 +97,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(limited(gate, adminapi.Routes(operations{
 			&adminapi.API{
-				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: clients, Clients: signIn.clients,
+				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: authenticator, Clients: signIn.clients,
 				Revocation: revocation.NewService(store, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},

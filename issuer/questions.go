@@ -16,15 +16,15 @@ type questions struct {
 	*introspection.Introspector
 }
 
-func newQuestions(s shared, clients *clientauth.Authenticator, in signInParts) (questions, *selfregistration.Service, error) {
+func newQuestions(s shared, clients clientauth.Clients, in signInParts) (questions, *selfregistration.Service, error) {
 	secrets, err := selfregistration.NewSecrets(s.hashKey)
 	if err != nil {
 		return questions{}, nil, err
 	}
-	callers := caller.New(clients, in.grants.Parties, s.dids)
+	callers := caller.New(clients, s.dids)
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
 	return questions{
-		selfregistration.New(s.store, secrets, s.agents, clients.Methods, s.now),
+		selfregistration.New(s.store, secrets, s.agents, clients.Agents.Methods, s.now),
 		revocation.NewRevoker(callers, s.judge, s.store, refresh),
 		introspection.New(callers, s.judge, refresh),
 	}, selfregistration.NewService(s.store, secrets, s.now), nil

@@ -20,6 +20,7 @@ import (
 // signInParts is what agents signing in to relying parties needs, made from what there is already.
 type signInParts struct {
 	clients  *clients.Service
+	parties  *clientauth.Parties
 	endpoint *signin.Authorization
 	info     *agentinfo.Info
 	grants   *signin.Grants
@@ -35,6 +36,7 @@ type shared struct {
 	judge   *tokenstate.Judge
 	dids    did.Namespace
 	gate    clientauth.Gate
+	trust   clientauth.Trust
 	now     func() time.Time
 }
 
@@ -47,15 +49,15 @@ func newSignIn(s shared) (signInParts, error) {
 	if err != nil {
 		return signInParts{}, err
 	}
-	parties := clientauth.NewParties(clientauth.GatedSecrets(service, s.gate))
+	parties := clientauth.NewParties(clientauth.GatedParties(service, s.gate), s.agents, s.trust)
 	checker := presented.New(s.judge, s.agents, s.proofs, s.now)
 	return signInParts{
-		clients: service,
+		clients: service, parties: parties,
 		endpoint: signin.New(signin.Config{
 			Clients: parties, Presented: checker, Parties: parties, Proofs: s.proofs, Uses: s.agents, Store: s.store, Secrets: secrets, Now: s.now,
 		}),
 		info:   agentinfo.New(checker, s.dids),
-		grants: &signin.Grants{Parties: parties, Agents: s.agents, Store: s.store, Secrets: secrets, IDTokens: s.minter},
+		grants: &signin.Grants{Agents: s.agents, Store: s.store, Secrets: secrets, IDTokens: s.minter},
 	}, nil
 }
 

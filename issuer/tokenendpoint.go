@@ -14,7 +14,7 @@ import (
 // tokenParts are what the token endpoint shares with others.
 type tokenParts struct {
 	agents  *agents.Service
-	clients *clientauth.Authenticator
+	clients clientauth.Clients
 	minter  *tokens.Minter
 	proofs  *dpop.Checker
 	dids    did.Namespace

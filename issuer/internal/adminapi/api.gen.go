@@ -173,7 +173,7 @@ type Client struct {
 	// Audiences Resources it may ask tokens for.
 	Audiences []string `json:"audiences"`
 
-	// Authentication How it proves itself at the token endpoint.
+	// Authentication How it proves itself wherever clients authenticate (`token_endpoint_auth_method`, RFC 7591). Its credentials are of the kind this needs.
 	Authentication ClientAuthentication `json:"authentication"`
 
 	// CreatedAt When it was registered.
@@ -188,7 +188,7 @@ type Client struct {
 	// OrganizationId Opaque and sortable by age.
 	OrganizationId OrganizationId `json:"organizationId"`
 
-	// PkceOptional For an old client that cannot do PKCE. It needs a secret.
+	// PkceOptional For an old client that cannot do PKCE. Not for one that authenticates by none.
 	PkceOptional bool `json:"pkceOptional"`
 
 	// RedirectUris Compared as strings; of a native client's loopback address the port does not count.
@@ -196,6 +196,9 @@ type Client struct {
 
 	// RefreshTokens It may keep a sign-in going without the agent, for a day at most.
 	RefreshTokens bool `json:"refreshTokens"`
+
+	// RequireCertificate Its access tokens are bound to its TLS client certificate (RFC 8705 section 3).
+	RequireCertificate bool `json:"requireCertificate"`
 
 	// RequireDPoP RFC 9449 section 5.2.
 	RequireDPoP bool `json:"requireDPoP"`
@@ -216,8 +219,39 @@ type Client struct {
 	Version int64 `json:"version"`
 }
 
-// ClientAuthentication How it proves itself at the token endpoint.
+// ClientAuthentication How it proves itself wherever clients authenticate (`token_endpoint_auth_method`, RFC 7591). Its credentials are of the kind this needs.
 type ClientAuthentication string
+
+// ClientCredential What a relying party proves itself with. Never carries a secret.
+type ClientCredential struct {
+	// ClientId Opaque and sortable by age. It is the OAuth client_id of a relying party.
+	ClientId ClientId `json:"clientId"`
+
+	// CreatedAt When it was made.
+	CreatedAt time.Time `json:"createdAt"`
+
+	// ExpiresAt Absent when it does not expire.
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+
+	// Id Opaque and sortable by age.
+	Id CredentialId `json:"id"`
+
+	// Kind A secret that we make, or, by the name of the authentication method, what the agent proves to hold.
+	Kind CredentialKind `json:"kind"`
+
+	// LastUsedAt When the client last authenticated with it, at whichever endpoint. To the minute; absent when it never did.
+	LastUsedAt *time.Time `json:"lastUsedAt,omitempty"`
+
+	// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+	// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+	Registration *Registration `json:"registration,omitempty"`
+}
+
+// ClientCredentialList All credentials of a relying party.
+type ClientCredentialList struct {
+	// Credentials Oldest first.
+	Credentials []ClientCredential `json:"credentials"`
+}
 
 // ClientId Opaque and sortable by age. It is the OAuth client_id of a relying party.
 type ClientId = agentid.Client
@@ -332,7 +366,7 @@ type CreateClient struct {
 	// Audiences Resources it may ask tokens for.
 	Audiences *[]string `json:"audiences,omitempty"`
 
-	// Authentication How it proves itself at the token endpoint.
+	// Authentication How it proves itself wherever clients authenticate (`token_endpoint_auth_method`, RFC 7591). Its credentials are of the kind this needs.
 	Authentication *ClientAuthentication `json:"authentication,omitempty"`
 
 	// Name Unique in the organization.
@@ -350,6 +384,13 @@ type CreateClient struct {
 	// RefreshTokens Default false.
 	RefreshTokens *bool `json:"refreshTokens,omitempty"`
 
+	// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+	// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+	Registration *Registration `json:"registration,omitempty"`
+
+	// RequireCertificate Default false.
+	RequireCertificate *bool `json:"requireCertificate,omitempty"`
+
 	// RequireDPoP Default false.
 	RequireDPoP *bool `json:"requireDPoP,omitempty"`
 
@@ -361,6 +402,16 @@ type CreateClient struct {
 
 	// Type web: behind https. native: on a loopback port, or with a scheme of its own (RFC 8252).
 	Type *ClientType `json:"type,omitempty"`
+}
+
+// CreateClientCredential A new credential of the kind that the client's authentication needs. Any kind but a client secret needs a registration.
+type CreateClientCredential struct {
+	// LifetimeSeconds How long it works. Absent, it does not expire.
+	LifetimeSeconds *int64 `json:"lifetimeSeconds,omitempty"`
+
+	// Registration What a credential that is no secret is checked against; all of it is public. `private_key_jwt` has `jwks` or `jwksUri`, and `algorithms`; `tls_client_auth` exactly one of `subjectDn`
+	// and the `san…`; `self_signed_tls_client_auth` one of `jwks`, `jwksUri`, `certificateThumbprint`; `spiffe_jwt` and `spiffe_x509` have `spiffeId`.
+	Registration *Registration `json:"registration,omitempty"`
 }
 
 // CreateCredential A new credential: without `kind` a client secret. Any other kind needs a registration.
@@ -482,13 +533,25 @@ type InitialAccessTokenList struct {
 	InitialAccessTokens []InitialAccessToken `json:"initialAccessTokens"`
 }
 
-// NewClient A relying party and its secret.
+// NewClient A relying party and its first credential.
 type NewClient struct {
 	// Client A relying party.
 	Client Client `json:"client"`
 
-	// ClientSecret Shown once. Absent when the client authenticates by none.
+	// ClientSecret Of a client that authenticates by a secret. Shown once.
 	ClientSecret *string `json:"clientSecret,omitempty"`
+
+	// Credential What a relying party proves itself with. Never carries a secret.
+	Credential *ClientCredential `json:"credential,omitempty"`
+}
+
+// NewClientCredential A credential, and its secret when it is one.
+type NewClientCredential struct {
+	// ClientSecret Of a client secret: 256 random bits. Keep it secret; it is not shown again.
+	ClientSecret *string `json:"clientSecret,omitempty"`
+
+	// Credential What a relying party proves itself with. Never carries a secret.
+	Credential ClientCredential `json:"credential"`
 }
 
 // NewCredential A credential, and its secret when it is one.
@@ -771,7 +834,7 @@ type UpdateClient struct {
 	// Audiences Resources it may ask tokens for.
 	Audiences *[]string `json:"audiences,omitempty"`
 
-	// Authentication How it proves itself at the token endpoint.
+	// Authentication How it proves itself wherever clients authenticate (`token_endpoint_auth_method`, RFC 7591). Its credentials are of the kind this needs.
 	Authentication *ClientAuthentication `json:"authentication,omitempty"`
 
 	// Name Unique in the organization.
@@ -785,6 +848,9 @@ type UpdateClient struct {
 
 	// RefreshTokens Refresh tokens stop working when it is taken away.
 	RefreshTokens *bool `json:"refreshTokens,omitempty"`
+
+	// RequireCertificate Its access tokens are bound to its TLS client certificate (RFC 8705 section 3).
+	RequireCertificate *bool `json:"requireCertificate,omitempty"`
 
 	// RequireDPoP RFC 9449 section 5.2.
 	RequireDPoP *bool `json:"requireDPoP,omitempty"`
@@ -963,9 +1029,18 @@ type ServerInterface interface {
 	// UpdateClient Change a relying party
 	// PATCH /clients/{clientId}
 	UpdateClient(w http.ResponseWriter, r *http.Request)
-	// RotateClientSecret Replace the secret of a relying party
-	// POST /clients/{clientId}/rotate-secret
-	RotateClientSecret(w http.ResponseWriter, r *http.Request)
+	// ListClientCredentials List the credentials of a relying party
+	// GET /clients/{clientId}/credentials
+	ListClientCredentials(w http.ResponseWriter, r *http.Request)
+	// CreateClientCredential Give a relying party a credential
+	// POST /clients/{clientId}/credentials
+	CreateClientCredential(w http.ResponseWriter, r *http.Request)
+	// DeleteClientCredential Delete a credential of a relying party
+	// DELETE /clients/{clientId}/credentials/{credentialId}
+	DeleteClientCredential(w http.ResponseWriter, r *http.Request)
+	// RotateClientCredential Replace a credential of a relying party
+	// POST /clients/{clientId}/credentials/{credentialId}/rotate
+	RotateClientCredential(w http.ResponseWriter, r *http.Request)
 	// GetOrganizationKeySet The public keys of an organization's issuer
 	// GET /o/{slug}/.well-known/jwks.json
 	GetOrganizationKeySet(w http.ResponseWriter, r *http.Request)
@@ -1139,7 +1214,10 @@ func Routes(si ServerInterface) []web.Route {
 		{Name: "deleteClient", Method: http.MethodDelete, Path: "/clients/{clientId}", Protected: true, Handler: si.DeleteClient},
 		{Name: "getClient", Method: http.MethodGet, Path: "/clients/{clientId}", Protected: true, Handler: si.GetClient},
 		{Name: "updateClient", Method: http.MethodPatch, Path: "/clients/{clientId}", Protected: true, Handler: si.UpdateClient},
-		{Name: "rotateClientSecret", Method: http.MethodPost, Path: "/clients/{clientId}/rotate-secret", Protected: true, Handler: si.RotateClientSecret},
+		{Name: "listClientCredentials", Method: http.MethodGet, Path: "/clients/{clientId}/credentials", Protected: true, Handler: si.ListClientCredentials},
+		{Name: "createClientCredential", Method: http.MethodPost, Path: "/clients/{clientId}/credentials", Protected: true, Handler: si.CreateClientCredential},
+		{Name: "rotateClientCredential", Method: http.MethodPost, Path: "/clients/{clientId}/credentials/{credentialId}/rotate", Protected: true, Handler: si.RotateClientCredential},
+		{Name: "deleteClientCredential", Method: http.MethodDelete, Path: "/clients/{clientId}/credentials/{credentialId}", Protected: true, Handler: si.DeleteClientCredential},
 		{Name: "authorize", Method: http.MethodGet, Path: "/oauth2/authorize", Protected: false, Handler: si.Authorize},
 		{Name: "authorizeByForm", Method: http.MethodPost, Path: "/oauth2/authorize", Protected: false, Handler: si.AuthorizeByForm},
 		{Name: "pushAuthorizationRequest", Method: http.MethodPost, Path: "/oauth2/par", Protected: false, Handler: si.PushAuthorizationRequest},

@@ -50,7 +50,7 @@ func (a *API) createClient(r *http.Request, in CreateClient) (reply web.Reply[Ne
 	v := clients.Client{
 		OrganizationID: in.OrganizationId, Name: in.Name, Type: clients.Web, Authentication: clients.ClientSecretBasic, RedirectURIs: in.RedirectUris,
 		Scopes: list(value(in.Scopes)), Audiences: list(value(in.Audiences)), RefreshTokens: value(in.RefreshTokens), RequirePushed: value(in.RequirePushedRequests),
-		RequireDPoP: value(in.RequireDPoP), PKCEOptional: value(in.PkceOptional),
+		RequireDPoP: value(in.RequireDPoP), RequireCertificate: value(in.RequireCertificate), PKCEOptional: value(in.PkceOptional),
 	}
 	if in.Type != nil {
 		v.Type = clients.Type(*in.Type)
@@ -58,12 +58,22 @@ func (a *API) createClient(r *http.Request, in CreateClient) (reply web.Reply[Ne
 	if in.Authentication != nil {
 		v.Authentication = clients.Authentication(*in.Authentication)
 	}
-	v, secret, err := a.Clients.Create(r.Context(), actor(r), v)
+	registration, err := a.clientRegistration(v.Authentication, in.Registration)
 	if err != nil {
 		return reply, err
 	}
-	reply = newClientReply(v, secret)
-	reply.Location = "/clients/" + v.ID.String()
+	v, first, secret, err := a.Clients.Create(r.Context(), actor(r), v, registration)
+	if err != nil {
+		return reply, err
+	}
+	reply = web.Reply[NewClient]{
+		Status: http.StatusCreated, ETag: web.VersionTag(v.Version), Location: "/clients/" + v.ID.String(),
+		Body: NewClient{Client: clientBody(v), ClientSecret: present(secret)},
+	}
+	if first != nil {
+		body := clientCredentialBody(*first)
+		reply.Body.Credential = &body
+	}
 	return reply, nil
 }
 
@@ -102,6 +112,7 @@ func (a *API) updateClient(r *http.Request, in UpdateClient) (reply web.Reply[Cl
 		set(&c.RefreshTokens, in.RefreshTokens)
 		set(&c.RequirePushed, in.RequirePushedRequests)
 		set(&c.RequireDPoP, in.RequireDPoP)
+		set(&c.RequireCertificate, in.RequireCertificate)
 		set(&c.PKCEOptional, in.PkceOptional)
 		if in.Type != nil {
 			c.Type = clients.Type(*in.Type)
@@ -131,23 +142,6 @@ func (a *API) deleteClient(r *http.Request, _ web.None) (reply web.Reply[web.Non
 	return reply, a.Clients.Delete(r.Context(), actor(r), id, version)
 }
 
-// RotateClientSecret implements POST /clients/{clientId}/rotate-secret.
-func (a *API) RotateClientSecret(w http.ResponseWriter, r *http.Request) {
-	web.JSON(a.rotateClientSecret)(w, r)
-}
-
-func (a *API) rotateClientSecret(r *http.Request, _ web.None) (reply web.Reply[NewClient], err error) {
-	id, err := clientID(r)
-	if err != nil {
-		return reply, err
-	}
-	v, secret, err := a.Clients.RotateSecret(r.Context(), actor(r), id)
-	if err != nil {
-		return reply, err
-	}
-	return newClientReply(v, secret), nil
-}
-
 func clientID(r *http.Request) (agentid.Client, error) {
 	if err := noQuery(r); err != nil {
 		return agentid.Client{}, err
@@ -166,15 +160,11 @@ func clientReply(v clients.Client) web.Reply[Client] {
 	return web.Reply[Client]{ETag: web.VersionTag(v.Version), Body: clientBody(v)}
 }
 
-func newClientReply(v clients.Client, secret string) web.Reply[NewClient] {
-	return web.Reply[NewClient]{Status: http.StatusCreated, ETag: web.VersionTag(v.Version), Body: NewClient{Client: clientBody(v), ClientSecret: present(secret)}}
-}
-
 func clientBody(v clients.Client) Client {
 	return Client{
 		Id: v.ID, OrganizationId: v.OrganizationID, Name: v.Name, Type: ClientType(v.Type), Authentication: ClientAuthentication(v.Authentication),
 		RedirectUris: list(v.RedirectURIs), Scopes: list(v.Scopes), Audiences: list(v.Audiences), RefreshTokens: v.RefreshTokens,
-		RequirePushedRequests: v.RequirePushed, RequireDPoP: v.RequireDPoP, PkceOptional: v.PKCEOptional,
+		RequirePushedRequests: v.RequirePushed, RequireDPoP: v.RequireDPoP, RequireCertificate: v.RequireCertificate, PkceOptional: v.PKCEOptional,
 		CreatedAt: v.CreatedAt.UTC(), UpdatedAt: v.UpdatedAt.UTC(), Version: v.Version,
 	}
 }

@@ -41,11 +41,9 @@ func (a *API) createCredential(r *http.Request, in CreateCredential) (reply web.
 	if err != nil {
 		return reply, err
 	}
-	var lifetime time.Duration
-	if in.LifetimeSeconds != nil {
-		if lifetime, err = seconds(*in.LifetimeSeconds, agents.LifetimeMin, agents.LifetimeMax, "/lifetimeSeconds"); err != nil {
-			return reply, err
-		}
+	lifetime, err := lifetime(in.LifetimeSeconds)
+	if err != nil {
+		return reply, err
 	}
 	kind, registration, err := a.registration(agents.KindClientSecret, in.Kind, in.Registration)
 	if err != nil {
@@ -74,11 +72,9 @@ func (a *API) rotateCredential(r *http.Request, in RotateCredential) (reply web.
 	if err != nil {
 		return reply, err
 	}
-	overlap := overlapDefault
-	if in.OverlapSeconds != nil {
-		if overlap, err = seconds(*in.OverlapSeconds, 0, agents.OverlapMax, "/overlapSeconds"); err != nil {
-			return reply, err
-		}
+	overlap, err := overlap(in.OverlapSeconds)
+	if err != nil {
+		return reply, err
 	}
 	old, err := a.Agents.Credential(r.Context(), agent, id)
 	if err != nil {
@@ -114,7 +110,7 @@ func (a *API) deleteCredential(r *http.Request, _ web.None) (reply web.Reply[web
 	return reply, a.Agents.DeleteCredential(r.Context(), actor(r), agent, id)
 }
 
-// newCredentialReply is the only answer that holds a secret. Every answer of web.Handler is no-store already.
+// newCredentialReply is the only answer that holds a secret of an agent. Every answer of web.Handler is no-store already.
 func newCredentialReply(c agents.Credential, secret string) web.Reply[NewCredential] {
 	return web.Reply[NewCredential]{
 		Status: http.StatusCreated,
@@ -124,10 +120,24 @@ func newCredentialReply(c agents.Credential, secret string) web.Reply[NewCredent
 
 func credentialBody(c agents.Credential) Credential {
 	return Credential{
-		Registration: registrationBody(c),
+		Registration: registrationBody(c.Kind, c.Registration),
 		Id:           c.ID, AgentId: c.AgentID, Kind: CredentialKind(c.Kind), CreatedAt: c.CreatedAt.UTC(),
 		ExpiresAt: present(c.ExpiresAt.UTC()), LastUsedAt: present(c.LastUsedAt.UTC()),
 	}
+}
+
+func lifetime(asked *int64) (time.Duration, error) {
+	if asked == nil {
+		return 0, nil
+	}
+	return seconds(*asked, agents.LifetimeMin, agents.LifetimeMax, "/lifetimeSeconds")
+}
+
+func overlap(asked *int64) (time.Duration, error) {
+	if asked == nil {
+		return overlapDefault, nil
+	}
+	return seconds(*asked, 0, agents.OverlapMax, "/overlapSeconds")
 }
 
 // seconds checks the bounds before multiplying, so that nothing overflows. 0 means no expiry to the service; a client says that by leaving it out.

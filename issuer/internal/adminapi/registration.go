@@ -43,11 +43,10 @@ func (a *API) registration(kind string, asked *CredentialKind, in *Registration)
 }
 
 // registrationBody is nil for a client secret.
-func registrationBody(c agents.Credential) *Registration {
-	if c.Kind == agents.KindClientSecret {
+func registrationBody(kind string, r agents.Registration) *Registration {
+	if kind == agents.KindClientSecret {
 		return nil
 	}
-	r := c.Registration
 	body := &Registration{
 		JwksUri: present(r.KeysURL), SubjectDn: present(r.SubjectDN), SanDns: present(r.SANDNS), SanUri: present(r.SANURI), SanIp: present(r.SANIP), SanEmail: present(r.SANEmail),
 		CertificateThumbprint: present(r.CertificateThumbprint), SpiffeId: present(r.SPIFFEID),

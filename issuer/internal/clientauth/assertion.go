@@ -74,32 +74,21 @@ func readAssertion(form oauth.Form) (proof, error) {
 	return a, nil
 }
 
-// verified is an assertion with which nothing is wrong.
-type verified struct {
-	credential agentid.Credential
-	claims     *jose.AssertionClaims
-}
+func (s assertion) client() string { return s.id }
 
-func (s assertion) authenticate(ctx context.Context, a *Authenticator) (Client, *agents.SingleUse, error) {
-	var proven verified
-	agent, credential, err := a.agents.Authenticate(ctx, s.id, func(ctx context.Context, registered []agents.Registered) (_ agentid.Credential, err error) {
-		if s.method == SPIFFEJWT {
-			proven, err = s.verifySVID(ctx, a, registered)
-		} else {
-			proven, err = s.verify(ctx, a, registered)
-		}
-		return proven.credential, err
-	})
-	if err != nil {
-		return Client{}, nil, err
-	}
-	client := Client{agent, credential, s.method}
+// check implements checked.
+func (s assertion) check(ctx context.Context, t *Trust, registered []agents.Registered) (proven, error) {
 	if s.method == SPIFFEJWT {
-		return client, nil, nil // SVIDs are used until they expire
+		credential, err := s.verifySVID(ctx, t, registered)
+		return proven{credential, SPIFFEJWT, nil}, err // SVIDs are used until they expire
 	}
-	return client, &agents.SingleUse{
-		Purpose: agents.UseClientAssertion, Key: useKey(agent.ID.String(), proven.claims.ID), ExpiresAt: time.Unix(proven.claims.ExpiresAt, 0).Add(assertionSkew),
-	}, nil
+	credential, claims, err := s.verify(ctx, t, registered)
+	if err != nil {
+		return proven{}, err
+	}
+	return proven{credential, PrivateKeyJWT, &agents.SingleUse{
+		Purpose: agents.UseClientAssertion, Key: useKey(s.id, claims.ID), ExpiresAt: time.Unix(claims.ExpiresAt, 0).Add(assertionSkew),
+	}}, nil
 }
 
 // useKey tells an assertion from all others by its client and jti. Its text would not do: an ECDSA signature has a twin.
@@ -109,7 +98,7 @@ func useKey(client, id string) [sha256.Size]byte {
 }
 
 // verify tries each of the client's credentials that has a key for the assertion; without any, a decoy (jose.Assertion.Verify).
-func (s assertion) verify(ctx context.Context, a *Authenticator, registered []agents.Registered) (verified, error) {
+func (s assertion) verify(ctx context.Context, t *Trust, registered []agents.Registered) (agentid.Credential, *jose.AssertionClaims, error) {
 	rules := jose.AssertionRules{
 		Subject: s.id, Issuer: s.id, Audience: issuers.From(ctx).ID, Types: []string{"jwt", "client-authentication+jwt"},
 		AheadMax: assertionAheadMax, Skew: assertionSkew, SingleUse: true,
@@ -120,30 +109,30 @@ func (s assertion) verify(ctx context.Context, a *Authenticator, registered []ag
 		if r.Kind != agents.KindPrivateKeyJWT {
 			continue
 		}
-		keys, err := a.keysOf(ctx, r.Registration, s.jwt.KeyID())
+		keys, err := t.keysOf(ctx, r.Registration, s.jwt.KeyID())
 		if err != nil {
 			unreachable = err
 			continue
 		}
 		rules.Algorithms = algorithms(r.Registration.Algorithms)
-		claims, err := s.jwt.Verify(keys.Keys(), &rules, a.trust.Now())
+		claims, err := s.jwt.Verify(keys.Keys(), &rules, t.Now())
 		if err == nil {
-			return verified{r.Credential, claims}, nil
+			return r.Credential, claims, nil
 		}
 		last = err
 	}
 	if unreachable != nil {
-		return verified{}, unavailable(unreachable)
+		return agentid.Credential{}, nil, unavailable(unreachable)
 	}
 	if last == nil {
 		rules.Algorithms = algorithms(Algorithms())
-		_, last = s.jwt.Verify(nil, &rules, a.trust.Now())
+		_, last = s.jwt.Verify(nil, &rules, t.Now())
 	}
-	return verified{}, refused(last)
+	return agentid.Credential{}, nil, refused(last)
 }
 
 // verifySVID is for the assertion type of SPIFFE. iss is not looked at: in a JWT-SVID it says nothing (JWT-SVID s3).
-func (s assertion) verifySVID(ctx context.Context, a *Authenticator, registered []agents.Registered) (verified, error) {
+func (s assertion) verifySVID(ctx context.Context, t *Trust, registered []agents.Registered) (agentid.Credential, error) {
 	rules := jose.AssertionRules{
 		Audience: issuers.From(ctx).ID, Types: []string{"jwt", "jose"}, Algorithms: algorithms(Algorithms()), AheadMax: svidAheadMax, Skew: assertionSkew,
 	}
@@ -152,31 +141,30 @@ func (s assertion) verifySVID(ctx context.Context, a *Authenticator, registered 
 		if r.Kind != agents.KindSPIFFEJWT || err != nil || id.String() != s.jwt.Subject() {
 			continue
 		}
-		keys, err := a.trust.Bundles.Keys(id.TrustDomain)
+		keys, err := t.Bundles.Keys(id.TrustDomain)
 		if err != nil {
-			return verified{}, unavailable(err)
+			return agentid.Credential{}, unavailable(err)
 		}
 		rules.Subject = id.String()
-		claims, err := s.jwt.Verify(keys.Keys(), &rules, a.trust.Now())
-		if err != nil {
-			return verified{}, refused(err)
+		if _, err := s.jwt.Verify(keys.Keys(), &rules, t.Now()); err != nil {
+			return agentid.Credential{}, refused(err)
 		}
-		return verified{r.Credential, claims}, nil
+		return r.Credential, nil
 	}
-	_, err := s.jwt.Verify(nil, &rules, a.trust.Now())
-	return verified{}, refused(err)
+	_, err := s.jwt.Verify(nil, &rules, t.Now())
+	return agentid.Credential{}, refused(err)
 }
 
 // keysOf is the key set of a registration, inline or at its URL.
-func (a *Authenticator) keysOf(ctx context.Context, r agents.Registration, kid string) (*jose.KeySet, error) {
+func (t *Trust) keysOf(ctx context.Context, r agents.Registration, kid string) (*jose.KeySet, error) {
 	if r.KeysURL == "" {
 		set, _, err := jose.ParseKeySet(r.Keys)
 		return set, err
 	}
-	if a.trust.Keys == nil {
+	if t.Keys == nil {
 		return nil, errors.New("key sets at a URL are not served")
 	}
-	return a.trust.Keys.Keys(ctx, r.KeysURL, kid)
+	return t.Keys.Keys(ctx, r.KeysURL, kid)
 }
 
 func algorithms(names []string) []jose.Algorithm {

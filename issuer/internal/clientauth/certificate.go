@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/dn"
@@ -26,32 +25,30 @@ type certificate struct {
 	chain []*x509.Certificate
 }
 
-func (c certificate) authenticate(ctx context.Context, a *Authenticator) (Client, *agents.SingleUse, error) {
-	var method Method
-	agent, credential, err := a.agents.Authenticate(ctx, c.id, func(ctx context.Context, registered []agents.Registered) (agentid.Credential, error) {
-		var reasons []error
-		for _, r := range registered {
-			reason := c.matches(ctx, a, r)
-			if reason == nil {
-				method = Method(r.Kind)
-				return r.Credential, nil
-			}
-			if errors.Is(reason, errOtherMethod) {
-				continue
-			}
-			reasons = append(reasons, reason)
+func (c certificate) client() string { return c.id }
+
+// check implements checked.
+func (c certificate) check(ctx context.Context, t *Trust, registered []agents.Registered) (proven, error) {
+	var reasons []error
+	for _, r := range registered {
+		reason := c.matches(ctx, t, r)
+		if reason == nil {
+			return proven{r.Credential, Method(r.Kind), nil}, nil
 		}
-		if len(reasons) == 0 {
-			_ = c.matchesName(a, agents.Registration{}) // nothing matches it: a client without certificates, or none at all, is refused after the same work
+		if errors.Is(reason, errOtherMethod) {
+			continue
 		}
-		for _, reason := range reasons {
-			if errors.Is(reason, errUnknown) {
-				return agentid.Credential{}, unavailable(reason)
-			}
+		reasons = append(reasons, reason)
+	}
+	if len(reasons) == 0 {
+		_ = c.matchesName(t, agents.Registration{}) // nothing matches it: a client without certificates, or none at all, is refused after the same work
+	}
+	for _, reason := range reasons {
+		if errors.Is(reason, errUnknown) {
+			return proven{}, unavailable(reason)
 		}
-		return agentid.Credential{}, refused(errors.Join(reasons...))
-	})
-	return Client{agent, credential, method}, nil, err
+	}
+	return proven{}, refused(errors.Join(reasons...))
 }
 
 var (
@@ -61,18 +58,18 @@ var (
 )
 
 // matches says why the certificate does not prove a credential.
-func (c certificate) matches(ctx context.Context, a *Authenticator, r agents.Registered) error {
+func (c certificate) matches(ctx context.Context, t *Trust, r agents.Registered) error {
 	switch r.Kind {
 	case agents.KindTLS:
-		return c.matchesName(a, r.Registration)
+		return c.matchesName(t, r.Registration)
 	case agents.KindSelfSignedTLS:
-		return c.matchesKey(ctx, a, r.Registration)
+		return c.matchesKey(ctx, t, r.Registration)
 	case agents.KindSPIFFEX509:
 		id, err := spiffe.ParseID(r.Registration.SPIFFEID)
 		if err != nil {
 			return err
 		}
-		if err := a.trust.Bundles.Verify(id, c.chain); errors.Is(err, spiffe.ErrNoBundle) {
+		if err := t.Bundles.Verify(id, c.chain); errors.Is(err, spiffe.ErrNoBundle) {
 			return errors.Join(errUnknown, err)
 		} else if err != nil {
 			return err
@@ -83,8 +80,8 @@ func (c certificate) matches(ctx context.Context, a *Authenticator, r agents.Reg
 }
 
 // matchesName is tls_client_auth (RFC 8705 s2.1): signed by an authority of the operator's, for clients, and with the registered name.
-func (c certificate) matchesName(a *Authenticator, r agents.Registration) error {
-	if a.trust.Authorities == nil {
+func (c certificate) matchesName(t *Trust, r agents.Registration) error {
+	if t.Authorities == nil {
 		return errOtherMethod
 	}
 	intermediates := x509.NewCertPool()
@@ -93,7 +90,7 @@ func (c certificate) matchesName(a *Authenticator, r agents.Registration) error 
 	}
 	leaf := c.chain[0]
 	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots: a.trust.Authorities(), Intermediates: intermediates, CurrentTime: a.trust.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: t.Authorities(), Intermediates: intermediates, CurrentTime: t.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
 		return err
 	}
@@ -130,9 +127,9 @@ func named(leaf *x509.Certificate, r agents.Registration) bool {
 
 // matchesKey is self_signed_tls_client_auth (RFC 8705 s2.2): the certificate itself, or its key, is what is registered. Who signed it says nothing, so its chain is not
 // looked at; that it has ended counts all the same.
-func (c certificate) matchesKey(ctx context.Context, a *Authenticator, r agents.Registration) error {
+func (c certificate) matchesKey(ctx context.Context, t *Trust, r agents.Registration) error {
 	leaf := c.chain[0]
-	if now := a.trust.Now(); now.Before(leaf.NotBefore.Add(-time.Second)) || now.After(leaf.NotAfter) {
+	if now := t.Now(); now.Before(leaf.NotBefore.Add(-time.Second)) || now.After(leaf.NotAfter) {
 		return errors.New("the certificate has ended, or has not begun")
 	}
 	if r.CertificateThumbprint != "" {
@@ -146,7 +143,7 @@ func (c certificate) matchesKey(ctx context.Context, a *Authenticator, r agents.
 	if !ok {
 		return errors.New("the certificate's key is of a kind that is not accepted")
 	}
-	keys, err := a.keysOf(ctx, r, "")
+	keys, err := t.keysOf(ctx, r, "")
 	if err != nil {
 		return errors.Join(errUnknown, err)
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
-	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
@@ -43,7 +42,7 @@ type Client struct {
 	Method     Method
 }
 
-// Agents are the registered clients. Its contract: every failed authentication is agents.ErrAuthentication after the same work, whether the client exists or
+// Agents are the registered agents. Its contract: every failed authentication is agents.ErrAuthentication after the same work, whether the client exists or
 // not; anything else is a failure of ours.
 type Agents interface {
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
@@ -66,7 +65,7 @@ type Trust struct {
 	Now         func() time.Time
 }
 
-// Authenticator authenticates clients.
+// Authenticator authenticates agents.
 type Authenticator struct {
 	agents Agents
 	trust  Trust
@@ -109,29 +108,26 @@ func (a *Authenticator) Admits(kind string, r agents.Registration) error {
 	return nil
 }
 
-// Authenticate returns the client, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
+// Authenticate returns the agent, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
 func (a *Authenticator) Authenticate(r *http.Request, form oauth.Form) (Client, error) {
 	p, err := read(r, form)
 	if err != nil {
 		return Client{}, err
 	}
-	client, use, err := p.authenticate(r.Context(), a)
-	if err != nil {
-		return Client{}, asOAuth(err)
-	}
-	if !issuers.From(r.Context()).Admits(client.Agent.OrganizationID) {
-		return Client{}, failed(errOtherOrganization)
-	}
-	if use == nil {
-		return client, nil
-	}
-	if err := a.agents.UseUp(r.Context(), client.Agent.OrganizationID, *use); err != nil {
-		return Client{}, asOAuth(err)
-	}
-	return client, nil
+	return a.authenticate(r.Context(), p)
 }
 
-var errOtherOrganization = errors.New("the agent is no client of this issuer")
+func (a *Authenticator) authenticate(ctx context.Context, p proof) (Client, error) {
+	agent, credential, method, err := prove(ctx, p, &a.trust, a.agents.UseUp, registry[agents.Agent]{
+		bySecret: func(ctx context.Context, s secret) (agents.Agent, agentid.Credential, error) {
+			return a.agents.AuthenticateSecret(ctx, s.id, s.value)
+		},
+		byCheck: a.agents.Authenticate,
+	})
+	return Client{agent, credential, method}, err
+}
+
+var errOtherOrganization = errors.New("no client of this issuer")
 
 // asOAuth is the one place where the reason of a failure stops: it is for the operator's log (oauth.Error.Err), and not for who asked.
 func asOAuth(err error) *oauth.Error {
@@ -157,10 +153,3 @@ func asOAuth(err error) *oauth.Error {
 func failed(reason error) *oauth.Error {
 	return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: reason}
 }
-
-// proof is what a request presents; nothing of it is believed before authenticate. use is what may be used once.
-type proof interface {
-	authenticate(ctx context.Context, a *Authenticator) (client Client, use *agents.SingleUse, err error)
-}
-
-var _ = []proof{secret{}, assertion{}, certificate{}}

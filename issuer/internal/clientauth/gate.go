@@ -22,8 +22,8 @@ type Gate interface {
 // Gated asks the gate whenever one of the clients authenticates, by whichever method.
 func Gated(a Agents, g Gate) Agents { return gatedAgents{a, g} }
 
-// GatedSecrets is Gated for relying parties.
-func GatedSecrets(s Secrets, g Gate) Secrets { return gatedSecrets{s, g} }
+// GatedParties is Gated for relying parties.
+func GatedParties(p RelyingParties, g Gate) RelyingParties { return gatedParties{p, g} }
 
 type gatedAgents struct {
 	Agents
@@ -32,50 +32,48 @@ type gatedAgents struct {
 
 // AuthenticateSecret implements Agents.
 func (g gatedAgents) AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error) {
-	return g.pass(ctx, clientID, func() (agents.Agent, agentid.Credential, error) {
+	return pass(ctx, g.gate, clientID, func() (agents.Agent, agentid.Credential, error) {
 		return g.Agents.AuthenticateSecret(ctx, clientID, secret)
 	})
 }
 
 // Authenticate implements Agents.
 func (g gatedAgents) Authenticate(ctx context.Context, clientID string, check agents.Check) (agents.Agent, agentid.Credential, error) {
-	return g.pass(ctx, clientID, func() (agents.Agent, agentid.Credential, error) { return g.Agents.Authenticate(ctx, clientID, check) })
+	return pass(ctx, g.gate, clientID, func() (agents.Agent, agentid.Credential, error) { return g.Agents.Authenticate(ctx, clientID, check) })
 }
 
-func (g gatedAgents) pass(ctx context.Context, clientID string, authenticate func() (agents.Agent, agentid.Credential, error)) (agents.Agent, agentid.Credential, error) {
-	if err := g.gate.Admit(ctx, clientID); err != nil {
-		return agents.Agent{}, agentid.Credential{}, err
-	}
-	agent, credential, err := authenticate()
-	if err == nil {
-		err = g.gate.Authenticated(ctx, clientID, agent.OrganizationID)
-	} else if errors.Is(err, agents.ErrAuthentication) {
-		g.gate.Failed(ctx, clientID)
-	}
-	if err != nil {
-		return agents.Agent{}, agentid.Credential{}, err
-	}
-	return agent, credential, nil
-}
-
-type gatedSecrets struct {
-	Secrets
+type gatedParties struct {
+	RelyingParties
 	gate Gate
 }
 
-// AuthenticateSecret implements Secrets.
-func (g gatedSecrets) AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, error) {
-	if err := g.gate.Admit(ctx, clientID); err != nil {
-		return clients.Client{}, err
+// AuthenticateSecret implements RelyingParties.
+func (g gatedParties) AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, agentid.Credential, error) {
+	return pass(ctx, g.gate, clientID, func() (clients.Client, agentid.Credential, error) {
+		return g.RelyingParties.AuthenticateSecret(ctx, clientID, secret, method)
+	})
+}
+
+// Authenticate implements RelyingParties.
+func (g gatedParties) Authenticate(ctx context.Context, clientID string, check agents.Check) (clients.Client, agentid.Credential, error) {
+	return pass(ctx, g.gate, clientID, func() (clients.Client, agentid.Credential, error) {
+		return g.RelyingParties.Authenticate(ctx, clientID, check)
+	})
+}
+
+func pass[C registrant](ctx context.Context, gate Gate, clientID string, authenticate func() (C, agentid.Credential, error)) (C, agentid.Credential, error) {
+	var none C
+	if err := gate.Admit(ctx, clientID); err != nil {
+		return none, agentid.Credential{}, err
 	}
-	c, err := g.Secrets.AuthenticateSecret(ctx, clientID, secret, method)
+	client, credential, err := authenticate()
 	if err == nil {
-		err = g.gate.Authenticated(ctx, clientID, c.OrganizationID)
+		err = gate.Authenticated(ctx, clientID, client.Organization())
 	} else if errors.Is(err, agents.ErrAuthentication) {
-		g.gate.Failed(ctx, clientID)
+		gate.Failed(ctx, clientID)
 	}
 	if err != nil {
-		return clients.Client{}, err
+		return none, agentid.Credential{}, err
 	}
-	return c, nil
+	return client, credential, nil
 }

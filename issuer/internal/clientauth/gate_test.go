@@ -34,7 +34,6 @@ func (g *scriptedGate) Authenticated(_ context.Context, id string, _ agentid.Org
 // oneClient is a client of both kinds whose authentication ends as it is told.
 type oneClient struct {
 	Agents
-	Secrets
 	err   error
 	tried int
 }
@@ -49,17 +48,17 @@ func (o *oneClient) AuthenticateSecret(ctx context.Context, id, _ string) (agent
 }
 
 type oneParty struct {
-	Secrets
+	RelyingParties
 	*oneClient
 }
 
-func (o oneParty) AuthenticateSecret(context.Context, string, string, clients.Authentication) (clients.Client, error) {
-	o.tried++
-	return clients.Client{Name: "one"}, o.err
+func (o oneParty) AuthenticateSecret(context.Context, string, string, clients.Authentication) (clients.Client, agentid.Credential, error) {
+	return o.Authenticate(context.Background(), "", nil)
 }
 
-func (o oneParty) Get(context.Context, agentid.Client) (clients.Client, error) {
-	return clients.Client{}, o.err
+func (o oneParty) Authenticate(context.Context, string, agents.Check) (clients.Client, agentid.Credential, error) {
+	o.tried++
+	return clients.Client{Name: "one"}, agentid.New[agentid.Credential](), o.err
 }
 
 // Every way to authenticate passes the gate, before and after, and nothing of a client comes out that the gate has refused.
@@ -76,7 +75,11 @@ func TestGate(t *testing.T) {
 			return a.Name, err
 		},
 		"relying party": func(o *oneClient, g Gate) (string, error) {
-			c, err := GatedSecrets(oneParty{oneClient: o}, g).AuthenticateSecret(t.Context(), "c", "s", clients.ClientSecretBasic)
+			c, _, err := GatedParties(oneParty{oneClient: o}, g).AuthenticateSecret(t.Context(), "c", "s", clients.ClientSecretBasic)
+			return c.Name, err
+		},
+		"relying party, other methods": func(o *oneClient, g Gate) (string, error) {
+			c, _, err := GatedParties(oneParty{oneClient: o}, g).Authenticate(t.Context(), "c", nil)
 			return c.Name, err
 		},
 	}

@@ -2,7 +2,6 @@ package clientauth
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -16,17 +15,29 @@ import (
 // None is no method: a relying party that cannot keep a secret says who it is (RFC 7591 s2).
 const None = Method(clients.None)
 
-// Secrets looks relying parties up and checks their secrets, by the contract of Agents.
-type Secrets interface {
-	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, error)
+// RelyingParties are the registered ones, by the contract of Agents.
+type RelyingParties interface {
+	// AuthenticateSecret refuses a client that is not registered for the method, like any other failure.
+	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, agentid.Credential, error)
+	Authenticate(ctx context.Context, clientID string, check agents.Check) (clients.Client, agentid.Credential, error)
 	Get(ctx context.Context, id agentid.Client) (clients.Client, error)
 }
 
-// Parties authenticates relying parties.
-type Parties struct{ secrets Secrets }
+// Uses remembers what may be used once. agents.Service does.
+type Uses interface {
+	// UseUp fails with an agents.UsedError for what was used before.
+	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+}
+
+// Parties authenticates relying parties: by every method that agents have, and one that is registered for none by its name alone.
+type Parties struct {
+	parties RelyingParties
+	uses    Uses
+	trust   Trust
+}
 
 // NewParties returns Parties over those that are registered.
-func NewParties(s Secrets) *Parties { return &Parties{s} }
+func NewParties(p RelyingParties, u Uses, t Trust) *Parties { return &Parties{p, u, t} }
 
 // Find is the relying party a client_id names at an issuer; NotFound when there is none. Nothing is proven by it.
 func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID string) (clients.Client, error) {
@@ -35,46 +46,50 @@ func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID stri
 	if err != nil {
 		return clients.Client{}, unknown
 	}
-	c, err := p.secrets.Get(ctx, id)
+	c, err := p.parties.Get(ctx, id)
 	if err == nil && !issuer.Admits(c.OrganizationID) {
 		return clients.Client{}, unknown
 	}
 	return c, err
 }
 
-// Authenticate returns the relying party that sent a request, or an *oauth.Error. One that is registered for none proves nothing here.
+// Authenticate returns the relying party that sent a request, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
 func (p *Parties) Authenticate(r *http.Request, form oauth.Form) (clients.Client, Method, error) {
-	ctx, issuer := r.Context(), issuers.From(r.Context())
-	if len(r.Header.Values("Authorization")) == 0 && !form.Has("client_secret") && !form.Has("client_assertion") && form.Has("client_id") {
-		c, err := p.Find(ctx, issuer, form.Get("client_id"))
-		if err == nil && !c.Public() {
-			err = agents.ErrAuthentication
-		}
-		return c, None, authenticationError(err)
-	}
 	presented, err := read(r, form)
 	if err != nil {
 		return clients.Client{}, "", err
 	}
-	claim, ok := presented.(secret)
-	if !ok {
-		return clients.Client{}, "", failed(errors.New("relying parties authenticate by a secret"))
-	}
-	c, err := p.secrets.AuthenticateSecret(ctx, claim.id, claim.value, clients.Authentication(claim.method))
-	if err == nil && !issuer.Admits(c.OrganizationID) {
-		err = agents.ErrAuthentication
-	}
-	return c, claim.method, authenticationError(err)
+	return p.authenticate(r.Context(), presented)
 }
 
-func authenticationError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, agents.ErrAuthentication), problem.KindOf(err) == problem.NotFound:
-		return failed(nil)
-	case problem.KindOf(err) == problem.Unavailable:
-		return oauth.Unavailable(err)
+func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Client, Method, error) {
+	c, public, err := p.public(ctx, presented)
+	if public || err != nil {
+		return c, None, err
 	}
-	return oauth.Internal(err)
+	c, _, method, err := prove(ctx, presented, &p.trust, p.uses.UseUp, registry[clients.Client]{
+		bySecret: func(ctx context.Context, s secret) (clients.Client, agentid.Credential, error) {
+			return p.parties.AuthenticateSecret(ctx, s.id, s.value, clients.Authentication(s.method))
+		},
+		byCheck: p.parties.Authenticate,
+	})
+	return c, method, err
+}
+
+// public is the relying party that a request names without a proof, if it needs none. The certificate of the connection is no proof of such a client: it is what its
+// tokens may be bound to (RFC 8705 s4).
+func (p *Parties) public(ctx context.Context, presented proof) (clients.Client, bool, error) {
+	switch presented.(type) {
+	case nothing, certificate:
+	default:
+		return clients.Client{}, false, nil
+	}
+	c, err := p.Find(ctx, issuers.From(ctx), presented.client())
+	if err != nil && problem.KindOf(err) != problem.NotFound {
+		return clients.Client{}, false, asOAuth(err)
+	}
+	if err != nil || !c.Public() {
+		return clients.Client{}, false, nil
+	}
+	return c, true, nil
 }

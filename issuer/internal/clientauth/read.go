@@ -1,13 +1,11 @@
 package clientauth
 
 import (
-	"context"
 	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
 
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -38,9 +36,16 @@ func read(r *http.Request, form oauth.Form) (proof, error) {
 		return secret{ClientSecretPost, id, form.Get("client_secret")}.bounded()
 	case !posted && id != "" && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
 		return certificate{id, r.TLS.PeerCertificates}, nil
+	case !posted && id != "" && !form.Has("client_secret") && !form.Has("client_assertion"):
+		return nothing{id}, nil
 	}
-	return nil, &oauth.Error{Code: oauth.InvalidClient, Description: "The client must authenticate."}
+	return nil, errUnproven()
 }
+
+// nothing is a client_id with no proof at all. It is enough for a relying party that has nothing to prove itself with.
+type nothing struct{ id string }
+
+func (n nothing) client() string { return n.id }
 
 // secret is client_secret_basic or client_secret_post.
 type secret struct {
@@ -48,10 +53,7 @@ type secret struct {
 	id, value string
 }
 
-func (s secret) authenticate(ctx context.Context, a *Authenticator) (Client, *agents.SingleUse, error) {
-	agent, credential, err := a.agents.AuthenticateSecret(ctx, s.id, s.value)
-	return Client{agent, credential, s.method}, nil, err
-}
+func (s secret) client() string { return s.id }
 
 // basic reads client_secret_basic, RFC 6749 s2.3.1: base64 of the form-urlencoded id, a colon, and the form-urlencoded secret. A client_id in
 // the body too is no second method, but it must be the same (RFC 6749 s3.2.1 lets clients send it).

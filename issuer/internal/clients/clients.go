@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 )
 
@@ -23,19 +24,35 @@ const (
 	Native Type = "native"
 )
 
-// Authentication is how a relying party proves itself at the token endpoint, by its name in metadata (RFC 7591 s2).
+// Authentication is the one method a relying party proves itself by wherever clients authenticate, by its name in metadata (token_endpoint_auth_method, RFC 7591 s2).
 type Authentication string
 
-// The methods. A client of None proves nothing but what PKCE proves.
+// The methods. A client of None proves nothing but what PKCE proves. Those that are not of a client secret are named as the kind of credential they need.
 const (
 	None              Authentication = "none"
 	ClientSecretBasic Authentication = "client_secret_basic"
 	ClientSecretPost  Authentication = "client_secret_post"
+	PrivateKeyJWT     Authentication = agents.KindPrivateKeyJWT
+	TLS               Authentication = agents.KindTLS
+	SelfSignedTLS     Authentication = agents.KindSelfSignedTLS
+	SPIFFEJWT         Authentication = agents.KindSPIFFEJWT
+	SPIFFEX509        Authentication = agents.KindSPIFFEX509
 )
 
-// Authentications is every method, for metadata and for registration.
+// Authentications is every method a relying party can be registered for.
 func Authentications() []Authentication {
-	return []Authentication{ClientSecretBasic, ClientSecretPost, None}
+	return []Authentication{ClientSecretBasic, ClientSecretPost, PrivateKeyJWT, TLS, SelfSignedTLS, SPIFFEJWT, SPIFFEX509, None}
+}
+
+// Kind is the kind of credential the method needs; "" for None.
+func (a Authentication) Kind() string {
+	switch a {
+	case None:
+		return ""
+	case ClientSecretBasic, ClientSecretPost:
+		return agents.KindClientSecret
+	}
+	return string(a)
 }
 
 // Client is one relying party.
@@ -45,7 +62,6 @@ type Client struct {
 	Name           string // 1 to 100 characters, unique in the organization
 	Type           Type
 	Authentication Authentication
-	SecretHash     []byte   // keyed hash of its secret; nil with None
 	RedirectURIs   []string // 1 to 10, compared as strings but for the port of a loopback address (RFC 8252 s7.3)
 	Scopes         []string // of the agents' scopes, those it may ask for; the scopes of OpenID Connect need no mention
 	Audiences      []string // resources it may ask tokens for (RFC 8707); may be empty
@@ -53,19 +69,24 @@ type Client struct {
 	RefreshTokens bool // it may keep a sign-in going without the agent
 	RequirePushed bool // require_pushed_authorization_requests, RFC 9126 s6
 	RequireDPoP   bool // dpop_bound_access_tokens, RFC 9449 s5.2
-	PKCEOptional  bool // for an old client with a secret that cannot do PKCE; refused for None
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
-	Version       int64
+	// RequireCertificate binds its access tokens to its TLS client certificate, and without one it gets none (tls_client_certificate_bound_access_tokens, RFC 8705 s3.4).
+	RequireCertificate bool
+	PKCEOptional       bool // for an old client with a secret that cannot do PKCE; refused for None
+	CreatedAt          time.Time
+	UpdatedAt          time.Time
+	Version            int64
 }
 
 // ClientID is the OAuth client_id.
 func (c Client) ClientID() string { return c.ID.String() }
 
-// Public reports whether the client cannot keep a secret.
+// Organization is whose client it is.
+func (c Client) Organization() agentid.Organization { return c.OrganizationID }
+
+// Public reports whether the client has nothing to prove itself with.
 func (c Client) Public() bool { return c.Authentication == None }
 
-// Changes is what differs from before, as details of an audit record; of a new client (before is zero) what it has. A new secret is named, never shown.
+// Changes is what differs from before, as details of an audit record; of a new client (before is zero) what it has.
 func (c Client) Changes(before Client) map[string]any {
 	changes := make(map[string]any)
 	note := func(field string, changed bool, from, to any) {
@@ -85,21 +106,33 @@ func (c Client) Changes(before Client) map[string]any {
 	note("refreshTokens", c.RefreshTokens != before.RefreshTokens, before.RefreshTokens, c.RefreshTokens)
 	note("requirePushedRequests", c.RequirePushed != before.RequirePushed, before.RequirePushed, c.RequirePushed)
 	note("requireDPoP", c.RequireDPoP != before.RequireDPoP, before.RequireDPoP, c.RequireDPoP)
+	note("requireCertificate", c.RequireCertificate != before.RequireCertificate, before.RequireCertificate, c.RequireCertificate)
 	note("pkceOptional", c.PKCEOptional != before.PKCEOptional, before.PKCEOptional, c.PKCEOptional)
-	if !before.ID.IsZero() && !slices.Equal(c.SecretHash, before.SecretHash) {
-		changes["secret"] = "replaced"
-	}
 	return changes
 }
 
-// Store keeps relying parties; contracts as agents.Store. A method that takes a client's id alone finds its organization first.
+// Store keeps relying parties and their credentials; contracts as agents.Store. A method that takes a client's id alone finds its organization first.
 type Store interface {
-	// CreateClient answers Conflict when the name is taken, NotFound when there is no such organization.
-	CreateClient(ctx context.Context, actor audit.Actor, c Client) (Client, error)
+	// CreateClient answers Conflict when the name is taken, NotFound when there is no such organization. first is its first credential, nil with None; hash that of
+	// a secret.
+	CreateClient(ctx context.Context, actor audit.Actor, c Client, first *Credential, hash []byte) (Client, error)
 	Client(ctx context.Context, id agentid.Client) (Client, error)
 	Clients(ctx context.Context, org agentid.Organization, after agentid.Client, limit int) ([]Client, error)
-	// UpdateClient locks the row, applies change and writes it with Version+1. Id, organization and time of creation stay as they are.
+	// UpdateClient locks the row, applies change and writes it with Version+1. Id, organization and time of creation stay as they are. Conflict when the
+	// authentication becomes one that needs another kind of credential while the client has any.
 	UpdateClient(ctx context.Context, actor audit.Actor, id agentid.Client, version int64, change func(*Client) error) (Client, error)
-	// DeleteClient takes the client's sign-ins along: its refresh tokens and codes stop working with it.
+	// DeleteClient takes the client's sign-ins and credentials along: its refresh tokens and codes stop working with it.
 	DeleteClient(ctx context.Context, actor audit.Actor, id agentid.Client, version int64) error
+
+	// CreateClientCredential refuses (Conflict) a kind that is not that of the client's authentication, and a third credential that is unexpired at c.CreatedAt.
+	CreateClientCredential(ctx context.Context, actor audit.Actor, c Credential, hash []byte) (Credential, error)
+	ClientCredentials(ctx context.Context, client agentid.Client) ([]Credential, error)
+	// RotateClientCredential is agents.Store.RotateCredential.
+	RotateClientCredential(ctx context.Context, actor audit.Actor, old agentid.Credential, next Credential, nextHash []byte, overlapUntil time.Time) (Credential, error)
+	DeleteClientCredential(ctx context.Context, actor audit.Actor, client agentid.Client, id agentid.Credential) error
+
+	// RelyingPartyForAuthentication is agents.Store.ClientForAuthentication: one query that costs the same whether there is such a client or not.
+	RelyingPartyForAuthentication(ctx context.Context, id agentid.Client, now time.Time) (Client, []agents.Registered, error)
+	// ClientCredentialUsed notes that a credential was used, to the minute. It never goes back.
+	ClientCredentialUsed(ctx context.Context, c Client, id agentid.Credential, at time.Time) error
 }

@@ -28,11 +28,11 @@ func check(c *Client) error {
 		return invalid("/type", "type_unknown", "must be web or native")
 	}
 	if !slices.Contains(Authentications(), c.Authentication) {
-		return invalid("/authentication", "authentication_unknown", "must be client_secret_basic, client_secret_post or none")
+		return invalid("/authentication", "authentication_unknown", "is no method that relying parties authenticate by")
 	}
 	if c.Public() && c.PKCEOptional {
 		// RFC 9700 s2.1.1: for a public client nothing else protects the code.
-		return invalid("/pkceOptional", "pkce_required", "a client without a secret must use PKCE")
+		return invalid("/pkceOptional", "pkce_required", "a client that authenticates by none must use PKCE")
 	}
 	if err := checkRedirectURIs(c); err != nil {
 		return err

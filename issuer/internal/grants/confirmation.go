@@ -14,7 +14,7 @@ import (
 const tokenPath = "/oauth2/token"
 
 // confirm finds out what the sender holds, and what the token will be bound to: the key of a DPoP proof whenever there is one (RFC 9449 s5), the certificate of
-// the connection when the agent's record says so (RFC 8705 s3). An agent whose tokens are to be bound gets no other.
+// the connection when the client's record says so (RFC 8705 s3). A client whose tokens are to be bound gets no other.
 func (e *Endpoint) confirm(w http.ResponseWriter, r *http.Request, request *Request) error {
 	keyBound, certificateBound := request.binding()
 	proof, err := e.cfg.Proofs.Check(r, request.Issuer.URL(tokenPath), "", request.Now)

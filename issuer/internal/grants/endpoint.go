@@ -15,7 +15,7 @@ import (
 
 // Config of the endpoint. Everything is required.
 type Config struct {
-	Clients  *clientauth.Authenticator
+	Clients  clientauth.Clients
 	Minter   Minter
 	Recorder Recorder
 	Proofs   *dpop.Checker

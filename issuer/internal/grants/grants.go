@@ -1,6 +1,6 @@
 // Package grants is the token endpoint. The endpoint is a template that no grant can skip a step of; a grant type is a row of hooks in a file of its own.
 //
-//	parse ─► authenticate the client ─► client of this issuer? ─► grant type served? ─► possession proven? ─► scope and resource allowed?
+//	parse ─► authenticate the client ─► client of this issuer? ─► grant type served? ─► and to this kind of client? ─► possession proven? ─► scope and resource allowed?
 //	      ─► grant's own check ─► claims and signature ─► the rest of the answer ─► audit record and what is used up, committed ─► answer
 package grants
 
@@ -24,7 +24,7 @@ import (
 type Grant struct {
 	Type string // grant_type
 
-	// Identify is set by the grants of relying parties: it takes the place of the authentication of an agent.
+	// Identify is set by the grants of relying parties. No agent may use those, and no relying party any other.
 	Identify Identify
 
 	// Targets are the resources the request asks for, when the grant has other parameters for them than resource (RFC 8707). May be nil.
@@ -147,13 +147,16 @@ func (e *Endpoint) receive(r *http.Request) (*Request, Grant, error) {
 	}
 	grant, ok := e.grants[form.Get("grant_type")]
 	request := &Request{Form: form, Issuer: issuers.From(r.Context()), Now: e.cfg.Now()}
-	if err := e.identify(r, request, grant); err != nil {
+	sender, err := e.cfg.Clients.Authenticate(r, form)
+	switch {
+	case err != nil:
 		return nil, Grant{}, err
-	}
-	if !ok {
+	case !ok:
 		return nil, Grant{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
+	case (sender.Party != nil) != (grant.Identify != nil):
+		return nil, Grant{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "This kind of client may not use this grant type."}
 	}
-	return request, grant, nil
+	return request, grant, identify(r.Context(), request, grant, sender)
 }
 
 // respond is what every grant answers, RFC 6749 s5.1.

@@ -2,7 +2,6 @@ package grants
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -23,20 +22,18 @@ type Party struct {
 	Nonce          string                // for the ID token; "" for none
 }
 
-// Identify authenticates the relying party of a request, and finds the sign-in that the request is about: the agent, and the credential it signed in with. Every error
-// is an *oauth.Error.
-type Identify func(ctx context.Context, r *http.Request, request *Request) (clientauth.Client, *Party, error)
+// Identify finds the sign-in that the request of a relying party is about: the agent, and the credential it signed in with. Every error is an *oauth.Error.
+type Identify func(ctx context.Context, request *Request, client clients.Client) (clientauth.Client, *Party, error)
 
-// identify fills in who sent a request: one of the agents, or for the grants that are theirs a relying party.
-func (e *Endpoint) identify(r *http.Request, request *Request, grant Grant) error {
-	var err error
-	if grant.Identify != nil {
-		request.Client, request.Party, err = grant.Identify(r.Context(), r, request)
-	} else {
-		request.Client, err = e.cfg.Clients.Authenticate(r, request.Form)
-	}
-	if err != nil {
-		return err
+// identify fills in of whom a request is: of the agent that sent it, or of the one that signed in to the relying party that did.
+func identify(ctx context.Context, request *Request, grant Grant, sender clientauth.Sender) error {
+	request.Client = sender.Agent
+	if sender.Party != nil {
+		var err error
+		if request.Client, request.Party, err = grant.Identify(ctx, request, *sender.Party); err != nil {
+			return err
+		}
+		request.Client.Method = sender.Method
 	}
 	if !request.Issuer.Admits(request.Client.Agent.OrganizationID) { // the answer to a client that does not exist
 		return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
@@ -48,7 +45,7 @@ func (e *Endpoint) identify(r *http.Request, request *Request, grant Grant) erro
 // binding says what the client's tokens must be bound to.
 func (r *Request) binding() (key, certificate bool) {
 	if r.Party != nil {
-		return r.Party.Client.RequireDPoP, false
+		return r.Party.Client.RequireDPoP, r.Party.Client.RequireCertificate
 	}
 	return r.Client.Agent.DPoPBound, r.Client.Agent.CertificateBound
 }

@@ -149,14 +149,18 @@ func registeredOf(row platformdb.ClientForAuthenticationRow) ([]agents.Registere
 		if id == uuid.Nil {
 			continue
 		}
-		r := agents.Registered{Credential: agentid.FromUUID[agentid.Credential](id), Kind: row.CredentialKinds[i], Hash: row.SecretHashes[i]}
-		var err error
-		if r.Registration, err = registration([]byte(row.Registrations[i])); err != nil {
+		r, err := registeredAs(id, row.CredentialKinds[i], row.SecretHashes[i], row.Registrations[i])
+		if err != nil {
 			return nil, err
 		}
 		registered = append(registered, r)
 	}
 	return registered, nil
+}
+
+func registeredAs(id uuid.UUID, kind string, hash []byte, text string) (agents.Registered, error) {
+	r, err := registration([]byte(text))
+	return agents.Registered{Credential: agentid.FromUUID[agentid.Credential](id), Kind: kind, Hash: hash, Registration: r}, err
 }
 
 func agentRow(a agents.Agent) orgdb.InsertAgentParams {

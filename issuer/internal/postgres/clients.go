@@ -14,9 +14,18 @@ const clientNoun = "client"
 var _ clients.Store = (*Store)(nil)
 
 // CreateClient implements clients.Store.
-func (s *Store) CreateClient(ctx context.Context, actor audit.Actor, c clients.Client) (clients.Client, error) {
+func (s *Store) CreateClient(ctx context.Context, actor audit.Actor, c clients.Client, first *clients.Credential, hash []byte) (clients.Client, error) {
 	err := s.changeInOrg(ctx, actor, c.OrganizationID, func(q *orgdb.Queries) (event, error) {
-		return event{audit.ClientCreate, c.ID.String(), c.Changes(clients.Client{})}, q.InsertClient(ctx, orgdb.InsertClientParams(clientRow(c)))
+		if err := q.InsertClient(ctx, orgdb.InsertClientParams(clientRow(c))); err != nil {
+			return event{}, err
+		}
+		details := c.Changes(clients.Client{})
+		if first == nil {
+			return event{audit.ClientCreate, c.ID.String(), details}, nil
+		}
+		created, err := insertClientCredential(ctx, q, c, *first, hash)
+		details["credentialId"], details["credential"] = first.ID.String(), describeClients(created)
+		return event{audit.ClientCreate, c.ID.String(), details}, err
 	})
 	if violates(err, "clients_organization_fkey") {
 		return clients.Client{}, notFound(organizationNoun)
@@ -94,12 +103,15 @@ func (s *Store) UpdateClient(ctx context.Context, actor audit.Actor, id agentid.
 		if err := change(&after); err != nil {
 			return event{}, err
 		}
+		if err := refuseOtherKind(ctx, q, before, after); err != nil {
+			return event{}, err
+		}
 		after.ID, after.OrganizationID, after.CreatedAt, after.Version = before.ID, before.OrganizationID, before.CreatedAt, before.Version+1
 		row := clientRow(after)
 		return event{audit.ClientUpdate, id.String(), after.Changes(before)}, q.UpdateClient(ctx, orgdb.UpdateClientParams{
-			OrgID: row.OrgID, ID: row.ID, Name: row.Name, Type: row.Type, Authentication: row.Authentication, SecretHash: row.SecretHash,
+			OrgID: row.OrgID, ID: row.ID, Name: row.Name, Type: row.Type, Authentication: row.Authentication,
 			RedirectUris: row.RedirectUris, Scopes: row.Scopes, Audiences: row.Audiences, RefreshTokens: row.RefreshTokens, RequirePushed: row.RequirePushed,
-			RequireDpop: row.RequireDpop, PkceOptional: row.PkceOptional, UpdatedAt: row.UpdatedAt, Version: row.Version,
+			RequireDpop: row.RequireDpop, RequireCertificate: row.RequireCertificate, PkceOptional: row.PkceOptional, UpdatedAt: row.UpdatedAt, Version: row.Version,
 		})
 	})
 	if err != nil {
@@ -119,9 +131,9 @@ func (s *Store) DeleteClient(ctx context.Context, actor audit.Actor, id agentid.
 
 func clientRow(c clients.Client) orgdb.Client {
 	return orgdb.Client{
-		OrgID: c.OrganizationID.UUID(), ID: c.ID.UUID(), Name: c.Name, Type: string(c.Type), Authentication: string(c.Authentication), SecretHash: c.SecretHash,
+		OrgID: c.OrganizationID.UUID(), ID: c.ID.UUID(), Name: c.Name, Type: string(c.Type), Authentication: string(c.Authentication),
 		RedirectUris: list(c.RedirectURIs), Scopes: list(c.Scopes), Audiences: list(c.Audiences),
-		RefreshTokens: c.RefreshTokens, RequirePushed: c.RequirePushed, RequireDpop: c.RequireDPoP, PkceOptional: c.PKCEOptional,
+		RefreshTokens: c.RefreshTokens, RequirePushed: c.RequirePushed, RequireDpop: c.RequireDPoP, RequireCertificate: c.RequireCertificate, PkceOptional: c.PKCEOptional,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt, Version: c.Version,
 	}
 }
@@ -137,9 +149,9 @@ func list(in []string) []string {
 func client(row orgdb.Client) clients.Client {
 	return clients.Client{
 		ID: agentid.FromUUID[agentid.Client](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID),
-		Name: row.Name, Type: clients.Type(row.Type), Authentication: clients.Authentication(row.Authentication), SecretHash: row.SecretHash,
+		Name: row.Name, Type: clients.Type(row.Type), Authentication: clients.Authentication(row.Authentication),
 		RedirectURIs: row.RedirectUris, Scopes: row.Scopes, Audiences: row.Audiences,
-		RefreshTokens: row.RefreshTokens, RequirePushed: row.RequirePushed, RequireDPoP: row.RequireDpop, PKCEOptional: row.PkceOptional,
+		RefreshTokens: row.RefreshTokens, RequirePushed: row.RequirePushed, RequireDPoP: row.RequireDpop, RequireCertificate: row.RequireCertificate, PKCEOptional: row.PkceOptional,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
 	}
 }

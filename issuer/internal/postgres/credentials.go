@@ -22,7 +22,7 @@ func (s *Store) CreateCredential(ctx context.Context, actor audit.Actor, c agent
 		if err := refuseRevoked(a); err != nil {
 			return event{}, err
 		}
-		registration, err := registrationJSON(c)
+		registration, err := registrationJSON(c.Kind, c.Registration)
 		if err != nil {
 			return event{}, err
 		}
@@ -51,7 +51,7 @@ func (s *Store) RotateCredential(ctx context.Context, actor audit.Actor, agentID
 		if err := expire(ctx, q, a, old, next.CreatedAt, overlapUntil); err != nil {
 			return event{}, err
 		}
-		registration, err := registrationJSON(next)
+		registration, err := registrationJSON(next.Kind, next.Registration)
 		if err != nil {
 			return event{}, err
 		}
@@ -60,7 +60,7 @@ func (s *Store) RotateCredential(ctx context.Context, actor audit.Actor, agentID
 			CreatedAt: next.CreatedAt,
 		})
 		if isNoRows(err) {
-			return event{}, &problem.Error{Kind: problem.Conflict, Code: "credential_kind", Detail: "the credential is of another kind than its successor"}
+			return event{}, errCredentialKind()
 		}
 		if err != nil {
 			return event{}, err
@@ -90,6 +90,14 @@ func expire(ctx context.Context, q *orgdb.Queries, a agents.Agent, id agentid.Cr
 	if !exists {
 		return notFound(credentialNoun)
 	}
+	return errCredentialExpired()
+}
+
+func errCredentialKind() error {
+	return &problem.Error{Kind: problem.Conflict, Code: "credential_kind", Detail: "the credential is of another kind than its successor"}
+}
+
+func errCredentialExpired() error {
 	return &problem.Error{Kind: problem.Conflict, Code: "credential_expired", Detail: "the credential is expired; create a new one"}
 }
 
@@ -143,29 +151,37 @@ func refuseThird(ctx context.Context, q *orgdb.Queries, a agents.Agent, kind str
 	if err != nil || n <= agents.PerKindMax {
 		return err
 	}
+	return errTooManyCredentials()
+}
+
+func errTooManyCredentials() error {
 	return &problem.Error{
-		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("an agent has at most %d unexpired credentials of one kind", agents.PerKindMax),
+		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("a client has at most %d unexpired credentials of one kind", agents.PerKindMax),
 	}
 }
 
 // describe is what the audit log says of a credential. A registration is public, and who could sign in by what is what an auditor asks.
 func describe(c agents.Credential) map[string]any {
-	d := map[string]any{"agentId": c.AgentID.String(), "kind": c.Kind}
-	if !c.ExpiresAt.IsZero() {
-		d["expiresAt"] = c.ExpiresAt.Format(time.RFC3339)
+	return describeAs("agentId", c.AgentID.String(), c.Kind, c.ExpiresAt, c.Registration)
+}
+
+func describeAs(whose, id, kind string, expiresAt time.Time, r agents.Registration) map[string]any {
+	d := map[string]any{whose: id, "kind": kind}
+	if !expiresAt.IsZero() {
+		d["expiresAt"] = expiresAt.Format(time.RFC3339)
 	}
-	if c.Kind != agents.KindClientSecret {
-		d["registration"] = c.Registration.Facts()
+	if kind != agents.KindClientSecret {
+		d["registration"] = r.Facts()
 	}
 	return d
 }
 
 // registrationJSON is nil for a client secret, which has none.
-func registrationJSON(c agents.Credential) ([]byte, error) {
-	if c.Kind == agents.KindClientSecret {
+func registrationJSON(kind string, r agents.Registration) ([]byte, error) {
+	if kind == agents.KindClientSecret {
 		return nil, nil
 	}
-	return json.Marshal(c.Registration)
+	return json.Marshal(r)
 }
 
 // registration reads what registrationJSON wrote. Nothing is read as an empty one.

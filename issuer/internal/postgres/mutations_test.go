@@ -139,8 +139,21 @@ var mutations = []mutation{
 		return w.RecordTokenIssued(ctx, by, w.exchange())
 	}},
 	{"CreateClient", audit.ClientCreate, func(ctx context.Context, w *world, by audit.Actor) error {
-		_, err := w.CreateClient(ctx, by, w.newClient("another"))
+		c := w.newClient("another")
+		first := newClientCredential(c.ID)
+		_, err := w.CreateClient(ctx, by, c, &first, make([]byte, 32))
 		return err
+	}},
+	{"CreateClientCredential", audit.CredentialCreate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.CreateClientCredential(ctx, by, newClientCredential(w.party.client.ID), make([]byte, 32))
+		return err
+	}},
+	{"RotateClientCredential", audit.CredentialRotate, func(ctx context.Context, w *world, by audit.Actor) error {
+		_, err := w.RotateClientCredential(ctx, by, w.party.credential.ID, newClientCredential(w.party.client.ID), make([]byte, 32), start.Add(time.Minute))
+		return err
+	}},
+	{"DeleteClientCredential", audit.CredentialDelete, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.DeleteClientCredential(ctx, by, w.party.client.ID, w.party.credential.ID)
 	}},
 	{"UpdateClient", audit.ClientUpdate, func(ctx context.Context, w *world, by audit.Actor) error {
 		_, err := w.UpdateClient(ctx, by, w.party.client.ID, 0, func(c *clients.Client) error { c.Name = "renamed"; return nil })

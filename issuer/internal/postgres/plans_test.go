@@ -105,7 +105,7 @@ func TestHotLookupsUseTheIndexMadeForThem(t *testing.T) {
 	exec(t, conn, "set enable_seqscan = off")
 	all := statements(t, "platformdb")
 	for name, index := range map[string]string{
-		"ClientForAuthentication": "agents_id_key", "OrganizationOfAgent": "agents_id_key", "RevocationList": "agents_revocation_idx", "Organizations": "organizations_pkey",
+		"ClientForAuthentication": "agents_id_key", "OrganizationOfAgent": "agents_id_key", "RelyingPartyForAuthentication": "clients_id_key", "RevocationList": "agents_revocation_idx", "Organizations": "organizations_pkey",
 	} {
 		var used []string
 		plan(t, conn, name, all[name]).walk(func(n node) { used = append(used, n.Index) })

@@ -96,7 +96,7 @@ func (s *Store) DeleteInitialToken(ctx context.Context, actor audit.Actor, org a
 func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregistration.Registered) error {
 	a, c := r.Agent, r.Credential
 	org := a.OrganizationID.UUID()
-	stored, err := registrationJSON(c)
+	stored, err := registrationJSON(c.Kind, c.Registration)
 	if err != nil {
 		return asProblem(err, credentialNoun)
 	}

@@ -19,14 +19,15 @@ import (
 
 // party is a relying party with a pushed request and a sign-in of the organization's agent.
 type party struct {
-	client clients.Client
-	pushed signin.PushedRequest
-	signIn signin.SignIn
+	client     clients.Client
+	credential clients.Credential
+	pushed     signin.PushedRequest
+	signIn     signin.SignIn
 }
 
 func (w *world) newClient(name string) clients.Client {
 	return clients.Client{
-		ID: agentid.New[agentid.Client](), OrganizationID: w.org.ID, Name: name, Type: clients.Web, Authentication: clients.ClientSecretBasic, SecretHash: make([]byte, 32),
+		ID: agentid.New[agentid.Client](), OrganizationID: w.org.ID, Name: name, Type: clients.Web, Authentication: clients.ClientSecretBasic,
 		RedirectURIs: []string{"https://" + name + ".example/cb"}, RefreshTokens: true, CreatedAt: start, UpdatedAt: start, Version: 1,
 	}
 }
@@ -52,7 +53,8 @@ func (w *world) newSignIn(c agentid.Client) signin.SignIn {
 func (w *world) newParty(t *testing.T, name string) *party {
 	t.Helper()
 	p := &party{client: w.newClient(name)}
-	if _, err := w.CreateClient(t.Context(), operator, p.client); err != nil {
+	p.credential = newClientCredential(p.client.ID)
+	if _, err := w.CreateClient(t.Context(), operator, p.client, &p.credential, make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
 	p.pushed, p.signIn = w.newPushed(p.client.ID), w.newSignIn(p.client.ID)
@@ -142,6 +144,7 @@ var signInInserts = map[string]func(ctx context.Context, q *orgdb.Queries, their
 func allProbes() map[string]probe {
 	all := maps.Clone(probes)
 	maps.Copy(all, signInProbes)
+	maps.Copy(all, clientCredentialProbes)
 	maps.Copy(all, tokenProbes)
 	maps.Copy(all, registrationProbes)
 	return all
@@ -151,6 +154,7 @@ func allProbes() map[string]probe {
 func allInserts() map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 	all := maps.Clone(inserts)
 	maps.Copy(all, signInInserts)
+	maps.Copy(all, clientCredentialInserts)
 	maps.Copy(all, tokenInserts)
 	maps.Copy(all, registrationInserts)
 	return all

@@ -34,7 +34,6 @@ type IDTokens interface {
 
 // Grants are the grants of relying parties at the token endpoint. Everything is required.
 type Grants struct {
-	Parties  Parties
 	Agents   Agents
 	Store    Store
 	Secrets  Secrets
@@ -64,8 +63,8 @@ type identifyBy func(ctx context.Context, r *grants.Request, client clients.Clie
 func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Grant {
 	return grants.Grant{
 		Type: grantType,
-		Identify: func(ctx context.Context, r *http.Request, request *grants.Request) (clientauth.Client, *grants.Party, error) {
-			return g.identify(ctx, r, request, by)
+		Identify: func(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.Client, *grants.Party, error) {
+			return g.identify(ctx, request, client, by)
 		},
 		Authorize: authorize,
 		Complete:  g.complete,
@@ -78,12 +77,8 @@ func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Gr
 	}
 }
 
-// identify is who sent the request, and about which agent. Whether that is still active is decided when the token is recorded.
-func (g *Grants) identify(ctx context.Context, r *http.Request, request *grants.Request, by identifyBy) (clientauth.Client, *grants.Party, error) {
-	client, method, err := g.Parties.Authenticate(r, request.Form)
-	if err != nil {
-		return clientauth.Client{}, nil, err
-	}
+// identify is which agent a request of the client is about. Whether that is still active is decided when the token is recorded.
+func (g *Grants) identify(ctx context.Context, request *grants.Request, client clients.Client, by identifyBy) (clientauth.Client, *grants.Party, error) {
 	s, err := by(ctx, request, client)
 	if err != nil {
 		return clientauth.Client{}, nil, err
@@ -111,8 +106,10 @@ func (g *Grants) identify(ctx context.Context, r *http.Request, request *grants.
 	}
 	request.Issuance.Details = map[string]any{"signInId": s.ID.String()}
 	request.Issuance.Holders = []agents.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
-	request.Issuance.SignIn = &agents.SignInStep{ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s), Tokens: live}
-	return clientauth.Client{Agent: agent, Credential: s.Credential, Method: method}, party, nil
+	request.Issuance.SignIn = &agents.SignInStep{
+		ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s), CertificateSHA256: s.Confirmation.CertificateSHA256, Tokens: live,
+	}
+	return clientauth.Client{Agent: agent, Credential: s.Credential}, party, nil
 }
 
 // bound is the key that the request has to prove: that of the code, later that of the refresh token.
@@ -206,13 +203,20 @@ func verifies(verifier, challenge string) bool {
 	return subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(sum[:])), []byte(challenge)) == 1
 }
 
-// authorize checks possession of what the code or the refresh token is bound to, and binds what follows to what was proven.
+// authorize checks possession of what the code or the refresh token is bound to, and binds what follows to what was proven: to a certificate only what a client gets
+// that has nothing else to prove itself with (RFC 8705 s4). Others may renew theirs.
 func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) error {
 	step := r.Issuance.SignIn
 	if step.KeyThumbprint != "" && step.KeyThumbprint != r.Confirmation.KeyThumbprint {
 		return invalidGrant(errors.New("bound to another key"))
 	}
 	step.KeyThumbprint = r.Confirmation.KeyThumbprint
+	if step.CertificateSHA256 != "" && step.CertificateSHA256 != r.Certificate {
+		return invalidGrant(errors.New("bound to another certificate"))
+	}
+	if step.CertificateSHA256 == "" && r.Party.Client.Public() {
+		step.CertificateSHA256 = r.Confirmation.CertificateSHA256
+	}
 	a.NotAfter = step.ExpiresAt
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const client = `-- name: Client :one
-select org_id, id, name, type, authentication, secret_hash, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version from clients where org_id = $1 and id = $2
+select org_id, id, name, type, authentication, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version, require_certificate from clients where org_id = $1 and id = $2
 `
 
 type ClientParams struct {
@@ -30,7 +30,6 @@ func (q *Queries) Client(ctx context.Context, arg ClientParams) (Client, error) 
 		&i.Name,
 		&i.Type,
 		&i.Authentication,
-		&i.SecretHash,
 		&i.RedirectUris,
 		&i.Scopes,
 		&i.Audiences,
@@ -41,12 +40,13 @@ func (q *Queries) Client(ctx context.Context, arg ClientParams) (Client, error) 
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Version,
+		&i.RequireCertificate,
 	)
 	return i, err
 }
 
 const clientForUpdate = `-- name: ClientForUpdate :one
-select org_id, id, name, type, authentication, secret_hash, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version from clients where org_id = $1 and id = $2 for update
+select org_id, id, name, type, authentication, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version, require_certificate from clients where org_id = $1 and id = $2 for update
 `
 
 type ClientForUpdateParams struct {
@@ -63,7 +63,6 @@ func (q *Queries) ClientForUpdate(ctx context.Context, arg ClientForUpdateParams
 		&i.Name,
 		&i.Type,
 		&i.Authentication,
-		&i.SecretHash,
 		&i.RedirectUris,
 		&i.Scopes,
 		&i.Audiences,
@@ -74,12 +73,13 @@ func (q *Queries) ClientForUpdate(ctx context.Context, arg ClientForUpdateParams
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.Version,
+		&i.RequireCertificate,
 	)
 	return i, err
 }
 
 const clients = `-- name: Clients :many
-select org_id, id, name, type, authentication, secret_hash, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version from clients where org_id = $1 and id > $2 order by id limit $3
+select org_id, id, name, type, authentication, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version, require_certificate from clients where org_id = $1 and id > $2 order by id limit $3
 `
 
 type ClientsParams struct {
@@ -103,7 +103,6 @@ func (q *Queries) Clients(ctx context.Context, arg ClientsParams) ([]Client, err
 			&i.Name,
 			&i.Type,
 			&i.Authentication,
-			&i.SecretHash,
 			&i.RedirectUris,
 			&i.Scopes,
 			&i.Audiences,
@@ -114,6 +113,7 @@ func (q *Queries) Clients(ctx context.Context, arg ClientsParams) ([]Client, err
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.Version,
+			&i.RequireCertificate,
 		); err != nil {
 			return nil, err
 		}
@@ -140,27 +140,27 @@ func (q *Queries) DeleteClient(ctx context.Context, arg DeleteClientParams) erro
 }
 
 const insertClient = `-- name: InsertClient :exec
-insert into clients (org_id, id, name, type, authentication, secret_hash, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version)
+insert into clients (org_id, id, name, type, authentication, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version, require_certificate)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 `
 
 type InsertClientParams struct {
-	OrgID          uuid.UUID
-	ID             uuid.UUID
-	Name           string
-	Type           string
-	Authentication string
-	SecretHash     []byte
-	RedirectUris   []string
-	Scopes         []string
-	Audiences      []string
-	RefreshTokens  bool
-	RequirePushed  bool
-	RequireDpop    bool
-	PkceOptional   bool
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	Version        int64
+	OrgID              uuid.UUID
+	ID                 uuid.UUID
+	Name               string
+	Type               string
+	Authentication     string
+	RedirectUris       []string
+	Scopes             []string
+	Audiences          []string
+	RefreshTokens      bool
+	RequirePushed      bool
+	RequireDpop        bool
+	PkceOptional       bool
+	CreatedAt          time.Time
+	UpdatedAt          time.Time
+	Version            int64
+	RequireCertificate bool
 }
 
 func (q *Queries) InsertClient(ctx context.Context, arg InsertClientParams) error {
@@ -170,7 +170,6 @@ func (q *Queries) InsertClient(ctx context.Context, arg InsertClientParams) erro
 		arg.Name,
 		arg.Type,
 		arg.Authentication,
-		arg.SecretHash,
 		arg.RedirectUris,
 		arg.Scopes,
 		arg.Audiences,
@@ -181,34 +180,35 @@ func (q *Queries) InsertClient(ctx context.Context, arg InsertClientParams) erro
 		arg.CreatedAt,
 		arg.UpdatedAt,
 		arg.Version,
+		arg.RequireCertificate,
 	)
 	return err
 }
 
 const updateClient = `-- name: UpdateClient :exec
 update clients
-set name = $1, type = $2, authentication = $3, secret_hash = $4, redirect_uris = $5, scopes = $6, audiences = $7,
-    refresh_tokens = $8, require_pushed = $9, require_dpop = $10, pkce_optional = $11,
+set name = $1, type = $2, authentication = $3, redirect_uris = $4, scopes = $5, audiences = $6,
+    refresh_tokens = $7, require_pushed = $8, require_dpop = $9, require_certificate = $10, pkce_optional = $11,
     updated_at = $12, version = $13
 where org_id = $14 and id = $15
 `
 
 type UpdateClientParams struct {
-	Name           string
-	Type           string
-	Authentication string
-	SecretHash     []byte
-	RedirectUris   []string
-	Scopes         []string
-	Audiences      []string
-	RefreshTokens  bool
-	RequirePushed  bool
-	RequireDpop    bool
-	PkceOptional   bool
-	UpdatedAt      time.Time
-	Version        int64
-	OrgID          uuid.UUID
-	ID             uuid.UUID
+	Name               string
+	Type               string
+	Authentication     string
+	RedirectUris       []string
+	Scopes             []string
+	Audiences          []string
+	RefreshTokens      bool
+	RequirePushed      bool
+	RequireDpop        bool
+	RequireCertificate bool
+	PkceOptional       bool
+	UpdatedAt          time.Time
+	Version            int64
+	OrgID              uuid.UUID
+	ID                 uuid.UUID
 }
 
 func (q *Queries) UpdateClient(ctx context.Context, arg UpdateClientParams) error {
@@ -216,13 +216,13 @@ func (q *Queries) UpdateClient(ctx context.Context, arg UpdateClientParams) erro
 		arg.Name,
 		arg.Type,
 		arg.Authentication,
-		arg.SecretHash,
 		arg.RedirectUris,
 		arg.Scopes,
 		arg.Audiences,
 		arg.RefreshTokens,
 		arg.RequirePushed,
 		arg.RequireDpop,
+		arg.RequireCertificate,
 		arg.PkceOptional,
 		arg.UpdatedAt,
 		arg.Version,

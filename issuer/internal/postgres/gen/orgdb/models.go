@@ -39,22 +39,22 @@ type AgentRegistration struct {
 }
 
 type Client struct {
-	OrgID          uuid.UUID
-	ID             uuid.UUID
-	Name           string
-	Type           string
-	Authentication string
-	SecretHash     []byte
-	RedirectUris   []string
-	Scopes         []string
-	Audiences      []string
-	RefreshTokens  bool
-	RequirePushed  bool
-	RequireDpop    bool
-	PkceOptional   bool
-	CreatedAt      time.Time
-	UpdatedAt      time.Time
-	Version        int64
+	OrgID              uuid.UUID
+	ID                 uuid.UUID
+	Name               string
+	Type               string
+	Authentication     string
+	RedirectUris       []string
+	Scopes             []string
+	Audiences          []string
+	RefreshTokens      bool
+	RequirePushed      bool
+	RequireDpop        bool
+	PkceOptional       bool
+	CreatedAt          time.Time
+	UpdatedAt          time.Time
+	Version            int64
+	RequireCertificate bool
 }
 
 type InitialAccessToken struct {

@@ -1,6 +1,6 @@
 -- name: InsertClient :exec
-insert into clients (org_id, id, name, type, authentication, secret_hash, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version)
-values (@org_id, @id, @name, @type, @authentication, @secret_hash, @redirect_uris, @scopes, @audiences, @refresh_tokens, @require_pushed, @require_dpop, @pkce_optional, @created_at, @updated_at, @version);
+insert into clients (org_id, id, name, type, authentication, redirect_uris, scopes, audiences, refresh_tokens, require_pushed, require_dpop, pkce_optional, created_at, updated_at, version, require_certificate)
+values (@org_id, @id, @name, @type, @authentication, @redirect_uris, @scopes, @audiences, @refresh_tokens, @require_pushed, @require_dpop, @pkce_optional, @created_at, @updated_at, @version, @require_certificate);
 
 -- name: Client :one
 select * from clients where org_id = @org_id and id = @id;
@@ -13,8 +13,8 @@ select * from clients where org_id = @org_id and id > @after order by id limit @
 
 -- name: UpdateClient :exec
 update clients
-set name = @name, type = @type, authentication = @authentication, secret_hash = @secret_hash, redirect_uris = @redirect_uris, scopes = @scopes, audiences = @audiences,
-    refresh_tokens = @refresh_tokens, require_pushed = @require_pushed, require_dpop = @require_dpop, pkce_optional = @pkce_optional,
+set name = @name, type = @type, authentication = @authentication, redirect_uris = @redirect_uris, scopes = @scopes, audiences = @audiences,
+    refresh_tokens = @refresh_tokens, require_pushed = @require_pushed, require_dpop = @require_dpop, require_certificate = @require_certificate, pkce_optional = @pkce_optional,
     updated_at = @updated_at, version = @version
 where org_id = @org_id and id = @id;
 

@@ -1,0 +1,78 @@
+package clientauth
+
+import (
+	"context"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+	"github.com/agentidp/agentidp/issuer/internal/oauth"
+)
+
+// proof is what a request presents. Nothing of it is believed before prove: client says whose it claims to be, and so where that client is registered.
+type proof interface{ client() string }
+
+// checked is a proof that is held against what is registered, whichever kind of client that is of.
+type checked interface {
+	proof
+	// check is an agents.Check that says more of what it found.
+	check(ctx context.Context, t *Trust, registered []agents.Registered) (proven, error)
+}
+
+var _ = []checked{assertion{}, certificate{}}
+
+// proven is a proof with which nothing is wrong.
+type proven struct {
+	credential agentid.Credential
+	method     Method
+	use        *agents.SingleUse // what may be used once; nil for nothing
+}
+
+// registrant is a client of either kind.
+type registrant interface{ Organization() agentid.Organization }
+
+// registry is where clients of one kind are registered. Both ways of asking it keep the contract of Agents.
+type registry[C registrant] struct {
+	bySecret func(ctx context.Context, s secret) (C, agentid.Credential, error)
+	byCheck  func(ctx context.Context, clientID string, check agents.Check) (C, agentid.Credential, error)
+}
+
+// useUp fails with an agents.UsedError for what was used before.
+type useUp func(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+
+// prove authenticates the client of a registry that a proof names: the one way there is for every kind of proof and of client. Every error is an *oauth.Error. What
+// may be used once is used up last, when all else is in order.
+func prove[C registrant](ctx context.Context, p proof, t *Trust, use useUp, r registry[C]) (C, agentid.Credential, Method, error) {
+	var none C
+	var found proven
+	var client C
+	var err error
+	switch p := p.(type) {
+	case secret:
+		found.method = p.method
+		client, found.credential, err = r.bySecret(ctx, p)
+	case checked:
+		client, _, err = r.byCheck(ctx, p.client(), func(ctx context.Context, registered []agents.Registered) (_ agentid.Credential, err error) {
+			found, err = p.check(ctx, t, registered)
+			return found.credential, err
+		})
+	default:
+		err = errUnproven()
+	}
+	if err != nil {
+		return none, agentid.Credential{}, "", asOAuth(err)
+	}
+	if !issuers.From(ctx).Admits(client.Organization()) {
+		return none, agentid.Credential{}, "", failed(errOtherOrganization)
+	}
+	if found.use != nil {
+		if err := use(ctx, client.Organization(), *found.use); err != nil {
+			return none, agentid.Credential{}, "", asOAuth(err)
+		}
+	}
+	return client, found.credential, found.method, nil
+}
+
+func errUnproven() *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidClient, Description: "The client must authenticate."}
+}
