@@ -39,7 +39,7 @@ func TestMetadata(t *testing.T) {
 		"introspection_endpoint_auth_signing_alg_values_supported": []any{"ES256", "EdDSA", "PS256", "RS256"},
 		"revocation_endpoint":                                      i.url + "/oauth2/revoke",
 		"registration_endpoint":                                    i.url + "/oauth2/register",
-		"revocation_endpoint_auth_methods_supported":               []any{"client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
+		"revocation_endpoint_auth_methods_supported":               []any{"none", "client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
 		"revocation_endpoint_auth_signing_alg_values_supported":    []any{"ES256", "EdDSA", "PS256", "RS256"},
 	}
 	var got map[string]any

@@ -36,9 +36,13 @@ type setting struct {
 }
 
 type settingParty struct {
-	ID          string `json:"id"`
-	Secret      string `json:"secret,omitempty"`
-	RedirectURI string `json:"redirectUri"`
+	ID          string            `json:"id"`
+	Secret      string            `json:"secret,omitempty"`
+	RedirectURI string            `json:"redirectUri"`
+	JWK         *jose4.JSONWebKey `json:"jwk,omitempty"`
+	Certificate string            `json:"certificate,omitempty"`
+	Key         string            `json:"key,omitempty"`
+	Thumbprint  string            `json:"thumbprint,omitempty"`
 }
 
 // settingAgents are agents of one organization, by what they prove themselves with.
@@ -84,8 +88,9 @@ func (i *instance) setting(root *signer) setting {
 	} {
 		change["name"], change["redirectUris"] = name, []string{"https://" + name + ".example/cb"}
 		p := i.relyingParty(organization, change)
-		s.Parties[name] = settingParty{p.oauth.ClientID, p.oauth.ClientSecret, p.oauth.RedirectURL}
+		s.Parties[name] = settingParty{ID: p.oauth.ClientID, Secret: p.oauth.ClientSecret, RedirectURI: p.oauth.RedirectURL}
 	}
+	i.fapiParties(root, organization, s.Parties)
 
 	s.Agents.Keys = map[string]settingAgent{}
 	for _, alg := range []jose4.SignatureAlgorithm{jose4.ES256, jose4.EdDSA, jose4.PS256, jose4.RS256} {
@@ -115,6 +120,34 @@ func (i *instance) setting(root *signer) setting {
 		s.Agents.Certificates[c.method] = settingAgent{ID: id, Certificate: certificate, Key: key, Thumbprint: c.signer.thumbprint(), Bound: c.bound}
 	}
 	return s
+}
+
+// fapiParties are relying parties as the FAPI 2.0 Security Profile wants them: requests pushed, no secret, tokens bound to a key or to the certificate.
+func (i *instance) fapiParties(root *signer, organization string, to map[string]settingParty) {
+	i.t.Helper()
+	h := newHolder(i.t, jose4.ES256)
+	issued := certify(i.t, root, func(c *x509.Certificate) {
+		c.Subject, c.DNSNames = pkix.Name{CommonName: "party"}, []string{"party.example"}
+	})
+	certificate, key := issued.pem(i.t)
+	for name, tt := range map[string]struct {
+		change map[string]any
+		party  settingParty
+	}{
+		"key": {
+			map[string]any{"authentication": "private_key_jwt", "registration": map[string]any{"jwks": jwks(i.t, h)}, "requireDPoP": true},
+			settingParty{JWK: &jose4.JSONWebKey{Key: h.private, KeyID: h.kid, Algorithm: string(h.alg)}},
+		},
+		"certificate": {
+			map[string]any{"authentication": "tls_client_auth", "registration": map[string]any{"sanDns": "party.example"}, "requireCertificate": true},
+			settingParty{Certificate: certificate, Key: key, Thumbprint: issued.thumbprint()},
+		},
+	} {
+		tt.change["name"], tt.change["redirectUris"], tt.change["requirePushedRequests"] = name, []string{"https://" + name + ".example/cb"}, true
+		p := i.relyingParty(organization, tt.change)
+		tt.party.ID, tt.party.RedirectURI = p.oauth.ClientID, p.oauth.RedirectURL
+		to[name] = tt.party
+	}
 }
 
 // pem is the chain and the key.

@@ -1,6 +1,10 @@
 package discovery
 
-import "github.com/agentidp/agentidp/issuer/internal/issuers"
+import (
+	"slices"
+
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
+)
 
 // Paths of the endpoints about tokens and clients.
 const (
@@ -9,7 +13,8 @@ const (
 	registerPath   = "/oauth2/register"
 )
 
-// questionMetadata is RFC 8414 s2 about the endpoints of RFC 7662, RFC 7009 and RFC 7591. Clients authenticate there as at the token endpoint.
+// questionMetadata is RFC 8414 s2 about the endpoints of RFC 7662, RFC 7009 and RFC 7591. Clients authenticate there as at the token endpoint; one that
+// has nothing to prove itself with may give tokens back (RFC 7009 s2.1) and not ask about them (RFC 7662 s2.1).
 type questionMetadata struct {
 	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
 	IntrospectionAuthentication []string `json:"introspection_endpoint_auth_methods_supported"`
@@ -24,7 +29,7 @@ func (d *Documents) questions(i issuers.Issuer) questionMetadata {
 	methods, algorithms := d.cfg.ClientAuthentication, d.cfg.AssertionAlgorithms
 	return questionMetadata{
 		IntrospectionEndpoint: i.URL(introspectPath), IntrospectionAuthentication: methods, IntrospectionAlgorithms: algorithms,
-		RevocationEndpoint: i.URL(revokePath), RevocationAuthentication: methods, RevocationAlgorithms: algorithms,
+		RevocationEndpoint: i.URL(revokePath), RevocationAuthentication: slices.Concat(d.cfg.SignIn.Authentication, methods), RevocationAlgorithms: algorithms,
 		RegistrationEndpoint: i.URL(registerPath),
 	}
 }

@@ -111,6 +111,61 @@ for (const [name, party, options] of [
   })
 }
 
+// FAPI 2.0 Security Profile: pushed requests, PKCE, no shared secret, tokens bound to what the client holds.
+const { key, certificate } = setting.parties
+const byKey = async (server) => configured(key, oidc.PrivateKeyJwt(await privateKey(key.jwk)), server)
+
+test('FAPI 2.0: pushed request, private_key_jwt, tokens bound to a key', async () => {
+  const { config, redeem, DPoP } = await signIn(key, { pushed: true, DPoP: true, config: await byKey() })
+  const got = await redeem()
+  assert.equal(got.token_type, 'dpop')
+  assert.equal(got.claims().aud, key.id)
+  const jkt = await DPoP.calculateThumbprint()
+  // The relying party asks about its own tokens by the same method, and gives them back.
+  assert.deepEqual((await oidc.tokenIntrospection(config, got.access_token)).cnf, { jkt })
+  const next = await oidc.refreshTokenGrant(config, got.refresh_token, undefined, { DPoP })
+  assert.equal((await oidc.tokenIntrospection(config, next.access_token)).cnf.jkt, jkt)
+  await assert.rejects(oidc.refreshTokenGrant(config, next.refresh_token), { code: 'OAUTH_RESPONSE_BODY_ERROR' }) // no proof
+  await oidc.tokenRevocation(config, next.refresh_token)
+  assert.deepEqual(await oidc.tokenIntrospection(config, next.access_token), { active: false })
+  await assert.rejects(oidc.refreshTokenGrant(config, next.refresh_token, undefined, { DPoP }), { error: 'invalid_grant' })
+})
+
+test('FAPI 2.0: at the issuer of an organization too', async () => {
+  const { redeem } = await signIn(key, { pushed: true, DPoP: true, config: await byKey(new URL(setting.organizationIssuer)) })
+  assert.equal((await redeem()).claims().iss, setting.organizationIssuer)
+})
+
+test('FAPI 2.0: pushed request, tls_client_auth, tokens bound to the certificate', async () => {
+  const config = await configured(certificate, oidc.TlsClientAuth(), issuer, withCertificate(certificate))
+  const { redeem } = await signIn(certificate, { pushed: true, config })
+  const got = await redeem()
+  assert.equal(got.token_type, 'bearer')
+  const cnf = { 'x5t#S256': certificate.thumbprint }
+  assert.deepEqual((await oidc.tokenIntrospection(config, got.access_token)).cnf, cnf)
+  const next = await oidc.refreshTokenGrant(config, got.refresh_token)
+  assert.deepEqual((await oidc.tokenIntrospection(config, next.access_token)).cnf, cnf)
+  assert.equal((await oidc.fetchUserInfo(config, next.access_token, subject.id)).sub, subject.id)
+  await assert.rejects(oidc.fetchUserInfo(await configured(certificate, oidc.TlsClientAuth()), next.access_token, subject.id)) // over a connection without it
+  await oidc.tokenRevocation(config, next.access_token)
+  assert.deepEqual(await oidc.tokenIntrospection(config, next.access_token), { active: false })
+})
+
+test('a relying party whose key or certificate is not the registered one is refused everywhere', async () => {
+  const strangers = [
+    [key, oidc.PrivateKeyJwt(await privateKey(setting.agents.keys.ES256.jwk))],
+    [certificate, oidc.TlsClientAuth(), issuer, withCertificate(setting.agents.certificates.tls_client_auth)],
+    [certificate, oidc.TlsClientAuth()],
+    [key, oidc.None()],
+  ]
+  for (const [party, auth, server, fetch] of strangers) {
+    const config = await configured(party, auth, server, fetch)
+    await assert.rejects(signIn(party, { pushed: true, config }), (e) => e.status === 401)
+    for (const ask of [oidc.tokenIntrospection, oidc.tokenRevocation]) await assert.rejects(ask(config, 'x'), (e) => e.status === 401)
+    await assert.rejects(oidc.refreshTokenGrant(config, 'x'), (e) => e.status === 401)
+  }
+})
+
 test('at the issuer of an organization', async () => {
   const party = setting.parties.secret
   const { redeem } = await signIn(party, { config: await configured(party, undefined, new URL(setting.organizationIssuer)) })
