@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	jose4 "github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
@@ -278,4 +279,29 @@ func TestGrantsOfTheOtherKindOfClient(t *testing.T) {
 	// A guess is one whatever it asks for.
 	wantRefused(t, "a wrong secret", i.tokenRequest(p.oauth.ClientID, "aidp_wrong", url.Values{"grant_type": {"client_credentials"}}), 401, "invalid_client")
 	wantRefused(t, "a wrong secret", i.tokenRequest(agent, "aidp_wrong", url.Values{"grant_type": {"refresh_token"}}), 401, "invalid_client")
+}
+
+// A workload that is a relying party proves itself by its SVIDs, as an agent does.
+func TestRelyingPartyBySPIFFE(t *testing.T) {
+	t.Parallel()
+	d := newDomain(t)
+	i := start(t, func(c *issuer.Config) {
+		c.SPIFFE = []issuer.TrustDomain{{TrustDomain: "example.org", Bundle: issuer.SPIFFEBundle{File: d.file}}}
+	})
+	organization := i.organization("acme")
+	const id = "spiffe://example.org/ns/acme/dashboard"
+	party := func(by string) url.Values {
+		p := i.relyingParty(organization, map[string]any{"name": by, "authentication": by, "registration": map[string]any{"spiffeId": id}})
+		return url.Values{"client_id": {p.oauth.ClientID}, "token": {"x"}}
+	}
+	byX509, byJWT := party("spiffe_x509"), party("spiffe_jwt")
+	i.must(i.over(d.svid(t, id), "/oauth2/introspect", byX509), 200)
+	wantRefused(t, "another workload", i.over(d.svid(t, id+"2"), "/oauth2/introspect", byX509), 401, "invalid_client")
+	wantRefused(t, "by the method of another", i.over(d.svid(t, id), "/oauth2/introspect", byJWT), 401, "invalid_client")
+	svid := d.jwt.sign(t, map[string]any{"sub": id, "aud": i.url, "exp": time.Now().Add(time.Minute).Unix()}, map[jose4.HeaderKey]any{"kid": d.jwt.kid})
+	proof := []string{"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe", "client_assertion", svid}
+	for range 2 { // until it expires
+		i.must(i.over(nil, "/oauth2/introspect", with(byJWT, proof...)), 200)
+	}
+	wantRefused(t, "a JWT-SVID by the method of another", i.over(nil, "/oauth2/introspect", with(byX509, proof...)), 401, "invalid_client")
 }
