@@ -69,18 +69,17 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	authenticator := clientauth.New(clientauth.Gated(agentService, gate), trust)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
-	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, env.Now}
+	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, authenticator, env.Now}
 	signIn, err := newSignIn(parts)
 	if err != nil {
 		return nil, err
 	}
-	clients := clientauth.Clients{Agents: authenticator, Parties: signIn.parties}
-	asked, registrations, err := newQuestions(parts, clients, signIn)
+	asked, registrations, err := newQuestions(parts, signIn)
 	if err != nil {
 		return nil, err
 	}
 	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
-		agents: agentService, clients: clients, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
+		agents: agentService, clients: signIn.senders, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
 	}, signIn.grants.AuthorizationCode(), signIn.grants.RefreshToken())
 	if err != nil {
 		return nil, err

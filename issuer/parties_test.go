@@ -272,6 +272,9 @@ func TestGrantsOfTheOtherKindOfClient(t *testing.T) {
 			wantRefused(t, "an unknown grant", i.tokenRequest(id, secret, url.Values{"grant_type": {"password"}}), 400, "unsupported_grant_type")
 		}
 	}
+	for range 3 {
+		wantRefused(t, "an agent that pushes a request", i.over(nil, "/oauth2/par", url.Values{"client_id": {agent}, "client_secret": {secret}}), 400, "unauthorized_client")
+	}
 	i.must(i.tokenRequest(agent, secret, url.Values{"grant_type": {"client_credentials"}}), 200)
 	if !p.asks(p.oauth.ClientSecret) {
 		t.Error("the relying party was taken for one that guesses")

@@ -20,7 +20,7 @@ import (
 // signInParts is what agents signing in to relying parties needs, made from what there is already.
 type signInParts struct {
 	clients  *clients.Service
-	parties  *clientauth.Parties
+	senders  clientauth.Clients
 	endpoint *signin.Authorization
 	info     *agentinfo.Info
 	grants   *signin.Grants
@@ -37,6 +37,7 @@ type shared struct {
 	dids    did.Namespace
 	gate    clientauth.Gate
 	trust   clientauth.Trust
+	clients *clientauth.Authenticator
 	now     func() time.Time
 }
 
@@ -50,11 +51,12 @@ func newSignIn(s shared) (signInParts, error) {
 		return signInParts{}, err
 	}
 	parties := clientauth.NewParties(clientauth.GatedParties(service, s.gate), s.agents, s.trust)
+	senders := clientauth.Clients{Agents: s.clients, Parties: parties}
 	checker := presented.New(s.judge, s.agents, s.proofs, s.now)
 	return signInParts{
-		clients: service, parties: parties,
+		clients: service, senders: senders,
 		endpoint: signin.New(signin.Config{
-			Clients: parties, Presented: checker, Parties: parties, Proofs: s.proofs, Uses: s.agents, Store: s.store, Secrets: secrets, Now: s.now,
+			Clients: parties, Presented: checker, Senders: senders, Proofs: s.proofs, Uses: s.agents, Store: s.store, Secrets: secrets, Now: s.now,
 		}),
 		info:   agentinfo.New(checker, s.dids),
 		grants: &signin.Grants{Agents: s.agents, Store: s.store, Secrets: secrets, IDTokens: s.minter},

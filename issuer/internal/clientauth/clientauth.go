@@ -1,7 +1,7 @@
 // Package clientauth authenticates OAuth clients. A request proves itself by exactly one method: what it presents is looked at as a whole before anything of it
 // is tried, so that a request using two methods is refused for that.
 //
-//	read: one proof ─► the client it names ─► the credential registered for that proof ─► a client of this issuer? ─► used once
+//	read: one proof ─► the client it names, an agent or a relying party ─► the credential registered for that proof ─► a client of this issuer? ─► used once
 //
 // A client that does not exist and one with the wrong credential get the same answer after about the same work.
 package clientauth

@@ -24,7 +24,7 @@ type Clients struct {
 // partyPrefix begins the id of every relying party (package clients), and of no agent.
 const partyPrefix = "cli_"
 
-// Authenticate returns who sent a request, or an *oauth.Error. The client_id that a request claims says which kind of client it is, and is believed for no more.
+// Authenticate returns who sent a request, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request. The client_id that a request claims says which kind of client it is, and is believed for no more.
 func (c Clients) Authenticate(r *http.Request, form oauth.Form) (Sender, error) {
 	p, err := read(r, form)
 	if err != nil {

@@ -2,14 +2,12 @@ package clientauth
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
-	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
 // None is no method: a relying party that cannot keep a secret says who it is (RFC 7591 s2).
@@ -51,15 +49,6 @@ func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID stri
 		return clients.Client{}, unknown
 	}
 	return c, err
-}
-
-// Authenticate returns the relying party that sent a request, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
-func (p *Parties) Authenticate(r *http.Request, form oauth.Form) (clients.Client, Method, error) {
-	presented, err := read(r, form)
-	if err != nil {
-		return clients.Client{}, "", err
-	}
-	return p.authenticate(r.Context(), presented)
 }
 
 func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Client, Method, error) {

@@ -35,7 +35,7 @@ type Clients interface {
 type Config struct {
 	Clients   Clients
 	Presented Presented
-	Parties   Parties
+	Senders   Senders
 	Proofs    *dpop.Checker
 	Uses      Uses
 	Store     Store

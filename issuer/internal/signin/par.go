@@ -17,9 +17,9 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
-// Parties authenticates relying parties. clientauth.Parties implements it.
-type Parties interface {
-	Authenticate(r *http.Request, form oauth.Form) (clients.Client, clientauth.Method, error)
+// Senders authenticates clients of either kind. clientauth.Clients implements it.
+type Senders interface {
+	Authenticate(r *http.Request, form oauth.Form) (clientauth.Sender, error)
 }
 
 // Uses remembers what may be used once. agents.Service implements it.
@@ -48,10 +48,14 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	if err != nil {
 		return "", err
 	}
-	client, _, err := e.cfg.Parties.Authenticate(r, form)
+	sender, err := e.cfg.Senders.Authenticate(r, form)
 	if err != nil {
 		return "", err
 	}
+	if sender.Party == nil {
+		return "", &oauth.Error{Code: oauth.UnauthorizedClient, Description: "Agents sign in and have nobody sign in to them."}
+	}
+	client := *sender.Party
 	if form.Has("request_uri") { // RFC 9126 s2.1
 		return "", invalid("request_uri cannot be pushed.")
 	}
