@@ -99,13 +99,14 @@ func TestPushedRequestsAreRefused(t *testing.T) {
 	organization := i.organization("acme")
 	p := i.relyingParty(organization, nil)
 	for name, tt := range map[string]struct{ name, value, code string }{
-		"request_uri":           {"request_uri", "urn:ietf:params:oauth:request_uri:x", "invalid_request"},
-		"another redirect_uri":  {"redirect_uri", "https://evil.example/", "invalid_request"},
-		"plain":                 {"code_challenge_method", "plain", "invalid_request"},
-		"a request object":      {"request", "eyJ", "request_not_supported"},
-		"implicit":              {"response_type", "token", "unsupported_response_type"},
-		"a resource not its":    {"resource", "svc://ledger", "invalid_target"},
-		"another client's name": {"client_id", "cli_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", "invalid_request"},
+		"request_uri":            {"request_uri", "urn:ietf:params:oauth:request_uri:x", "invalid_request"},
+		"another redirect_uri":   {"redirect_uri", "https://evil.example/", "invalid_request"},
+		"plain":                  {"code_challenge_method", "plain", "invalid_request"},
+		"a request object":       {"request", "eyJ", "request_not_supported"},
+		"implicit":               {"response_type", "token", "unsupported_response_type"},
+		"a resource not its":     {"resource", "svc://ledger", "invalid_target"},
+		"details without a type": {"authorization_details", `[{"type":""}]`, "invalid_authorization_details"},
+		"another client's name":  {"client_id", "cli_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", "invalid_request"},
 	} {
 		i.oauthRefused(name, p.push(oauth2.GenerateVerifier(), tt.name, tt.value), 400, tt.code)
 	}

@@ -75,6 +75,8 @@ func TestAuthorizationRequestsAreRefused(t *testing.T) {
 		{"only scopes nobody has", p.link("scope", "root"), token, "invalid_scope"},
 		{"a resource the client may not have", p.link("resource", "svc://ledger"), token, "invalid_target"},
 		{"a resource the agent may not have", p.link("resource", "svc://other"), token, "invalid_target"},
+		{"authorization_details without a type", p.link("authorization_details", "[{}]"), token, "invalid_authorization_details"},
+		{"authorization_details that is no list", p.link("authorization_details", `{"type":"x"}`), token, "invalid_authorization_details"},
 		{"a request object", p.link("request", "eyJ"), token, "request_not_supported"},
 		{"a request_uri of a stranger", p.link("request_uri", "https://evil.example/"), token, "request_uri_not_supported"},
 		{"registration", p.link("registration", "{}"), token, "registration_not_supported"},

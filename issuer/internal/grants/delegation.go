@@ -122,10 +122,8 @@ func narrowDetails(allowed []any, a *tokens.Authorization) error {
 		a.Details, err = json.Marshal(allowed)
 		return err
 	}
-	decoder := json.NewDecoder(bytes.NewReader(a.Details))
-	decoder.UseNumber()
-	var asked []any
-	if err := decoder.Decode(&asked); err != nil {
+	asked, err := detailsList(a.Details)
+	if err != nil {
 		return err
 	}
 	for _, detail := range asked {
@@ -134,4 +132,14 @@ func narrowDetails(allowed []any, a *tokens.Authorization) error {
 		}
 	}
 	return nil
+}
+
+// detailsList is what authorization_details list, with numbers as they were written. nil lists nothing.
+func detailsList(details json.RawMessage) (list []any, err error) {
+	if details == nil {
+		return nil, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(details))
+	decoder.UseNumber()
+	return list, decoder.Decode(&list)
 }

@@ -2,6 +2,7 @@ package grants
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -17,6 +18,8 @@ type Party struct {
 	// Scopes and Audience are what the sign-in granted, narrowed by what the request asks for: the token gets them as they are.
 	Scopes   []string
 	Audience []string
+	// Details are those the sign-in granted, RFC 9396; nil for none. The request narrows them.
+	Details json.RawMessage
 
 	Authentication tokens.Authentication // of the agent, when it signed in
 	Nonce          string                // for the ID token; "" for none
@@ -73,10 +76,23 @@ func (g Grant) used(ctx context.Context, r *Request, used *agents.UsedError) {
 	}
 }
 
-// ofParty is the policy for relying parties: the sign-in granted it, and the grant has narrowed it.
-func ofParty(r *Request) tokens.Authorization {
-	return tokens.Authorization{
+// ofParty is the policy for relying parties: the sign-in granted it, the grant has narrowed it, and of its details there are those that the request asks for (RFC 9396 s6).
+func ofParty(r *Request) (tokens.Authorization, error) {
+	a := tokens.Authorization{
 		Issuer: r.Issuer, Agent: r.Client.Agent, Credential: r.Client.Credential, Party: r.Party.Client.ClientID(),
 		Audience: r.Party.Audience, Scopes: r.Party.Scopes, Confirmation: r.Confirmation,
 	}
+	var err error
+	if a.Details, err = oauth.ParseAuthorizationDetails(r.Form.Get("authorization_details")); err != nil {
+		return a, err
+	}
+	if a.Details == nil {
+		a.Details = r.Party.Details // as they were written
+		return a, nil
+	}
+	granted, err := detailsList(r.Party.Details)
+	if err != nil {
+		return a, err
+	}
+	return a, narrowDetails(granted, &a)
 }

@@ -11,7 +11,7 @@ import (
 // allowed is the scope and resource policy of every grant: an agent gets what its record lists, or an error; never silently less.
 func allowed(r *Request, grant Grant) (tokens.Authorization, error) {
 	if r.Party != nil {
-		return ofParty(r), nil
+		return ofParty(r)
 	}
 	targets := r.Form.All("resource")
 	if grant.Targets != nil {

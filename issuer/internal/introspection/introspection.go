@@ -121,6 +121,9 @@ func (e *Introspector) describe(ctx context.Context, who *caller.Caller, text st
 		Active: true, Scope: refresh.Scope, ClientID: refresh.ClientID, ExpiresAt: refresh.ExpiresAt.Unix(), IssuedAt: refresh.IssuedAt.Unix(),
 		Subject: refresh.Subject, Issuer: issuer.ID, OrganizationID: refresh.Organization.String(),
 	}
+	if refresh.Details != nil {
+		body.Details = refresh.Details
+	}
 	if refresh.Confirmation != (tokens.Confirmation{}) {
 		body.Confirmation = refresh.Confirmation
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -72,7 +73,7 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 		return event{audit.SignInCreate, in.ID.String(), details}, q.InsertSignIn(ctx, orgdb.InsertSignInParams{
 			OrgID: org, ID: in.ID.UUID(), ClientID: in.Client.UUID(), AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), Issuer: in.Issuer,
 			Scopes: list(in.Scopes), Audience: list(in.Audience), AuthenticatedAt: in.Authentication.At, AuthenticationContext: in.Authentication.Context,
-			AuthenticationMethods: list(in.Authentication.Methods), Nonce: in.Nonce, RedirectUri: in.RedirectURI, CodeChallenge: in.CodeChallenge,
+			AuthenticationMethods: list(in.Authentication.Methods), AuthorizationDetails: string(in.Details), Nonce: in.Nonce, RedirectUri: in.RedirectURI, CodeChallenge: in.CodeChallenge,
 			CodeHash: in.CodeHash, CodeKey: in.CodeKey, CodeExpiresAt: in.CodeExpiresAt, CreatedAt: in.CreatedAt, ExpiresAt: in.ExpiresAt,
 		})
 	})
@@ -165,6 +166,9 @@ func signIn(row orgdb.SignIn) signin.SignIn {
 		RefreshHash: row.RefreshHash, RefreshExpiresAt: orZeroTime(row.RefreshExpiresAt),
 		Confirmation: tokens.Confirmation{KeyThumbprint: row.KeyThumbprint, CertificateSHA256: row.CertificateSha256},
 		CreatedAt:    row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(), RevokedAt: orZeroTime(row.RevokedAt),
+	}
+	if row.AuthorizationDetails != "" {
+		in.Details = json.RawMessage(row.AuthorizationDetails)
 	}
 	for i, id := range row.TokenIds {
 		in.Tokens = append(in.Tokens, agents.SignInToken{ID: id, ExpiresAt: row.TokenExpiries[i].UTC()})

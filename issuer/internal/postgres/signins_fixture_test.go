@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"slices"
 	"testing"
@@ -44,7 +45,7 @@ func (w *world) newSignIn(c agentid.Client) signin.SignIn {
 	return signin.SignIn{
 		ID: agentid.New[agentid.SignIn](), OrganizationID: w.org.ID, Client: c, Agent: w.agent.ID, Credential: w.credential.ID, Issuer: issuer,
 		Scopes: []string{"openid"}, Audience: []string{issuer}, Authentication: tokens.Authentication{At: start, Context: "c", Methods: []string{"m"}},
-		Nonce: "n", RedirectURI: "https://a.example/cb", CodeChallenge: "challenge", CodeHash: make([]byte, 32), CodeExpiresAt: start.Add(time.Minute),
+		Details: json.RawMessage(`[{"type":"x","n":1.50}]`), Nonce: "n", RedirectURI: "https://a.example/cb", CodeChallenge: "challenge", CodeHash: make([]byte, 32), CodeExpiresAt: start.Add(time.Minute),
 		CreatedAt: start, ExpiresAt: start.Add(time.Hour),
 	}
 }

@@ -182,7 +182,7 @@ func (e *Authorization) issueCode(ctx context.Context, issuer issuers.Issuer, re
 	actor := audit.Actor{Kind: audit.KindAgent, ID: who.agent.ID.String(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
 	err = e.cfg.Store.CreateSignIn(ctx, actor, SignIn{
 		ID: id, OrganizationID: request.client.OrganizationID, Client: request.client.ID, Agent: who.agent.ID, Credential: who.credential, Issuer: issuer.ID,
-		Scopes: scopes, Audience: audience, Authentication: who.authentication, Nonce: request.nonce, RedirectURI: request.redirectURI,
+		Scopes: scopes, Audience: audience, Details: request.details, Authentication: who.authentication, Nonce: request.nonce, RedirectURI: request.redirectURI,
 		CodeChallenge: request.challenge, CodeHash: hash, CodeKey: request.codeKey, CodeExpiresAt: now.Add(CodeLifetime), CreatedAt: now, ExpiresAt: now.Add(CodeLifetime),
 	}, request.pushed)
 	if problem.KindOf(err) == problem.NotFound { // suspended, or the credential deleted, a moment ago

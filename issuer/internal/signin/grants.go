@@ -90,7 +90,7 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 	if err != nil {
 		return clientauth.Client{}, nil, asOAuth(err)
 	}
-	party := &grants.Party{Client: client, Authentication: s.Authentication, Nonce: s.Nonce}
+	party := &grants.Party{Client: client, Details: s.Details, Authentication: s.Authentication, Nonce: s.Nonce}
 	if party.Scopes, err = narrowScopes(s, request.Form, client, agent); err != nil {
 		return clientauth.Client{}, nil, err
 	}

@@ -47,7 +47,7 @@ func (t *RefreshTokens) Refresh(ctx context.Context, issuer issuers.Issuer, org 
 		return nil, err
 	}
 	return &tokenstate.Refresh{
-		Organization: s.OrganizationID, ClientID: client, Subject: s.Agent.String(), Scope: strings.Join(s.Scopes, " "), Confirmation: s.Confirmation,
+		Organization: s.OrganizationID, ClientID: client, Subject: s.Agent.String(), Scope: strings.Join(s.Scopes, " "), Details: s.Details, Confirmation: s.Confirmation,
 		IssuedAt: s.CreatedAt, ExpiresAt: s.RefreshExpiresAt,
 	}, nil
 }

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,7 @@ type request struct {
 	codeKey     string   // dpop_jkt
 	scopes      []string // as asked; nil for none
 	resources   []string
+	details     json.RawMessage // RFC 9396; nil for none
 	prompt      prompt
 	hint        string    // id_token_hint
 	pushed      *[32]byte // what it uses up; nil when it was not pushed
@@ -83,6 +85,9 @@ func readRequest(form oauth.Form, client clients.Client, redirectURI string) (*r
 		if !slices.Contains(client.Audiences, resource) {
 			return nil, &oauth.Error{Code: oauth.InvalidTarget, Description: "The client may not ask for tokens for this resource."}
 		}
+	}
+	if r.details, err = oauth.ParseAuthorizationDetails(form.Get("authorization_details")); err != nil {
+		return nil, err
 	}
 	if r.prompt, err = readPrompt(form.Get("prompt"), form.Get("max_age")); err != nil {
 		return nil, err

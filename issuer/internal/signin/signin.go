@@ -9,6 +9,7 @@ package signin
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -49,7 +50,8 @@ type SignIn struct {
 	Credential     agentid.Credential // the agent authenticated with it; the sign-in dies with it
 	Issuer         string
 	Scopes         []string
-	Audience       []string // of its access tokens
+	Audience       []string        // of its access tokens
+	Details        json.RawMessage // RFC 9396, as they were asked for; nil for none
 	Authentication tokens.Authentication
 	Nonce          string
 	RedirectURI    string

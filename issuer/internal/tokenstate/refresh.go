@@ -2,6 +2,7 @@ package tokenstate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -20,6 +21,7 @@ type Refresh struct {
 	ClientID     string
 	Subject      string
 	Scope        string
+	Details      json.RawMessage // RFC 9396; nil for none
 	Confirmation tokens.Confirmation
 	IssuedAt     time.Time // of the sign-in
 	ExpiresAt    time.Time

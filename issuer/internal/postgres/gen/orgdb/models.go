@@ -107,4 +107,5 @@ type SignIn struct {
 	CreatedAt             time.Time
 	ExpiresAt             time.Time
 	RevokedAt             *time.Time
+	AuthorizationDetails  string
 }

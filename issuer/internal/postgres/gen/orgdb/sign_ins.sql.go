@@ -124,9 +124,9 @@ func (q *Queries) InsertPushedRequest(ctx context.Context, arg InsertPushedReque
 
 const insertSignIn = `-- name: InsertSignIn :exec
 insert into sign_ins (org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods,
-    nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, created_at, expires_at)
+    authorization_details, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, created_at, expires_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, $18, $19)
+    $12, $13, $14, $15, $16, $17, $18, $19, $20)
 `
 
 type InsertSignInParams struct {
@@ -141,6 +141,7 @@ type InsertSignInParams struct {
 	AuthenticatedAt       time.Time
 	AuthenticationContext string
 	AuthenticationMethods []string
+	AuthorizationDetails  string
 	Nonce                 string
 	RedirectUri           string
 	CodeChallenge         string
@@ -164,6 +165,7 @@ func (q *Queries) InsertSignIn(ctx context.Context, arg InsertSignInParams) erro
 		arg.AuthenticatedAt,
 		arg.AuthenticationContext,
 		arg.AuthenticationMethods,
+		arg.AuthorizationDetails,
 		arg.Nonce,
 		arg.RedirectUri,
 		arg.CodeChallenge,
@@ -218,7 +220,7 @@ func (q *Queries) RevokeSignIn(ctx context.Context, arg RevokeSignInParams) erro
 }
 
 const signIn = `-- name: SignIn :one
-select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at from sign_ins where org_id = $1 and id = $2
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, authorization_details from sign_ins where org_id = $1 and id = $2
 `
 
 type SignInParams struct {
@@ -257,12 +259,13 @@ func (q *Queries) SignIn(ctx context.Context, arg SignInParams) (SignIn, error) 
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.AuthorizationDetails,
 	)
 	return i, err
 }
 
 const signInForUpdate = `-- name: SignInForUpdate :one
-select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at from sign_ins where org_id = $1 and id = $2 for update
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, authorization_details from sign_ins where org_id = $1 and id = $2 for update
 `
 
 type SignInForUpdateParams struct {
@@ -301,6 +304,7 @@ func (q *Queries) SignInForUpdate(ctx context.Context, arg SignInForUpdateParams
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.AuthorizationDetails,
 	)
 	return i, err
 }

@@ -21,9 +21,9 @@ where old.org_id = @org_id and old.key = gone.key;
 
 -- name: InsertSignIn :exec
 insert into sign_ins (org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods,
-    nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, created_at, expires_at)
+    authorization_details, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, created_at, expires_at)
 values (@org_id, @id, @client_id, @agent_id, @credential_id, @issuer, @scopes, @audience, @authenticated_at, @authentication_context, @authentication_methods,
-    @nonce, @redirect_uri, @code_challenge, @code_hash, @code_key, @code_expires_at, @created_at, @expires_at);
+    @authorization_details, @nonce, @redirect_uri, @code_challenge, @code_hash, @code_key, @code_expires_at, @created_at, @expires_at);
 
 -- name: SignIn :one
 select * from sign_ins where org_id = @org_id and id = @id;
