@@ -71,7 +71,7 @@ func (i *instance) agentEnvironment(e *edge) (agent, caller string, env []string
 	chain, private := own.pem(t)
 
 	caller = i.must(i.admin("POST", "/agents", map[string]any{
-		"organizationId": organization, "name": "caller", "scopes": []string{"invoices:read"}, "audiences": []string{"svc://reader"},
+		"organizationId": organization, "name": "caller", "scopes": []string{"invoices:read"}, "audiences": []string{"svc://reader", "svc://payments"},
 	}), 201).field("id")
 	_, callerSecret := i.credential(caller)
 	p := i.relyingParty(organization, nil)

@@ -66,6 +66,24 @@ func TestTokenExchange(t *testing.T) {
 	}
 }
 
+// A service gets a token about its caller for nothing but what the caller's record allows, as it is at that moment, whatever its own record says.
+func TestTokenExchangeNarrowsTheAudience(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	d := i.delegation()
+	subject := i.token(d.caller, d.callerSecret)
+	i.must(i.exchange(d, subject, "audience", "svc://ledger"), 200)
+	i.must(i.admin("PATCH", "/agents/"+d.caller, map[string]any{"audiences": []string{"svc://payments"}}), 200)
+	i.oauthRefused("by name", i.exchange(d, subject, "audience", "svc://ledger"), 400, "invalid_target")
+	i.oauthRefused("by default", i.exchange(d, subject), 400, "invalid_target")
+
+	i.must(i.admin("PATCH", "/agents/"+d.service, map[string]any{"audiences": []string{"svc://ledger", "svc://payments"}}), 200)
+	_, claims := i.verified(i.must(i.exchange(d, subject), 200).field("access_token"))
+	if claims["aud"] != "svc://payments" {
+		t.Errorf("by default it is for %v, want what both may ask for", claims["aud"])
+	}
+}
+
 // A token that is dead makes no other, however it died; and it may not be exchanged by whom it was not meant for.
 func TestTokenExchangeOfDeadTokens(t *testing.T) {
 	t.Parallel()

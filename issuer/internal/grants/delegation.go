@@ -57,13 +57,16 @@ func (x *exchange) live(ctx context.Context, r *Request, id agentid.Agent) (agen
 	return agent, nil
 }
 
-// extend puts the client in front of those who act already, nearest first (RFC 8693 s4.1). A client that is the nearest already stays where it is. Whoever would come a second time, or acts for
+// extend puts the client in front of those who act already, nearest first (RFC 8693 s4.1); a relying party to which the subject token was issued is one of them. A client that is the nearest already stays where it is. Whoever would come a second time, or acts for
 // itself, is a circle, in which nobody could say any more who asked whom.
 func (x *exchange) extend(r *Request, subject *ownToken) ([]tokens.Actor, error) {
 	client := tokens.Actor{
 		Subject: r.Client.Agent.ID.String(), OrganizationID: r.Client.Agent.OrganizationID.String(), CredentialID: r.Client.Credential.String(),
 	}
 	before := subject.Actors
+	if relyingParty(subject.ClientID) { // such a token has no other actor
+		before = append(before, tokens.Actor{Subject: subject.ClientID, OrganizationID: client.OrganizationID})
+	}
 	if len(before) > 0 && before[0].Issuer == "" && before[0].Subject == client.Subject {
 		before = before[1:]
 	}
@@ -93,8 +96,11 @@ func link(chain []tokens.Actor) *tokens.Actor {
 	return head
 }
 
-// narrow leaves of what the client may ask for what the subject token allows: no scope, no detail and no second more. What was asked for by name is refused when it would be more.
+// narrow leaves of what the client may ask for what the subject and its token allow: no audience, no scope, no detail and no second more. What was asked for by name is refused when it would be more.
 func narrow(r *Request, subject *ownToken, a *tokens.Authorization) error {
+	if err := narrowTargets(r, subject, a); err != nil {
+		return err
+	}
 	more := func(s string) bool { return !slices.Contains(subject.Scopes, s) }
 	switch {
 	case r.Form.Get("scope") == "":
@@ -110,6 +116,25 @@ func narrow(r *Request, subject *ownToken, a *tokens.Authorization) error {
 	}
 	allowed, _ := subject.Claims.Extra["authorization_details"].([]any)
 	return narrowDetails(allowed, a)
+}
+
+// narrowTargets leaves of the client's audiences those that the subject may be spoken of at: an agent's where its record lets it ask for tokens itself, as the record is now. Nothing like it is
+// known of somebody else's subject, and a relying party was granted no more than its token is for: what comes of their tokens stays with the audiences of those. Without a target it is the first
+// that is left.
+func narrowTargets(r *Request, subject *ownToken, a *tokens.Authorization) error {
+	agent := a.Subject.Agent
+	more := func(audience string) bool {
+		return agent != nil && !slices.Contains(agent.Audiences, audience) ||
+			(agent == nil || subject.ofParty()) && !slices.Contains(subject.Claims.Audience, audience)
+	}
+	if len(exchangeTargets(r.Form)) == 0 {
+		a.Audience = slices.DeleteFunc(slices.Clone(r.Client.Agent.Audiences), more)
+		a.Audience = a.Audience[:min(len(a.Audience), 1)]
+	}
+	if len(a.Audience) == 0 || slices.ContainsFunc(a.Audience, more) {
+		return &oauth.Error{Code: oauth.InvalidTarget, Description: "Tokens about the subject of the subject_token may not be asked for this resource."}
+	}
+	return nil
 }
 
 // narrowDetails takes the details of what the token is made from when none are asked for. Which of two objects allows less only their resource could say, so those that are asked for must be among them.

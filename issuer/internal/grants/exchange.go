@@ -48,7 +48,7 @@ type ExchangeConfig struct {
 }
 
 // TokenExchange is RFC 8693: an agent that was sent a token asks for one of its own, to act for its subject somewhere else. The token says both: sub is the
-// subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, and dies with everybody in it.
+// subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, is for no audience that the subject may not ask for too, and dies with everybody in it.
 func TokenExchange(cfg ExchangeConfig) (Grant, error) {
 	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
 		return Grant{}, errors.New("token exchange: the configuration is not complete")

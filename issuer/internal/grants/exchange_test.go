@@ -52,7 +52,7 @@ func newMarket(t *testing.T) *market {
 	org := agentid.New[agentid.Organization]()
 	m := &market{
 		t: t, now: time.Unix(1_800_000_000, 0), key: key, lives: true,
-		subject:    agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: org, Name: "subject", Status: agents.Active},
+		subject:    agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: org, Name: "subject", Status: agents.Active, Audiences: []string{"svc://1", "svc://2", "svc://3"}},
 		credential: agentid.New[agentid.Credential](), subjectCredential: agentid.New[agentid.Credential](),
 		client: agents.Agent{
 			ID: agentid.New[agentid.Agent](), OrganizationID: org, Name: "client", Status: agents.Active,
@@ -289,6 +289,64 @@ func TestExchangeChain(t *testing.T) {
 	more["act"] = act
 	if _, _, err := m.exchange(asked(m.token("act", more)), tokens.Confirmation{}); err == nil {
 		t.Error("the chain is too long and was extended")
+	}
+}
+
+// The audience is one that the client may ask for, and whom the token speaks of too: nobody gets anywhere through a service who could not get there alone.
+func TestExchangeNarrowsTheAudience(t *testing.T) {
+	t.Parallel()
+	const foreign, one, two, three = "https://partner.example|bob", "svc://1", "svc://2", "svc://3"
+	party := agentid.New[agentid.Client]().String()
+	for name, tt := range map[string]struct {
+		subject []string // audiences of the subject's record
+		changes []any    // of the subject token, which is for svc://1
+		asked   []string
+		want    any // aud; nil for invalid_target
+	}{
+		"both may":                                          {[]string{one, two}, nil, []string{two}, two},
+		"the subject may not":                               {[]string{one}, nil, []string{two}, nil},
+		"the subject may not ask for one of two":            {[]string{one, two}, nil, []string{two, three}, nil},
+		"both may, two of two":                              {[]string{three, two}, nil, []string{two, three}, []any{two, three}},
+		"not asked: the first that both may":                {[]string{three, one}, nil, nil, three},
+		"not asked, and nothing that both may":              {[]string{one}, nil, nil, nil},
+		"the record counts, not the token":                  {[]string{one}, []any{"aud", []string{one, two}}, []string{two}, nil},
+		"the client itself, elsewhere":                      {[]string{two}, nil, []string{one}, nil},
+		"a partner's, elsewhere":                            {nil, []any{"sub", foreign}, []string{two}, nil},
+		"a partner's, where its token is for":               {nil, []any{"sub", foreign, "aud", []string{one, two}}, []string{two}, two},
+		"a partner's, not asked":                            {nil, []any{"sub", foreign, "aud", []string{one, three}}, nil, three},
+		"a partner's, not asked, for nobody else":           {nil, []any{"sub", foreign}, nil, nil},
+		"a relying party's, elsewhere":                      {[]string{one, two}, []any{"client_id", party}, []string{two}, nil},
+		"a relying party's, where it is for":                {[]string{one, two}, []any{"client_id", party, "aud", []string{one, two}}, []string{two}, two},
+		"a relying party's, after the record was narrowed":  {[]string{one}, []any{"client_id", party, "aud", []string{one, two}}, []string{two}, nil},
+		"made of a relying party's, elsewhere":              {[]string{one, two}, []any{"client_id", "agt_x", "act", map[string]any{"sub": "agt_x", "act": map[string]any{"sub": party}}}, []string{two}, nil},
+		"made of another issuer's, who is called like ours": {[]string{one, two}, []any{"act", map[string]any{"sub": party, "iss": "https://partner.example"}}, []string{two}, two},
+	} {
+		m := newMarket(t)
+		m.subject.Audiences = tt.subject
+		m.known[m.subject.ID] = m.subject
+		form := asked(m.token(tt.changes...))
+		form["audience"] = tt.asked
+		claims, _, err := m.exchange(form, tokens.Confirmation{})
+		failure, _ := errors.AsType[*oauth.Error](err)
+		switch {
+		case tt.want == nil && (failure == nil || failure.Code != oauth.InvalidTarget), tt.want != nil && err != nil, !cmp.Equal(claims["aud"], tt.want):
+			t.Errorf("%s: %v, %v; want %v", name, claims["aud"], err, tt.want)
+		}
+	}
+
+	// A relying party that had the token stays in it: it is bounded in what is made of that one, too.
+	m := newMarket(t)
+	claims, _, err := m.exchange(asked(m.token("client_id", party, "aud", []string{one, two})), tokens.Confirmation{})
+	want := m.link(m.client, m.credential)
+	want["act"] = map[string]any{"sub": party, "org_id": m.client.OrganizationID.String()}
+	if d := cmp.Diff(any(want), claims["act"]); d != "" || err != nil {
+		t.Errorf("act of a relying party's: %v (-want +got):\n%s", err, d)
+	}
+	again := m.token("client_id", m.client.ID.String(), "aud", two, "act", claims["act"])
+	for audience, ok := range map[string]bool{two: true, three: false} {
+		if claims, _, err := m.exchange(asked(again, "audience", audience), tokens.Confirmation{}); (err == nil) != ok {
+			t.Errorf("the next one, for %s: %v, %v", audience, claims, err)
+		}
 	}
 }
 

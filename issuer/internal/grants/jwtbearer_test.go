@@ -192,6 +192,8 @@ func TestIDJAGIsGiven(t *testing.T) {
 	t.Parallel()
 	m := newMarket(t)
 	m.client.Audiences = []string{"svc://2", partnerIssuer, "https://silent.example"}
+	m.subject.Audiences = m.client.Audiences
+	m.known[m.subject.ID] = m.subject
 	jag := []string{"requested_token_type", typeURNIDJAG, "audience", partnerIssuer, "resource", "https://their.example/api"}
 	claims, _, err := m.exchange(asked(m.token(), jag...), tokens.Confirmation{})
 	if err != nil {
@@ -216,6 +218,12 @@ func TestIDJAGIsGiven(t *testing.T) {
 		if claims, _, err := m.exchange(form, tokens.Confirmation{}); !errors.As(err, &failure) || failure.Code != oauth.InvalidTarget {
 			t.Errorf("%s: %v, %v", name, claims, err)
 		}
+	}
+	m.subject.Audiences = []string{"svc://2"}
+	m.known[m.subject.ID] = m.subject
+	var failure *oauth.Error
+	if claims, _, err := m.exchange(asked(m.token(), jag...), tokens.Confirmation{}); !errors.As(err, &failure) || failure.Code != oauth.InvalidTarget {
+		t.Errorf("the subject may not be spoken of at the partner: %v, %v", claims, err)
 	}
 }
 

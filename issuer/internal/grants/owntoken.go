@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,16 @@ type ownToken struct {
 
 func (t *ownToken) issued() time.Time  { return time.Unix(t.Claims.IssuedAt, 0).UTC() }
 func (t *ownToken) expires() time.Time { return time.Unix(t.Claims.ExpiresAt, 0).UTC() }
+
+// ofParty reports whether a relying party had the token, or one that it was made from.
+func (t *ownToken) ofParty() bool {
+	return relyingParty(t.ClientID) || slices.ContainsFunc(t.Actors, func(a tokens.Actor) bool { return a.Issuer == "" && relyingParty(a.Subject) })
+}
+
+func relyingParty(clientID string) bool {
+	_, err := agentid.Parse[agentid.Client](clientID)
+	return err == nil
+}
 
 // ownClaims are the claims of ours that count here. A token that we signed has them in these types.
 type ownClaims struct {
