@@ -32,6 +32,7 @@ func TestMetadata(t *testing.T) {
 		"grant_types_supported":                                    []any{"authorization_code", "client_credentials", "refresh_token", "urn:ietf:params:oauth:grant-type:jwt-bearer", "urn:ietf:params:oauth:grant-type:token-exchange"},
 		"dpop_signing_alg_values_supported":                        []any{"ES256", "EdDSA", "PS256"},
 		"tls_client_certificate_bound_access_tokens":               true,
+		"identity_chaining_requested_token_types_supported":        []any{"urn:ietf:params:oauth:token-type:id-jag"},
 		"token_endpoint_auth_methods_supported":                    []any{"none", "client_secret_basic", "client_secret_post", "private_key_jwt", "self_signed_tls_client_auth"},
 		"token_endpoint_auth_signing_alg_values_supported":         []any{"ES256", "EdDSA", "PS256", "RS256"},
 		"introspection_endpoint":                                   i.url + "/oauth2/introspect",
@@ -50,7 +51,7 @@ func TestMetadata(t *testing.T) {
 	server["subject_types_supported"], server["id_token_signing_alg_values_supported"] = []any{"public"}, []any{"RS256"}
 	server["userinfo_endpoint"] = i.url + "/agent-info"
 	server["claims_supported"] = []any{
-		"iss", "sub", "aud", "exp", "iat", "jti", "auth_time", "nonce", "acr", "amr", "at_hash", "name", "updated_at", "org_id", "agent",
+		"iss", "sub", "aud", "exp", "iat", "jti", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "name", "updated_at", "org_id", "agent",
 	}
 	server["acr_values_supported"] = []any{"urn:agentidp:acr:bearer", "urn:agentidp:acr:possession"}
 	server["prompt_values_supported"] = []any{"none", "login", "consent", "select_account"}

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -24,13 +25,27 @@ type Partner struct {
 	OrganizationID string          `yaml:"organizationId"`
 	JWKS           string          `yaml:"jwks"`    // https URL of its keys; without it nothing it says is believed
 	Scopes         []string        `yaml:"scopes"`  // the most a token may have that is made of its assertions
-	Clients        []PartnerClient `yaml:"clients"` // our agents that get assertions for it
+	Clients        []PartnerClient `yaml:"clients"` // our clients that get assertions for it
 }
 
-// PartnerClient is the name one of our agents has at the partner: client_id of its assertions.
+// PartnerClient is the name that one of our agents, or of the relying parties that agents sign in to, has at the partner: client_id of its assertions.
 type PartnerClient struct {
-	AgentID  string `yaml:"agentId"`
-	ClientID string `yaml:"clientId"`
+	AgentID        string `yaml:"agentId"`
+	RelyingPartyID string `yaml:"relyingPartyId"`
+	ClientID       string `yaml:"clientId"`
+}
+
+// id is the client_id here: exactly one of the two is set.
+func (c PartnerClient) id() (field, id string, err error) {
+	if c.RelyingPartyID == "" {
+		_, err = agentid.Parse[agentid.Agent](c.AgentID)
+		return "agentId", c.AgentID, err
+	}
+	if c.AgentID != "" {
+		return "relyingPartyId", "", errors.New("goes with no agentId: a client is one or the other")
+	}
+	_, err = agentid.Parse[agentid.Client](c.RelyingPartyID)
+	return "relyingPartyId", c.RelyingPartyID, err
 }
 
 func checkFederation(r *config.Report, own string, partners []Partner) {
@@ -54,8 +69,8 @@ func checkFederation(r *config.Report, own string, partners []Partner) {
 			r.Errorf(at+".jwks", "must be an https URL")
 		}
 		for m, c := range p.Clients {
-			if _, err := agentid.Parse[agentid.Agent](c.AgentID); err != nil {
-				r.Errorf(fmt.Sprintf("%s.clients[%d].agentId", at, m), "%v", err)
+			if field, _, err := c.id(); err != nil {
+				r.Errorf(fmt.Sprintf("%s.clients[%d].%s", at, m, field), "%v", err)
 			}
 			if c.ClientID == "" {
 				r.Errorf(fmt.Sprintf("%s.clients[%d].clientId", at, m), "is required")
@@ -84,13 +99,13 @@ func (i *Issuer) partners() (*federation.Partners, error) {
 		if err != nil {
 			return nil, fmt.Errorf("federation: %w", err)
 		}
-		clients := make(map[agentid.Agent]string, len(p.Clients))
+		clients := make(map[string]string, len(p.Clients))
 		for _, c := range p.Clients {
-			agent, err := agentid.Parse[agentid.Agent](c.AgentID)
+			_, id, err := c.id()
 			if err != nil {
 				return nil, fmt.Errorf("federation: %w", err)
 			}
-			clients[agent] = c.ClientID
+			clients[id] = c.ClientID
 		}
 		list = append(list, federation.Partner{Issuer: p.Issuer, Organization: org, KeySetURL: p.JWKS, Scopes: p.Scopes, Clients: clients})
 	}

@@ -80,7 +80,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	}
 	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
 		agents: agentService, clients: signIn.senders, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
-	}, signIn.grants.AuthorizationCode(), signIn.grants.RefreshToken())
+	}, signIn.grants)
 	if err != nil {
 		return nil, err
 	}

@@ -30,9 +30,17 @@ type setting struct {
 	Issuer             string                  `json:"issuer"`
 	OrganizationIssuer string                  `json:"organizationIssuer"`
 	Control            string                  `json:"control"`
+	Giver              settingGiver            `json:"giver"`
 	InitialAccessToken string                  `json:"initialAccessToken"`
 	Agents             settingAgents           `json:"agents"`
 	Parties            map[string]settingParty `json:"parties"` // relying parties of the same organization
+}
+
+// settingGiver is where the relying party "secret" is given assertions for a partner: the token endpoint of a process that knows the partner.
+type settingGiver struct {
+	TokenEndpoint string `json:"tokenEndpoint"`
+	Partner       string `json:"partner"`
+	ClientID      string `json:"clientId"` // its name there
 }
 
 type settingParty struct {
@@ -65,6 +73,8 @@ type settingAgent struct {
 	Bound       bool              `json:"bound"` // its tokens are bound to the certificate
 }
 
+const partner = "https://partner.example"
+
 // setting registers the agents.
 func (i *instance) setting(root *signer) setting {
 	i.t.Helper()
@@ -80,17 +90,22 @@ func (i *instance) setting(root *signer) setting {
 	i.must(i.admin("PATCH", "/agents/"+s.Agents.Service.ID, map[string]any{"serves": []string{s.Agents.Service.Serves}, "audiences": []string{"svc://ledger"}}), 200)
 
 	s.Agents.Subject = withSecret("subject")
-	i.must(i.admin("PATCH", "/agents/"+s.Agents.Subject.ID, map[string]any{"audiences": []string{s.Issuer, s.OrganizationIssuer, "svc://payments"}}), 200)
+	i.must(i.admin("PATCH", "/agents/"+s.Agents.Subject.ID, map[string]any{"audiences": []string{s.Issuer, s.OrganizationIssuer, "svc://payments", partner}}), 200)
 	_, s.InitialAccessToken = i.initialToken(organization, 10)
 	s.Parties = map[string]settingParty{}
 	for name, change := range map[string]map[string]any{
-		"secret": {}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"}, "posted": {"authentication": "client_secret_post"},
+		"secret": {"audiences": []string{partner}, "scopes": []string{"invoices:read"}}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"}, "posted": {"authentication": "client_secret_post"},
 	} {
 		change["name"], change["redirectUris"] = name, []string{"https://" + name + ".example/cb"}
 		p := i.relyingParty(organization, change)
 		s.Parties[name] = settingParty{ID: p.oauth.ClientID, Secret: p.oauth.ClientSecret, RedirectURI: p.oauth.RedirectURL}
 	}
 	i.fapiParties(root, organization, s.Parties)
+
+	giver := i.beside(func(c *issuer.Config) {
+		c.Federation.Partners = []issuer.Partner{{Issuer: partner, OrganizationID: organization, Clients: []issuer.PartnerClient{{RelyingPartyID: s.Parties["secret"].ID, ClientID: "their-name"}}}}
+	})
+	s.Giver = settingGiver{giver.url + "/oauth2/token", partner, "their-name"}
 
 	s.Agents.Keys = map[string]settingAgent{}
 	for _, alg := range []jose4.SignatureAlgorithm{jose4.ES256, jose4.EdDSA, jose4.PS256, jose4.RS256} {

@@ -7,6 +7,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
 	"github.com/agentidp/agentidp/issuer/internal/federation"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
 )
@@ -23,10 +24,10 @@ type tokenParts struct {
 	partners *federation.Partners
 }
 
-// newTokenEndpoint connects the token endpoint and every grant it serves: those of agents, and those of relying parties that are given.
-func newTokenEndpoint(cfg Config, env Environment, parts tokenParts, ofParties ...grants.Grant) (*grants.Endpoint, error) {
+// newTokenEndpoint connects the token endpoint and every grant it serves: those of agents, and those of relying parties.
+func newTokenEndpoint(cfg Config, env Environment, parts tokenParts, parties *signin.Grants) (*grants.Endpoint, error) {
 	exchange, err := grants.TokenExchange(grants.ExchangeConfig{
-		Agents: parts.agents, Judge: parts.judge, Partners: parts.partners, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax,
+		Agents: parts.agents, Judge: parts.judge, Partners: parts.partners, Parties: parties.IdentifyForAssertion, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax,
 	})
 	if err != nil {
 		return nil, err
@@ -37,5 +38,5 @@ func newTokenEndpoint(cfg Config, env Environment, parts tokenParts, ofParties .
 	}
 	return grants.New(grants.Config{
 		Clients: parts.clients, Minter: parts.minter, Recorder: parts.agents, Proofs: parts.proofs, Metrics: env.Registry, Now: env.Now,
-	}, append(ofParties, grants.ClientCredentials(), exchange, bearer)...)
+	}, parties.AuthorizationCode(), parties.RefreshToken(), grants.ClientCredentials(), exchange, bearer)
 }

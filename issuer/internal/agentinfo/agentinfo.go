@@ -26,7 +26,7 @@ const (
 // Claims is every claim of ID tokens and of this endpoint, for metadata.
 func Claims() []string {
 	return []string{
-		"iss", "sub", "aud", "exp", "iat", "jti", "auth_time", "nonce", "acr", "amr", "at_hash", "name", "updated_at", "org_id", "agent",
+		"iss", "sub", "aud", "exp", "iat", "jti", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "name", "updated_at", "org_id", "agent",
 	}
 }
 

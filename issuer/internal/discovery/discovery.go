@@ -33,8 +33,9 @@ type serverMetadata struct {
 	GrantTypes           []string `json:"grant_types_supported"`
 	ClientAuthentication []string `json:"token_endpoint_auth_methods_supported"`
 	AssertionAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
-	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"`          // RFC 9449 s5.1
-	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens"` // RFC 8705 s3.3
+	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"`                 // RFC 9449 s5.1
+	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens"`        // RFC 8705 s3.3
+	AssertionTypes       []string `json:"identity_chaining_requested_token_types_supported"` // draft-ietf-oauth-identity-assertion-authz-grant s7
 	questionMetadata
 	signInServer
 }
@@ -60,6 +61,9 @@ const (
 	keySetPath = "/.well-known/jwks.json"
 )
 
+// typeURNIDJAG is what a token exchange gives for another authorization server.
+const typeURNIDJAG = "urn:ietf:params:oauth:token-type:id-jag"
+
 // New returns the documents.
 func New(c Config) *Documents {
 	d := &Documents{cfg: c, cacheControl: fmt.Sprintf("public, max-age=%d", int64(c.MaxAge/time.Second))}
@@ -71,7 +75,7 @@ func (d *Documents) server(i issuers.Issuer) serverMetadata {
 	return serverMetadata{
 		Issuer: i.ID, TokenEndpoint: i.URL(tokenPath), JWKSURI: i.URL(keySetPath),
 		signInServer: d.cfg.SignIn.server(i), GrantTypes: d.cfg.GrantTypes, ClientAuthentication: slices.Concat(d.cfg.SignIn.Authentication, d.cfg.ClientAuthentication), AssertionAlgorithms: d.cfg.AssertionAlgorithms,
-		DPoPAlgorithms: d.cfg.DPoPAlgorithms, CertificateBound: true, questionMetadata: d.questions(i),
+		DPoPAlgorithms: d.cfg.DPoPAlgorithms, CertificateBound: true, AssertionTypes: []string{typeURNIDJAG}, questionMetadata: d.questions(i),
 	}
 }
 

@@ -25,8 +25,8 @@ type Partner struct {
 	Organization agentid.Organization
 	KeySetURL    string   // where its keys are; "" for one that is only given assertions
 	Scopes       []string // the most a token may have that is made from what it says
-	// Clients are the names our agents have there: what client_id of an assertion for it is.
-	Clients map[agentid.Agent]string
+	// Clients are the names our clients have there, by their client_id here: what client_id of an assertion for it is.
+	Clients map[string]string
 }
 
 // KeySource fetches key sets and remembers them. clientkeys.Source implements it.

@@ -17,9 +17,11 @@ import (
 
 // The token types of RFC 8693 s3 that are used.
 const (
-	typeURNAccessToken = "urn:ietf:params:oauth:token-type:access_token"
-	typeURNJWT         = "urn:ietf:params:oauth:token-type:jwt"
-	typeURNIDJAG       = "urn:ietf:params:oauth:token-type:id-jag" // draft-ietf-oauth-identity-assertion-authz-grant s4.1
+	typeURNAccessToken  = "urn:ietf:params:oauth:token-type:access_token"
+	typeURNJWT          = "urn:ietf:params:oauth:token-type:jwt"
+	TypeURNIDToken      = "urn:ietf:params:oauth:token-type:id_token"      // of relying parties alone
+	TypeURNRefreshToken = "urn:ietf:params:oauth:token-type:refresh_token" // of relying parties alone
+	typeURNIDJAG        = "urn:ietf:params:oauth:token-type:id-jag"        // draft-ietf-oauth-identity-assertion-authz-grant s4.1
 )
 
 // ActorsMaxDefault is how many may act for a subject, one through the other. Sidecars refuse more than 8.
@@ -43,6 +45,7 @@ type ExchangeConfig struct {
 	Agents    Agents
 	Judge     Judge
 	Partners  *federation.Partners       // to whom assertions are given
+	Parties   Identify                   // finds the sign-in that a relying party's ID token or refresh token is of
 	DIDs      func(agentid.Agent) string // an agent's DID, by which a subject token may name its actor too
 	ActorsMax int                        // 1 to ActorsMaxMax
 }
@@ -50,12 +53,14 @@ type ExchangeConfig struct {
 // TokenExchange is RFC 8693: an agent that was sent a token asks for one of its own, to act for its subject somewhere else. The token says both: sub is the
 // subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, is for no audience that the subject may not ask for too, and dies with everybody in it.
 func TokenExchange(cfg ExchangeConfig) (Grant, error) {
-	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
+	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.Parties == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
 		return Grant{}, errors.New("token exchange: the configuration is not complete")
 	}
 	x := &exchange{cfg}
 	return Grant{
 		Type:      "urn:ietf:params:oauth:grant-type:token-exchange",
+		Identify:  x.identifyParty,
+		Agents:    true,
 		Targets:   exchangeTargets,
 		Authorize: x.authorize,
 		Complete: func(_ context.Context, r *Request, _ tokens.AccessToken, answer *oauth.TokenResponse) error {
@@ -76,6 +81,9 @@ func unacceptable(what string, err error) *oauth.Error {
 }
 
 func (x *exchange) authorize(ctx context.Context, r *Request, a *tokens.Authorization) error {
+	if r.Party != nil {
+		return x.authorizeParty(r, a)
+	}
 	if err := checkExchangeForm(r.Form); err != nil {
 		return err
 	}
@@ -96,7 +104,7 @@ func (x *exchange) authorize(ctx context.Context, r *Request, a *tokens.Authoriz
 		return err
 	}
 	if asksForAssertion(r.Form) {
-		return x.assert(r, a)
+		return x.assert(r, r.Client.Agent.ID.String(), a)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/internal/trust"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -129,7 +131,7 @@ func (m *market) exchange(form url.Values, proven tokens.Confirmation) (map[stri
 		m.t.Fatal(err)
 	}
 	grant, err := TokenExchange(ExchangeConfig{
-		Agents: m, Judge: tokenstate.New(m, m, func() time.Time { return m.now }), Partners: m.partners(), DIDs: dids.Agent, ActorsMax: ActorsMaxDefault,
+		Agents: m, Judge: tokenstate.New(m, m, func() time.Time { return m.now }), Partners: m.partners(), Parties: nobody, DIDs: dids.Agent, ActorsMax: ActorsMaxDefault,
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -176,6 +178,11 @@ func (m *market) ask(grant Grant, form url.Values, proven tokens.Confirmation) (
 		m.t.Fatal(err)
 	}
 	return claims, r, nil
+}
+
+// nobody is no relying party.
+func nobody(context.Context, *Request, clients.Client) (clientauth.Client, *Party, error) {
+	return clientauth.Client{}, nil, errors.New("no relying party")
 }
 
 func asked(subjectToken string, more ...string) url.Values {
@@ -505,8 +512,9 @@ func TestExchangeConfig(t *testing.T) {
 	dids := func(agentid.Agent) string { return "" }
 	for _, cfg := range []ExchangeConfig{
 		{},
-		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids},
-		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids, ActorsMax: ActorsMaxMax + 1},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids, ActorsMax: 1},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids, ActorsMax: ActorsMaxMax + 1},
 		{Agents: m, Judge: tokenstate.New(m, m, time.Now), DIDs: dids, ActorsMax: 1},
 	} {
 		if _, err := TokenExchange(cfg); err == nil {

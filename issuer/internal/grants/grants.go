@@ -24,8 +24,9 @@ import (
 type Grant struct {
 	Type string // grant_type
 
-	// Identify is set by the grants of relying parties. No agent may use those, and no relying party any other.
+	// Identify is set by the grants of relying parties, which may use no other. Agents says that agents use such a grant, too.
 	Identify Identify
+	Agents   bool
 
 	// Targets are the resources the request asks for, when the grant has other parameters for them than resource (RFC 8707). May be nil.
 	Targets func(form oauth.Form) []string
@@ -153,7 +154,7 @@ func (e *Endpoint) receive(r *http.Request) (*Request, Grant, error) {
 		return nil, Grant{}, err
 	case !ok:
 		return nil, Grant{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
-	case (sender.Party != nil) != (grant.Identify != nil):
+	case sender.Party != nil && grant.Identify == nil, sender.Party == nil && grant.Identify != nil && !grant.Agents:
 		return nil, Grant{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "This kind of client may not use this grant type."}
 	}
 	return request, grant, identify(r.Context(), request, grant, sender)

@@ -1,9 +1,12 @@
 package grants
 
 import (
+	"context"
 	"errors"
 	"slices"
 
+	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -22,7 +25,7 @@ func exchangeTargets(f oauth.Form) []string {
 
 // assert makes the token an ID-JAG. There is one audience, which is among the client's own like any other, and the client has a name there: the assertion says it, so that
 // nobody else can redeem it.
-func (x *exchange) assert(r *Request, a *tokens.Authorization) error {
+func (x *exchange) assert(r *Request, clientID string, a *tokens.Authorization) error {
 	refused := func(err error) error {
 		return &oauth.Error{Code: oauth.InvalidTarget, Description: "No assertion can be given for this audience.", Err: err}
 	}
@@ -30,10 +33,45 @@ func (x *exchange) assert(r *Request, a *tokens.Authorization) error {
 		return refused(errors.New("an assertion has one audience"))
 	}
 	partner, ok := x.Partners.Find(r.Client.Agent.OrganizationID, a.Audience[0])
-	client := partner.Clients[r.Client.Agent.ID]
+	client := partner.Clients[clientID]
 	if !ok || client == "" {
 		return refused(errors.New("the audience is no partner at which the client has a name"))
 	}
 	a.Assertion = &tokens.Assertion{ClientID: client, Resources: r.Form.All("resource")}
+	return nil
+}
+
+// identifyParty lets relying parties in for one thing: what they were given when an agent signed in, for an assertion about that agent (s4.3). To act with an agent's access
+// token is for agents.
+func (x *exchange) identifyParty(ctx context.Context, r *Request, client clients.Client) (clientauth.Client, *Party, error) {
+	f := r.Form
+	refused := func(code oauth.Code, description string) (clientauth.Client, *Party, error) {
+		return clientauth.Client{}, nil, &oauth.Error{Code: code, Description: description}
+	}
+	switch {
+	case !asksForAssertion(f):
+		return refused(oauth.UnauthorizedClient, "Relying parties exchange for an ID-JAG, and for nothing else.")
+	case f.Get("subject_token") == "" || f.Get("subject_token_type") == "":
+		return refused(oauth.InvalidRequest, "subject_token and subject_token_type are required.")
+	case f.Get("subject_token_type") != TypeURNIDToken && f.Get("subject_token_type") != TypeURNRefreshToken:
+		return refused(oauth.InvalidRequest, "Relying parties exchange ID tokens and refresh tokens.")
+	case f.Has("actor_token") || f.Has("actor_token_type"):
+		return refused(oauth.InvalidRequest, "For an assertion about a sign-in there is no actor.")
+	}
+	return x.Parties(ctx, r, client)
+}
+
+// authorizeParty is the policy of s4.3.1: the other authorization server is one that both records name, and at which the relying party is known. Nobody acts: the client there is the client here.
+func (x *exchange) authorizeParty(r *Request, a *tokens.Authorization) error {
+	a.Audience = r.Form.All("audience")
+	for _, audience := range a.Audience {
+		if !slices.Contains(r.Party.Client.Audiences, audience) || !slices.Contains(a.Agent.Audiences, audience) {
+			return &oauth.Error{Code: oauth.InvalidTarget, Description: "The client may not ask for assertions about the agent for this audience."}
+		}
+	}
+	if err := x.assert(r, r.Party.Client.ClientID(), a); err != nil {
+		return err
+	}
+	a.Assertion.Authentication = &r.Party.Authentication
 	return nil
 }

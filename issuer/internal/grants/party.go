@@ -3,6 +3,7 @@ package grants
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -23,6 +24,7 @@ type Party struct {
 
 	Authentication tokens.Authentication // of the agent, when it signed in
 	Nonce          string                // for the ID token; "" for none
+	NotAfter       time.Time             // nothing that comes of the request lives longer; zero for no such end
 }
 
 // Identify finds the sign-in that the request of a relying party is about: the agent, and the credential it signed in with. Every error is an *oauth.Error.
@@ -80,7 +82,7 @@ func (g Grant) used(ctx context.Context, r *Request, used *agents.UsedError) {
 func ofParty(r *Request) (tokens.Authorization, error) {
 	a := tokens.Authorization{
 		Issuer: r.Issuer, Agent: r.Client.Agent, Credential: r.Client.Credential, Party: r.Party.Client.ClientID(),
-		Audience: r.Party.Audience, Scopes: r.Party.Scopes, Confirmation: r.Confirmation,
+		Audience: r.Party.Audience, Scopes: r.Party.Scopes, Confirmation: r.Confirmation, NotAfter: r.Party.NotAfter,
 	}
 	var err error
 	if a.Details, err = oauth.ParseAuthorizationDetails(r.Form.Get("authorization_details")); err != nil {

@@ -69,6 +69,21 @@ func narrowScopes(s SignIn, form oauth.Form, client clients.Client, agent agents
 	return asked, nil
 }
 
+// assertionScopes are for another server, so those of OpenID Connect mean nothing in them: what is asked for, of what both records allow; else that part of what the sign-in granted.
+func assertionScopes(s SignIn, form oauth.Form, client clients.Client, agent agents.Agent) ([]string, error) {
+	more := func(scope string) bool {
+		return !slices.Contains(client.Scopes, scope) || !slices.Contains(agent.Scopes, scope)
+	}
+	if !form.Has("scope") {
+		return slices.DeleteFunc(slices.Clone(s.Scopes), more), nil
+	}
+	asked, ok := oauth.ParseScope(form.Get("scope"))
+	if !ok || slices.ContainsFunc(asked, more) {
+		return nil, &oauth.Error{Code: oauth.InvalidScope, Description: "The scope is malformed, or more than the records of client and agent allow."}
+	}
+	return asked, nil
+}
+
 // narrowAudience is what the records still allow of what was granted, and of that what the request asks for (RFC 8707 s2.2).
 func narrowAudience(s SignIn, form oauth.Form, client clients.Client, agent agents.Agent) ([]string, error) {
 	asked := form.All("resource")

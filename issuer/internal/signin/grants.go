@@ -54,7 +54,10 @@ func (g *Grants) AuthorizationCode() grants.Grant {
 
 // RefreshToken is RFC 6749 s6. Each use replaces the token (RFC 9700 s4.14.2).
 func (g *Grants) RefreshToken() grants.Grant {
-	return g.grant("refresh_token", g.identifyRefresh, reasonRefreshReused)
+	by := func(ctx context.Context, r *grants.Request, client clients.Client) (SignIn, error) {
+		return g.identifyRefresh(ctx, r, client, r.Form.Get("refresh_token"))
+	}
+	return g.grant("refresh_token", by, reasonRefreshReused)
 }
 
 // identifyBy finds the sign-in for a client, or ends it because what was presented must not be presented again.
@@ -83,12 +86,9 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 	if err != nil {
 		return clientauth.Client{}, nil, err
 	}
-	agent, err := g.Agents.Get(ctx, s.Agent)
-	if problem.KindOf(err) == problem.NotFound {
-		return clientauth.Client{}, nil, invalidGrant(err)
-	}
+	agent, err := g.agent(ctx, s)
 	if err != nil {
-		return clientauth.Client{}, nil, asOAuth(err)
+		return clientauth.Client{}, nil, err
 	}
 	party := &grants.Party{Client: client, Details: s.Details, Authentication: s.Authentication, Nonce: s.Nonce}
 	if party.Scopes, err = narrowScopes(s, request.Form, client, agent); err != nil {
@@ -110,6 +110,18 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 		ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s), CertificateSHA256: s.Confirmation.CertificateSHA256, Tokens: live,
 	}
 	return clientauth.Client{Agent: agent, Credential: s.Credential}, party, nil
+}
+
+// agent is the record, as it is now, of the agent that signed in.
+func (g *Grants) agent(ctx context.Context, s SignIn) (agents.Agent, error) {
+	agent, err := g.Agents.Get(ctx, s.Agent)
+	switch {
+	case err == nil:
+		return agent, nil
+	case problem.KindOf(err) == problem.NotFound:
+		return agents.Agent{}, invalidGrant(err)
+	}
+	return agents.Agent{}, asOAuth(err)
 }
 
 // bound is the key that the request has to prove: that of the code, later that of the refresh token.
@@ -143,8 +155,8 @@ func (g *Grants) identifyCode(ctx context.Context, r *grants.Request, client cli
 }
 
 // identifyRefresh tells a token that was replaced, which is in two hands, from the current one.
-func (g *Grants) identifyRefresh(ctx context.Context, r *grants.Request, client clients.Client) (SignIn, error) {
-	s, hash, err := g.find(ctx, r, client, refreshPrefix, r.Form.Get("refresh_token"))
+func (g *Grants) identifyRefresh(ctx context.Context, r *grants.Request, client clients.Client, text string) (SignIn, error) {
+	s, hash, err := g.find(ctx, r, client, refreshPrefix, text)
 	if err != nil {
 		return SignIn{}, err
 	}
@@ -169,16 +181,21 @@ func (g *Grants) find(ctx context.Context, r *grants.Request, client clients.Cli
 	if !ok {
 		return SignIn{}, nil, invalidGrant(errors.New("not one of ours"))
 	}
+	s, err := g.signIn(ctx, r, client, id)
+	return s, hash, err
+}
+
+func (g *Grants) signIn(ctx context.Context, r *grants.Request, client clients.Client, id agentid.SignIn) (SignIn, error) {
 	s, err := g.Store.SignIn(ctx, client.OrganizationID, id)
 	switch {
 	case problem.KindOf(err) == problem.NotFound:
-		return SignIn{}, nil, invalidGrant(err)
+		return SignIn{}, invalidGrant(err)
 	case err != nil:
-		return SignIn{}, nil, asOAuth(err)
+		return SignIn{}, asOAuth(err)
 	case s.Client != client.ID || s.Issuer != r.Issuer.ID:
-		return SignIn{}, nil, invalidGrant(errors.New("of another client or issuer"))
+		return SignIn{}, invalidGrant(errors.New("of another client or issuer"))
 	}
-	return s, hash, nil
+	return s, nil
 }
 
 // end revokes a sign-in and gives the answer to whoever caused it.
@@ -229,7 +246,7 @@ func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessT
 	if openID {
 		var err error
 		answer.IDToken, err = g.IDTokens.IDToken(tokens.SignedIn{
-			Issuer: r.Issuer, Agent: r.Client.Agent, Client: party.Client.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
+			Issuer: r.Issuer, Agent: r.Client.Agent, Client: party.Client.ID, SignIn: step.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
 		})
 		if err != nil {
 			return err
@@ -237,7 +254,9 @@ func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessT
 	}
 	refreshes := step.Was != nil || party.Client.RefreshTokens && (!openID || slices.Contains(party.Scopes, OfflineAccess))
 	if !refreshes {
-		step.ExpiresAt = t.ExpiresAt
+		if step.ExpiresAt = t.ExpiresAt; openID { // the ID token is of the sign-in for as long as it is good
+			step.ExpiresAt = later(step.ExpiresAt, r.Now.UTC().Add(tokens.IDTokenLifetime).Truncate(time.Microsecond))
+		}
 		return nil
 	}
 	answer.RefreshToken, step.Next = g.Secrets.issue(refreshPrefix, step.ID)
@@ -252,7 +271,14 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
 // invalidGrant is one answer for every reason.
 func invalidGrant(err error) *oauth.Error {
-	return &oauth.Error{Code: oauth.InvalidGrant, Description: "The code or refresh token is not valid here.", Err: err}
+	return &oauth.Error{Code: oauth.InvalidGrant, Description: "What was presented is not valid here.", Err: err}
 }

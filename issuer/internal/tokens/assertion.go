@@ -10,9 +10,11 @@ const typeIDJAG = "oauth-id-jag+jwt"
 type Assertion struct {
 	ClientID  string   // the client's name there
 	Resources []string // what the token it is redeemed for should be used at; may be empty
+	// Authentication of the subject, when it is known how it signed in to the client.
+	Authentication *Authentication
 }
 
-// assertionClaims are those of the draft's s3.1, and act and cnf as in an access token. Scope and resource are left out when there are none: then the other server decides.
+// assertionClaims are those of the draft's s3.1, how the subject authenticated, and act and cnf as in an access token. Scope and resource are left out when there are none: then the other server decides.
 type assertionClaims struct {
 	Issuer       string          `json:"iss"`
 	Subject      string          `json:"sub"`
@@ -23,14 +25,21 @@ type assertionClaims struct {
 	IssuedAt     int64           `json:"iat"`
 	Scope        string          `json:"scope"`
 	Resource     audience        `json:"resource,omitempty"`
+	AuthTime     int64           `json:"auth_time,omitempty"`
+	Context      string          `json:"acr,omitempty"`
+	Methods      []string        `json:"amr,omitempty"`
 	Actor        *Actor          `json:"act,omitempty"`
 	Confirmation *Confirmation   `json:"cnf,omitempty"`
 	Details      json.RawMessage `json:"authorization_details,omitempty"`
 }
 
 func (a *Assertion) claims(c accessClaims) assertionClaims {
-	return assertionClaims{
+	all := assertionClaims{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, ClientID: a.ClientID, ID: c.ID, ExpiresAt: c.ExpiresAt, IssuedAt: c.IssuedAt,
 		Scope: c.Scope, Resource: a.Resources, Actor: c.Actor, Confirmation: c.Confirmation, Details: c.Details,
 	}
+	if signedIn := a.Authentication; signedIn != nil {
+		all.AuthTime, all.Context, all.Methods = signedIn.At.Unix(), signedIn.Context, signedIn.Methods
+	}
+	return all
 }

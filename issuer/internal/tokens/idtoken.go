@@ -34,6 +34,7 @@ type SignedIn struct {
 	Issuer         issuers.Issuer
 	Agent          agents.Agent
 	Client         agentid.Client
+	SignIn         agentid.SignIn
 	Authentication Authentication
 	Nonce          string // "" when the client sent none
 	AccessToken    string // that is issued together with it
@@ -53,6 +54,7 @@ type idClaims struct {
 	Methods        []string     `json:"amr"`
 	TokenHash      string       `json:"at_hash"`
 	OrganizationID string       `json:"org_id"`
+	SignIn         string       `json:"sid"` // one agent at one client, as a refresh token continues it: what the token can be known dead by
 	Agent          *agentClaims `json:"agent"`
 }
 
@@ -73,7 +75,7 @@ func (m *Minter) IDToken(s SignedIn) (string, error) {
 	payload, err := json.Marshal(idClaims{
 		Issuer: s.Issuer.ID, Subject: s.Agent.ID.String(), Audience: s.Client.String(), ExpiresAt: now.Add(IDTokenLifetime).Unix(), IssuedAt: now.Unix(),
 		ID: rand.Text(), AuthTime: s.Authentication.At.Unix(), Nonce: s.Nonce, Context: s.Authentication.Context, Methods: s.Authentication.Methods,
-		TokenHash: hash, OrganizationID: s.Agent.OrganizationID.String(), Agent: m.describe(&s.Agent),
+		TokenHash: hash, OrganizationID: s.Agent.OrganizationID.String(), SignIn: s.SignIn.String(), Agent: m.describe(&s.Agent),
 	})
 	if err != nil {
 		return "", fmt.Errorf("encode claims: %w", err)
@@ -99,20 +101,52 @@ const hintAgeMax = 10 * 365 * 24 * time.Hour
 
 // ReadHint is the subject of an ID token that was issued to a client, expired or not. It proves nothing about who sends it.
 func ReadHint(issuer issuers.Issuer, text, clientID string, now time.Time) (string, error) {
-	if issuer.Keys == nil {
-		return "", errors.New("no issuer: nothing verifies")
-	}
-	token, err := jose.ParseToken(text)
-	if err != nil {
-		return "", err
-	}
-	key, _ := issuer.Keys.KeySet().Keys.Lookup(token.KeyID()) // nil is refused by Verify
-	claims, err := token.Verify(key, &jose.Rules{
-		Issuer: issuer.ID, Audiences: []string{clientID}, Types: []string{"jwt"}, Algorithms: []jose.Algorithm{jose.RS256},
-		LifetimeMax: IDTokenLifetime, Skew: hintAgeMax,
-	}, now)
+	claims, err := verifyIDToken(issuer, text, clientID, hintAgeMax, now)
 	if err != nil {
 		return "", err
 	}
 	return claims.Subject, nil
+}
+
+// Presented is an ID token that its client shows to its issuer.
+type Presented struct {
+	Subject   agentid.Agent
+	SignIn    agentid.SignIn
+	ExpiresAt time.Time
+}
+
+// ReadIDToken is an ID token that was issued to a client and has not expired. Whether the sign-in lives is for the caller to find out.
+func ReadIDToken(issuer issuers.Issuer, text, clientID string, now time.Time) (Presented, error) {
+	claims, err := verifyIDToken(issuer, text, clientID, 0, now)
+	if err != nil {
+		return Presented{}, err
+	}
+	p := Presented{ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC()}
+	if !now.Before(p.ExpiresAt) {
+		return Presented{}, errors.New("expired")
+	}
+	if p.Subject, err = agentid.Parse[agentid.Agent](claims.Subject); err != nil {
+		return Presented{}, fmt.Errorf("sub: %w", err)
+	}
+	sid, _ := claims.Extra["sid"].(string)
+	if p.SignIn, err = agentid.Parse[agentid.SignIn](sid); err != nil {
+		return Presented{}, fmt.Errorf("sid: %w", err)
+	}
+	return p, nil
+}
+
+// verifyIDToken is for tokens of the issuer's own keys, those it has retired and still publishes included.
+func verifyIDToken(issuer issuers.Issuer, text, clientID string, skew time.Duration, now time.Time) (*jose.Claims, error) {
+	if issuer.Keys == nil {
+		return nil, errors.New("no issuer: nothing verifies")
+	}
+	token, err := jose.ParseToken(text)
+	if err != nil {
+		return nil, err
+	}
+	key, _ := issuer.Keys.KeySet().Keys.Lookup(token.KeyID()) // nil is refused by Verify
+	return token.Verify(key, &jose.Rules{
+		Issuer: issuer.ID, Audiences: []string{clientID}, Types: []string{"jwt"}, Algorithms: []jose.Algorithm{jose.RS256},
+		LifetimeMax: IDTokenLifetime, Skew: skew,
+	}, now)
 }

@@ -196,6 +196,29 @@ test('nobody signs in without a credential, and the client is told so', async ()
   await assert.rejects(oidc.authorizationCodeGrant(config, await follow(url), { expectedState: state }), { error: 'login_required' })
 })
 
+test('a relying party exchanges what it has of a sign-in for an assertion, and nothing else', async () => {
+  const { giver, parties: { secret: party } } = setting
+  const { config, redeem } = await signIn(party)
+  const got = await redeem()
+  const at = new oidc.Configuration({ ...config.serverMetadata(), token_endpoint: giver.tokenEndpoint }, party.id, undefined, oidc.ClientSecretBasic(party.secret))
+  const exchange = (kind, token, requested = 'id-jag') => oidc.genericGrantRequest(at, 'urn:ietf:params:oauth:grant-type:token-exchange', {
+    requested_token_type: `urn:ietf:params:oauth:token-type:${requested}`, audience: giver.partner, scope: 'invoices:read',
+    subject_token: token, subject_token_type: `urn:ietf:params:oauth:token-type:${kind}`,
+  })
+  for (const kind of ['id_token', 'refresh_token']) {
+    const given = await exchange(kind, got[kind])
+    assert.equal(given.issued_token_type, 'urn:ietf:params:oauth:token-type:id-jag')
+    assert.equal(given.token_type, 'n_a')
+    const claims = JSON.parse(Buffer.from(given.access_token.split('.')[1], 'base64url'))
+    assert.equal(claims.sub, subject.id)
+    assert.equal(claims.aud, giver.partner)
+    assert.equal(claims.client_id, giver.clientId)
+    assert.equal(claims.auth_time, got.claims().auth_time)
+  }
+  await assert.rejects(exchange('access_token', got.access_token), { error: 'invalid_request' })
+  await assert.rejects(exchange('id_token', got.id_token, 'access_token'), { error: 'unauthorized_client' })
+})
+
 test('a refresh token is given back', async () => {
   const { config, redeem } = await signIn(setting.parties.secret)
   const got = await redeem()
