@@ -20,7 +20,7 @@ type SignInStep struct {
 	Next              []byte    // of the refresh token that goes with the token; nil for none
 	NextExpiresAt     time.Time // zero for none
 	ExpiresAt         time.Time // of the whole sign-in
-	KeyThumbprint     string    // what its refresh tokens are bound to
+	KeyThumbprint     string    // what its refresh tokens are bound to; "" for nothing
 	CertificateSHA256 string
 	Tokens            []SignInToken // alive now, with the one that leaves
 }

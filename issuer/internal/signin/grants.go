@@ -107,7 +107,7 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 	request.Issuance.Details = map[string]any{"signInId": s.ID.String()}
 	request.Issuance.Holders = []agents.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
 	request.Issuance.SignIn = &agents.SignInStep{
-		ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s), CertificateSHA256: s.Confirmation.CertificateSHA256, Tokens: live,
+		ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s, client), CertificateSHA256: s.Confirmation.CertificateSHA256, Tokens: live,
 	}
 	return clientauth.Client{Agent: agent, Credential: s.Credential}, party, nil
 }
@@ -124,12 +124,16 @@ func (g *Grants) agent(ctx context.Context, s SignIn) (agents.Agent, error) {
 	return agents.Agent{}, asOAuth(err)
 }
 
-// bound is the key that the request has to prove: that of the code, later that of the refresh token.
-func bound(s SignIn) string {
-	if s.RedeemedAt.IsZero() {
+// bound is the key that the request has to prove: that of the code (RFC 9449 s10), later that of the refresh token. The refresh tokens of a client that authenticates are bound to the client by
+// that (s5): it may change its key, and a client that lost one goes on with the next.
+func bound(s SignIn, client clients.Client) string {
+	switch {
+	case s.RedeemedAt.IsZero():
 		return s.CodeKey
+	case client.Public():
+		return s.Confirmation.KeyThumbprint
 	}
-	return s.Confirmation.KeyThumbprint
+	return ""
 }
 
 // identifyCode checks a code in the order in which what is wrong with it matters: a code that is not the client's is nobody's business, one that comes back ends
@@ -220,19 +224,22 @@ func verifies(verifier, challenge string) bool {
 	return subtle.ConstantTimeCompare([]byte(base64.RawURLEncoding.EncodeToString(sum[:])), []byte(challenge)) == 1
 }
 
-// authorize checks possession of what the code or the refresh token is bound to, and binds what follows to what was proven: to a certificate only what a client gets
-// that has nothing else to prove itself with (RFC 8705 s4). Others may renew theirs.
+// authorize checks possession of what the code or the refresh token is bound to, and binds the next refresh token of a client that has nothing else to prove itself with to what was
+// proven (RFC 9449 s5, RFC 8705 s4). Others may take another key, and renew their certificate. The access token is bound to it always (package grants).
 func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) error {
 	step := r.Issuance.SignIn
 	if step.KeyThumbprint != "" && step.KeyThumbprint != r.Confirmation.KeyThumbprint {
 		return invalidGrant(errors.New("bound to another key"))
 	}
-	step.KeyThumbprint = r.Confirmation.KeyThumbprint
 	if step.CertificateSHA256 != "" && step.CertificateSHA256 != r.Certificate {
 		return invalidGrant(errors.New("bound to another certificate"))
 	}
-	if step.CertificateSHA256 == "" && r.Party.Client.Public() {
-		step.CertificateSHA256 = r.Confirmation.CertificateSHA256
+	step.KeyThumbprint = ""
+	if r.Party.Client.Public() {
+		step.KeyThumbprint = r.Confirmation.KeyThumbprint
+		if step.CertificateSHA256 == "" {
+			step.CertificateSHA256 = r.Confirmation.CertificateSHA256
+		}
 	}
 	a.NotAfter = step.ExpiresAt
 	return nil

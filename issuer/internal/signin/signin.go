@@ -64,7 +64,7 @@ type SignIn struct {
 
 	RefreshHash      []byte // nil when there is none
 	RefreshExpiresAt time.Time
-	Confirmation     tokens.Confirmation // what the refresh tokens are bound to
+	Confirmation     tokens.Confirmation // what the refresh tokens of a public client are bound to
 	Tokens           []agents.SignInToken
 	CreatedAt        time.Time
 	ExpiresAt        time.Time // of everything: also of what has to be known to see a code or token that comes back
