@@ -101,7 +101,7 @@ func (c *Checker) checkProof(r *checkreq.Request, thumbprint string, presented c
 		return "", refuseProof(ReasonKey, "the proof is by another key than the token is bound to")
 	case p.Method != r.Method:
 		return "", refuseProof(ReasonMethod, "htm is not the method of the request")
-	case !sameURI(p.URI, r):
+	case !p.Targets(received(r)):
 		return "", refuseProof(ReasonURI, "htu is not the URI of the request")
 	case p.AccessTokenHash != tokenHash(presented.Token):
 		return "", refuseProof(ReasonTokenHash, "ath is not the hash of the token")

@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
@@ -80,7 +79,7 @@ func (c *Checker) Check(r *http.Request, uri, accessToken string, now time.Time)
 	switch {
 	case p.Method != r.Method:
 		return nil, refuse("htm of the DPoP proof is not the method of the request.")
-	case !sameURI(p.URI, uri):
+	case !p.Targets(uri):
 		return nil, refuse("htu of the DPoP proof is not this endpoint.")
 	case accessToken != "" && p.AccessTokenHash != tokenHash(accessToken):
 		return nil, refuse("ath of the DPoP proof is not the hash of the token.")
@@ -132,18 +131,6 @@ func use(p *jose.Proof) agents.SingleUse {
 	return agents.SingleUse{
 		Purpose: agents.UseProof, Key: sha256.Sum256(text), ExpiresAt: time.Unix(p.IssuedAt, 0).Add(proofAgeMax + time.Second), // a second: times are compared as whole ones
 	}
-}
-
-// sameURI is RFC 9449 s4.3, check 9: scheme and host ignore case, and the default port may be said (RFC 3986 s6.2.2.1, s6.2.3). The issuer's own spelling is
-// in lower case and without that port. Nothing else may differ; an endpoint of ours has no query.
-func sameURI(htu, endpoint string) bool {
-	scheme, rest, ok := strings.Cut(htu, "://")
-	slash := strings.IndexByte(rest, '/')
-	if !ok || slash < 0 {
-		return false
-	}
-	authority := strings.TrimSuffix(strings.ToLower(rest[:slash]), ":443")
-	return strings.ToLower(scheme)+"://"+authority+rest[slash:] == endpoint
 }
 
 // tokenHash is ath (RFC 9449 s4.2).
