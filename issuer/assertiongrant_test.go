@@ -64,7 +64,7 @@ func (e *enterprise) signIn(scope string) answer {
 func (e *enterprise) assertion(p *party, subjectToken, kind string, change ...string) answer {
 	e.t.Helper()
 	form := url.Values{
-		"grant_type": {exchangeGrant}, "requested_token_type": {idJAGType}, "subject_token": {subjectToken}, "subject_token_type": {kind}, "audience": {e.away.url},
+		"grant_type": {exchangeGrant}, "requested_token_type": {idJAGType}, "subject_token": {subjectToken}, "subject_token_type": {kind}, "audience": {e.away.url}, "scope": {"invoices:read"},
 	}
 	for n := 0; n+1 < len(change); n += 2 {
 		if form.Del(change[n]); change[n+1] != "" {
@@ -86,7 +86,7 @@ func TestSignInBecomesAnAssertion(t *testing.T) {
 	e.unmarshal(strings.Split(in.field("id_token"), ".")[1], &idToken)
 
 	for kind, subject := range map[string]string{idTokenType: in.field("id_token"), refreshTokenType: in.field("refresh_token")} {
-		given := e.must(e.assertion(e.party, subject, kind, "scope", "invoices:read", "resource", "svc://payments"), 200)
+		given := e.must(e.assertion(e.party, subject, kind, "resource", "svc://payments"), 200)
 		if given.field("issued_token_type") != idJAGType || given.field("token_type") != "N_A" || given.field("scope") != "invoices:read" || given.field("refresh_token") != "" || given.field("id_token") != "" {
 			t.Errorf("%s: %s", kind, given.body)
 		}
@@ -121,16 +121,16 @@ func TestSignInBecomesAnAssertion(t *testing.T) {
 	}
 }
 
-// Without a scope the assertion has what the sign-in granted and both records still have; scopes of OpenID Connect mean nothing elsewhere.
+// Without a scope the assertion has what the sign-in granted and both records still have; scopes of OpenID Connect mean nothing elsewhere, and an assertion that says nothing about scopes would mean
+// all of them.
 func TestScopesOfAnAssertion(t *testing.T) {
 	t.Parallel()
 	e := newEnterprise(t)
-	for scope, want := range map[string]string{"openid profile": "", "openid invoices:read": "invoices:read"} {
-		a := e.must(e.assertion(e.party, e.signIn(scope).field("id_token"), idTokenType), 200)
-		if _, claims := e.verified(a.field("access_token")); a.field("scope") != want || claims["scope"] != nil && claims["scope"] != want {
-			t.Errorf("%s: %s, %v; want %q", scope, a.body, claims["scope"], want)
-		}
+	a := e.must(e.assertion(e.party, e.signIn("openid invoices:read").field("id_token"), idTokenType, "scope", ""), 200)
+	if _, claims := e.verified(a.field("access_token")); a.field("scope") != "invoices:read" || claims["scope"] != "invoices:read" {
+		t.Errorf("%s, %v", a.body, claims["scope"])
 	}
+	e.oauthRefused("nothing left", e.assertion(e.party, e.signIn("openid profile").field("id_token"), idTokenType, "scope", ""), 400, "invalid_scope")
 }
 
 // Who may ask, with what, for what. Nothing else is exchanged for a relying party.
@@ -173,7 +173,7 @@ func TestAssertionsAreRefused(t *testing.T) {
 			"grant_type": {exchangeGrant}, "requested_token_type": {idJAGType}, "subject_token": {id}, "subject_token_type": {idTokenType}, "audience": {e.away.url},
 		}), 400, "invalid_request"},
 		"where the partner is not known": {e.party.tokens(url.Values{
-			"grant_type": {exchangeGrant}, "requested_token_type": {idJAGType}, "subject_token": {id}, "subject_token_type": {idTokenType}, "audience": {e.away.url},
+			"grant_type": {exchangeGrant}, "requested_token_type": {idJAGType}, "subject_token": {id}, "subject_token_type": {idTokenType}, "audience": {e.away.url}, "scope": {"invoices:read"},
 		}), 400, "invalid_target"},
 	} {
 		e.oauthRefused(name, tt.a, tt.status, tt.code)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/oauth2"
 )
 
 // tokenRequest posts a form, authenticated by client_secret_basic when id is not empty.
@@ -280,6 +281,43 @@ func TestFailedAuthenticationIsOneAnswer(t *testing.T) {
 	} {
 		if got.StatusCode != want.StatusCode || string(got.body) != string(want.body) || got.Header.Get("WWW-Authenticate") != want.Header.Get("WWW-Authenticate") {
 			t.Errorf("%s: %s %s, want %s %s", name, got.Status, got.body, want.Status, want.body)
+		}
+	}
+}
+
+// RFC 6749 s3.3: a scope has one token at least, so a token without any has no scope, and nothing that is said about it has one.
+func TestNoScopeIsNotSaid(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	agent := i.must(i.admin("POST", "/agents", map[string]any{"organizationId": organization, "name": "a", "audiences": []string{"svc://payments"}}), 201).field("id")
+	_, secret := i.credential(agent)
+	a := i.must(i.tokenRequest(agent, secret, url.Values{"grant_type": {"client_credentials"}}), 200)
+	_, claims := i.verified(a.field("access_token"))
+	var answer, about map[string]any
+	a.json(t, &answer)
+	i.introspect(agent, secret, a.field("access_token")).json(t, &about)
+	for what, members := range map[string]map[string]any{"the answer": answer, "the token": claims, "introspection": about} {
+		if scope, said := members["scope"]; said || len(members) < 3 {
+			t.Errorf("%s has scope %q: %v", what, scope, members)
+		}
+	}
+
+	_, _, token := i.signer(organization, "reader")
+	p := i.relyingParty(organization, nil)
+	verifier := oauth2.GenerateVerifier()
+	back, refused := i.follow(p.link("scope", "", "code_challenge", oauth2.S256ChallengeFromVerifier(verifier)), token)
+	if back == nil {
+		t.Fatalf("%s %s", refused.Status, refused.body)
+	}
+	answer, about = nil, nil
+	a = i.must(p.redeem(back.Query().Get("code"), verifier), 200)
+	a.json(t, &answer)
+	p.introspect(p.oauth.ClientID, p.oauth.ClientSecret, a.field("refresh_token")).json(t, &about)
+	_, claims = i.verified(a.field("access_token"))
+	for what, members := range map[string]map[string]any{"a sign-in's answer": answer, "its token": claims, "its refresh token": about} {
+		if scope, said := members["scope"]; said || len(members) < 3 {
+			t.Errorf("%s has scope %q: %v", what, scope, members)
 		}
 	}
 }

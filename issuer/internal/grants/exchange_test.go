@@ -239,7 +239,7 @@ func TestExchangeNarrows(t *testing.T) {
 		t.Errorf("details asked for: %v, %v", claims["authorization_details"], err)
 	}
 	m.client.Scopes = []string{"z"}
-	if claims, _, err := m.exchange(asked(m.token()), tokens.Confirmation{}); err != nil || claims["scope"] != "" {
+	if claims, _, err := m.exchange(asked(m.token()), tokens.Confirmation{}); err != nil || claims["scope"] != nil {
 		t.Errorf("nothing in common: %v, %v", claims["scope"], err)
 	}
 }

@@ -37,6 +37,9 @@ func (x *exchange) assert(r *Request, clientID string, a *tokens.Authorization) 
 	if !ok || client == "" {
 		return refused(errors.New("the audience is no partner at which the client has a name"))
 	}
+	if len(a.Scopes) == 0 {
+		return &oauth.Error{Code: oauth.InvalidScope, Description: "No scope is left. An assertion that says none would leave it to the other server how much the token may do."}
+	}
 	a.Assertion = &tokens.Assertion{ClientID: client, Resources: r.Form.All("resource")}
 	return nil
 }

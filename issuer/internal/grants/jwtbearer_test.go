@@ -219,9 +219,12 @@ func TestIDJAGIsGiven(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, claims, err)
 		}
 	}
+	var failure *oauth.Error
+	if claims, _, err := m.exchange(asked(m.token("scope", "z"), jag...), tokens.Confirmation{}); !errors.As(err, &failure) || failure.Code != oauth.InvalidScope {
+		t.Errorf("without a scope, which leaves it to the partner: %v, %v", claims, err)
+	}
 	m.subject.Audiences = []string{"svc://2"}
 	m.known[m.subject.ID] = m.subject
-	var failure *oauth.Error
 	if claims, _, err := m.exchange(asked(m.token(), jag...), tokens.Confirmation{}); !errors.As(err, &failure) || failure.Code != oauth.InvalidTarget {
 		t.Errorf("the subject may not be spoken of at the partner: %v, %v", claims, err)
 	}

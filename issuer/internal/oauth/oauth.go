@@ -84,8 +84,8 @@ func WriteError(w http.ResponseWriter, e *Error) {
 type TokenResponse struct {
 	AccessToken string `json:"access_token"`
 	TokenType   string `json:"token_type"`
-	ExpiresIn   int64  `json:"expires_in"` // seconds
-	Scope       string `json:"scope"`      // always said, also when it is what was asked for
+	ExpiresIn   int64  `json:"expires_in"`      // seconds
+	Scope       string `json:"scope,omitempty"` // said also when it is what was asked for; "" is no scope (s3.3)
 
 	IssuedTokenType      string          `json:"issued_token_type,omitempty"`     // RFC 8693 s2.2.1
 	RefreshToken         string          `json:"refresh_token,omitempty"`         // RFC 6749 s6

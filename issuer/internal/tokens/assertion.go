@@ -14,7 +14,7 @@ type Assertion struct {
 	Authentication *Authentication
 }
 
-// assertionClaims are those of the draft's s3.1, how the subject authenticated, and act and cnf as in an access token. Scope and resource are left out when there are none: then the other server decides.
+// assertionClaims are those of the draft's s3.1, how the subject authenticated, and act and cnf as in an access token. Resource is left out when there is none: then the other server decides. Scope never is.
 type assertionClaims struct {
 	Issuer       string          `json:"iss"`
 	Subject      string          `json:"sub"`

@@ -19,7 +19,7 @@ type accessClaims struct {
 	NotBefore      int64           `json:"nbf"`
 	ID             string          `json:"jti"`
 	ClientID       string          `json:"client_id"`
-	Scope          string          `json:"scope"` // space separated, RFC 9068 s2.2.3; may be empty
+	Scope          string          `json:"scope,omitempty"` // space separated, RFC 9068 s2.2.3; left out when there is none, because a scope has one token at least (RFC 6749 s3.3)
 	OrganizationID string          `json:"org_id"`
 	CredentialID   string          `json:"credential_id"` // ours: what a deleted credential's tokens are known by
 	Agent          *agentClaims    `json:"agent,omitempty"`

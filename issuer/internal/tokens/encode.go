@@ -24,7 +24,9 @@ func (c *accessClaims) encode() ([]byte, error) {
 	b = number(b, `,"nbf":`, c.NotBefore)
 	b = member(b, `,"jti":`, c.ID)
 	b = member(b, `,"client_id":`, c.ClientID)
-	b = member(b, `,"scope":`, c.Scope)
+	if c.Scope != "" {
+		b = member(b, `,"scope":`, c.Scope)
+	}
 	b = member(b, `,"org_id":`, c.OrganizationID)
 	b = member(b, `,"credential_id":`, c.CredentialID)
 	if c.Agent != nil {
