@@ -94,15 +94,15 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	}
 	proxies, _ := parseProxies(cfg.TrustedProxies)
 	return web.NewHandler(web.Config{
-		Routes: served.Resolve(limited(gate, adminapi.Routes(operations{
+		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{
 				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: authenticator, Clients: signIn.clients,
 				Revocation: revocation.NewService(store, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},
 			endpoint, documents, list, asked, signIn.endpoint, signIn.info,
-		}))),
-		Authenticate: guard.Authenticate, Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax, TrustedProxies: proxies,
+		})),
+		Around: limited(gate), Authenticate: administrators(guard, gate), Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax, TrustedProxies: proxies,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,
 	})
 }

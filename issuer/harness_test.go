@@ -78,6 +78,7 @@ func startAt(t *testing.T, now func() time.Time, change ...func(*issuer.Config))
 	much := issuer.RateLimit{PerMinute: 6_000_000, Burst: 1_000_000} // tests of limits have their own
 	cfg.Limits = issuer.Limits{
 		Client: much, Source: much, Organization: much, Instance: much, FailuresOfClient: much, FailuresOfSource: much, FailuresOfInstance: much,
+		Documents: much, DocumentsOfInstance: much,
 	}
 	cfg.Database.ConnectionsMax = 4
 	for _, c := range change {

@@ -2,12 +2,14 @@ package issuer
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
-	"strings"
+	"slices"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
@@ -16,7 +18,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/recall"
 )
 
-// Limits are how many requests the OAuth endpoints take. docs/limits.md says what they are counted by.
+// Limits are how many requests the endpoints take. docs/limits.md says what they are counted by.
 type Limits struct {
 	Client       RateLimit `yaml:"client"`       // of each client
 	Source       RateLimit `yaml:"source"`       // of each IPv4 address and each IPv6 /64
@@ -26,6 +28,9 @@ type Limits struct {
 	FailuresOfClient   RateLimit `yaml:"failuresOfClient"` // failed authentications of one client from one source
 	FailuresOfSource   RateLimit `yaml:"failuresOfSource"`
 	FailuresOfInstance RateLimit `yaml:"failuresOfInstance"`
+
+	Documents           RateLimit `yaml:"documents"` // metadata, keys, revocation lists: of each source, at each process
+	DocumentsOfInstance RateLimit `yaml:"documentsOfInstance"`
 
 	// Redis has the counts of all instances: redis://, rediss:// or unix://. Without it each instance counts for itself.
 	Redis config.Secret `yaml:"redis"`
@@ -44,6 +49,7 @@ func (l *Limits) setDefaults() {
 	*l = Limits{
 		Client: RateLimit(d.Client), Source: RateLimit(d.Source), Organization: RateLimit(d.Organization), Instance: RateLimit(d.Instance),
 		FailuresOfClient: RateLimit(d.FailuresOfClient), FailuresOfSource: RateLimit(d.FailuresOfSource), FailuresOfInstance: RateLimit(d.FailuresOfInstance),
+		Documents: RateLimit(d.Documents), DocumentsOfInstance: RateLimit(d.DocumentsOfInstance),
 	}
 }
 
@@ -51,6 +57,7 @@ func (l *Limits) limits() ratelimit.Limits {
 	return ratelimit.Limits{
 		Client: l.Client.limit(), Source: l.Source.limit(), Organization: l.Organization.limit(), Instance: l.Instance.limit(),
 		FailuresOfClient: l.FailuresOfClient.limit(), FailuresOfSource: l.FailuresOfSource.limit(), FailuresOfInstance: l.FailuresOfInstance.limit(),
+		Documents: l.Documents.limit(), DocumentsOfInstance: l.DocumentsOfInstance.limit(),
 	}
 }
 
@@ -66,6 +73,8 @@ func (l *Limits) validate(r *config.Report) {
 		{"failuresOfClient", l.FailuresOfClient},
 		{"failuresOfSource", l.FailuresOfSource},
 		{"failuresOfInstance", l.FailuresOfInstance},
+		{"documents", l.Documents},
+		{"documentsOfInstance", l.DocumentsOfInstance},
 	} {
 		if err := named.limit().Validate(); err != nil {
 			r.Errorf("limits."+named.field, "%v", err)
@@ -139,12 +148,35 @@ func (m *memory) PutOrganizationLimits(ctx context.Context, actor audit.Actor, i
 	return m.Store.PutOrganizationLimits(ctx, actor, id, version, l)
 }
 
-// limited puts the gate before every route of OAuth; the admin API has one caller.
-func limited(gate *ratelimit.Gate, routes []web.Route) []web.Route {
-	for i, route := range routes {
-		if !route.Protected && strings.Contains(route.Path, "/oauth2/") {
-			routes[i].Handler = gate.Protect(route.Handler)
+// documents are the operations that give everybody the same, and cost little. A test holds them against the contract.
+var documents = []string{
+	"getOpenIDConfiguration", "getAuthorizationServerMetadata", "getKeySet", "getRevocations", "getContract", "getOrganizationOpenIDConfiguration",
+	"getOrganizationAuthorizationServerMetadata", "getOrganizationKeySet", "getOrganizationRevocations",
+}
+
+// limited puts the gate before every route: before anybody is authenticated, and before it is looked up whose issuer the path names.
+func limited(gate *ratelimit.Gate) func(web.Route, http.HandlerFunc) http.HandlerFunc {
+	return func(route web.Route, next http.HandlerFunc) http.HandlerFunc {
+		switch {
+		case slices.Contains(documents, route.Name):
+			return gate.ProtectDocument(next)
+		case route.Protected:
+			return gate.Protect(ratelimit.AsProblem, next)
 		}
+		return gate.Protect(ratelimit.AsOAuth, next)
 	}
-	return routes
+}
+
+// administrators lets the holder of the admin token in. A wrong token is a failure of its source; a request without one tries nothing.
+func administrators(guard *adminapi.Guard, gate *ratelimit.Gate) func(*http.Request) (context.Context, error) {
+	return func(r *http.Request) (context.Context, error) {
+		if err := gate.Admit(r.Context(), ""); err != nil {
+			return nil, ratelimit.Problem(err)
+		}
+		ctx, err := guard.Authenticate(r)
+		if err != nil && len(r.Header.Values("Authorization")) != 0 {
+			gate.Failed(r.Context(), "")
+		}
+		return ctx, err
+	}
 }

@@ -10,18 +10,27 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/testkit"
 	"github.com/agentidp/agentidp/issuer"
 )
 
-// from sends a token request from a loopback address.
-func (i *instance) from(address, id, secret string) answer {
+// at is the same issuer for a client at a loopback address.
+func (i *instance) at(address string) *instance {
 	i.t.Helper()
 	transport := i.client.Transport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext
-	there := &instance{t: i.t, url: i.url, client: &http.Client{Transport: transport}}
-	defer transport.CloseIdleConnections()
+	i.t.Cleanup(transport.CloseIdleConnections)
+	return &instance{t: i.t, url: i.url, client: &http.Client{Transport: transport, CheckRedirect: i.client.CheckRedirect}}
+}
+
+// from sends a token request from a loopback address.
+func (i *instance) from(address, id, secret string) answer {
+	i.t.Helper()
+	there := i.at(address)
+	defer there.client.CloseIdleConnections()
 	r := i.request("POST", "/oauth2/token", "application/x-www-form-urlencoded", "grant_type=client_credentials")
 	r.SetBasicAuth(id, secret)
 	return there.do(r)
@@ -205,21 +214,129 @@ func TestEveryTokenOfManyIsRecorded(t *testing.T) {
 	}
 }
 
-// Every route that is limited says so in the contract.
-func TestLimitedRoutesAreInTheContract(t *testing.T) {
+// Every operation of the contract is limited, and says so: the second request of a source whose burst is 1 is refused, whatever became of the first. That is before
+// an administrator is known, and before it is looked up whose issuer the path names. Health is asked elsewhere, and free.
+func TestEveryOperationIsLimited(t *testing.T) {
 	t.Parallel()
-	limited := 0
-	for _, o := range operations(t) {
-		if !strings.Contains(o.path, "/oauth2/") {
-			continue
-		}
-		limited++
+	debug := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
+	i := start(t, func(c *issuer.Config) {
+		c.Limits.Source, c.Limits.Documents = slow(1), slow(1)
+		c.Debug.Listen = debug
+	})
+	for n, o := range operations(t) {
 		if o.Responses.Value("429") == nil {
 			t.Errorf("%s %s has no 429", o.method, o.path)
 		}
+		there := i.at(fmt.Sprintf("127.0.2.%d", n+1))
+		if a := there.do(i.request(o.method, withIDs(o.path), "", "")); a.StatusCode == 429 {
+			t.Errorf("%s: the first request: %s", o.id, a.Status)
+		}
+		a := there.do(i.request(o.method, withIDs(o.path), "", ""))
+		policy, code := `"source";r=0;t=`, a.field("code")
+		if o.Tags[0] == "discovery" {
+			policy = `"documents";r=0;t=`
+		}
+		if strings.Contains(o.path, "/oauth2/") || o.Tags[0] == "sign-in" {
+			code = map[string]string{"temporarily_unavailable": "rate_limited"}[a.field("error")]
+		}
+		if a.StatusCode != 429 || code != "rate_limited" || a.Header.Get("Retry-After") == "" || !strings.HasPrefix(a.Header.Get("RateLimit"), policy) {
+			t.Errorf("%s: the second request: %s %v %s", o.id, a.Status, a.Header, a.body)
+		}
 	}
-	if limited == 0 {
-		t.Error("no route is limited")
+	for range 5 {
+		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+			r, err := http.Get("http://" + debug + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Body.Close()
+			if r.StatusCode != 200 {
+				t.Errorf("%s: %s", path, r.Status)
+			}
+		}
+	}
+}
+
+// Whatever opens something, guessing at it bars the source: for everything where something is tried out, and for nobody else. Documents are not held back.
+func TestGuessingAtTokens(t *testing.T) {
+	t.Parallel()
+	for name, guess := range map[string]struct{ method, path string }{
+		"admin token":               {"GET", "/organizations"},
+		"admin token, for a change": {"POST", "/organizations"},
+		"access token":              {"GET", "/userinfo"},
+		"access token at a sign-in": {"GET", "/oauth2/authorize"},
+		"initial access token":      {"POST", "/oauth2/register"},
+		"registration access token": {"GET", "/oauth2/register/agt_0199f6c3d5e67f108a2b3c4d5e6f7081"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := start(t, func(c *issuer.Config) { c.Limits.FailuresOfSource = slow(3) })
+			if guess.path == "/oauth2/authorize" {
+				p := i.relyingParty(i.organization("acme"), nil)
+				guess.path = strings.TrimPrefix(p.oauth.AuthCodeURL("s", oauth2.S256ChallengeOption(oauth2.GenerateVerifier())), i.url)
+			}
+			guesser := i.at(there)
+			try := func(authorization string) answer {
+				r := i.request(guess.method, guess.path, "", "")
+				if authorization != "" {
+					r.Header.Set("Authorization", authorization)
+				}
+				return guesser.do(r)
+			}
+			for range 10 {
+				if a := try(""); a.StatusCode == 429 {
+					t.Fatalf("who tries nothing: %s", a.Status)
+				}
+			}
+			got := map[int]int{}
+			for range 10 {
+				got[try("Bearer aidp_wrong").StatusCode]++
+			}
+			if fmt.Sprint(got) != "map[401:3 429:7]" {
+				t.Errorf("guesses: %v", got)
+			}
+			r := i.request("GET", "/organizations", "", "")
+			r.Header.Set("Authorization", "Bearer "+adminToken)
+			if a := guesser.do(r); a.StatusCode != 429 {
+				t.Errorf("the right admin token from there: %s", a.Status)
+			}
+			if a := guesser.do(i.request("GET", "/revocations", "", "")); a.StatusCode != 200 {
+				t.Errorf("a sidecar there: %s", a.Status)
+			}
+			i.must(i.admin("GET", "/organizations", nil), 200)
+		})
+	}
+}
+
+// Names of organizations that do not exist are looked up for a source only as often as it may ask.
+func TestUnknownIssuersAreLimited(t *testing.T) {
+	t.Parallel()
+	i := start(t, func(c *issuer.Config) { c.Limits.Source, c.Limits.Documents = slow(5), slow(5) })
+	for _, path := range []string{"/oauth2/token", "/.well-known/jwks.json"} {
+		got := map[int]int{}
+		for n := range 50 {
+			r := i.request("GET", fmt.Sprintf("/o/nobody-%d%s", n, path), "", "")
+			if strings.Contains(path, "oauth2") {
+				r = i.request("POST", r.URL.Path, "application/x-www-form-urlencoded", "grant_type=client_credentials")
+			}
+			got[i.do(r).StatusCode]++
+		}
+		if fmt.Sprint(got) != "map[404:5 429:45]" {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+}
+
+// The documents of the limit are those of the contract: what a caller can try something out at is none.
+func TestDocumentsAreTheContracts(t *testing.T) {
+	t.Parallel()
+	i := start(t, func(c *issuer.Config) { c.Limits.Documents = slow(1) })
+	for n, o := range operations(t) {
+		there, document := i.at(fmt.Sprintf("127.0.3.%d", n+1)), o.Tags[0] == "discovery"
+		there.do(i.request(o.method, withIDs(o.path), "", ""))
+		if a := there.do(i.request(o.method, withIDs(o.path), "", "")); (a.StatusCode == 429) != document {
+			t.Errorf("%s: %s, a document: %v", o.id, a.Status, document)
+		}
 	}
 }
 
@@ -231,6 +348,7 @@ func TestLimitsInTheConfig(t *testing.T) {
 		"limits.client":             func(c *issuer.Config) { c.Limits.Client.PerMinute = 0 },
 		"limits.source":             func(c *issuer.Config) { c.Limits.Source.Burst = -1 },
 		"limits.failuresOfInstance": func(c *issuer.Config) { c.Limits.FailuresOfInstance = issuer.RateLimit{} },
+		"limits.documents":          func(c *issuer.Config) { c.Limits.Documents.Burst = 0 },
 		"limits.redis":              func(c *issuer.Config) { c.Limits.Redis = config.NewSecret("http://user:hunter2@host") },
 		"trustedProxies[1]":         func(c *issuer.Config) { c.TrustedProxies = []string{"10.0.0.0/8", "proxy"} },
 	} {

@@ -23,7 +23,7 @@ func newQuestions(s shared, in signInParts) (questions, *selfregistration.Servic
 	callers := caller.New(in.senders, s.dids)
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
 	return questions{
-		selfregistration.New(s.store, secrets, s.agents, s.clients.Methods, s.now),
+		selfregistration.New(s.store, secrets, s.agents, s.clients.Methods, s.gate, s.now),
 		revocation.NewRevoker(callers, s.judge, s.store, refresh),
 		introspection.New(callers, s.judge, refresh),
 	}, selfregistration.NewService(s.store, secrets, s.now), nil

@@ -52,7 +52,7 @@ func newSignIn(s shared) (signInParts, error) {
 	}
 	parties := clientauth.NewParties(clientauth.GatedParties(service, s.gate), s.agents, s.trust)
 	senders := clientauth.Clients{Agents: s.clients, Parties: parties}
-	checker := presented.New(s.judge, s.agents, s.proofs, s.now)
+	checker := presented.New(s.judge, s.agents, s.proofs, s.gate, s.now)
 	return signInParts{
 		clients: service, senders: senders,
 		endpoint: signin.New(signin.Config{

@@ -23,6 +23,9 @@ type Config struct {
 	Challenge     string                                         // WWW-Authenticate of its refusals
 	ConcurrentMax int                                            // requests handled at once; 0 is ConcurrentRequestsMax
 
+	// Around, when set, wraps all that is done for a request of a route, authentication and the reading of its body included. It may answer instead.
+	Around func(route Route, next http.HandlerFunc) http.HandlerFunc
+
 	// TrustedProxies are believed when they say, in X-Forwarded-For, where a request came from. None: the source is whoever the connection is from.
 	TrustedProxies []netip.Prefix
 
@@ -55,7 +58,15 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{cfg: cfg, routes: rs, metrics: newMetrics(cfg.Metrics, cfg.MetricsPrefix), room: make(chan struct{}, cfg.ConcurrentMax)}, nil
+	h := &Handler{cfg: cfg, routes: rs, metrics: newMetrics(cfg.Metrics, cfg.MetricsPrefix), room: make(chan struct{}, cfg.ConcurrentMax)}
+	for pattern, route := range rs.table {
+		route.serve = h.serve(route)
+		if cfg.Around != nil {
+			route.serve = cfg.Around(route, route.serve)
+		}
+		rs.table[pattern] = route
+	}
+	return h, nil
 }
 
 // ServeHTTP is the whole life of a request.
@@ -75,24 +86,33 @@ func (h *Handler) ServeHTTP(response http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rec.route = route.Path
-	if route.Protected {
-		ctx, err := h.cfg.Authenticate(r)
-		if err != nil {
-			w.Header().Set("WWW-Authenticate", h.cfg.Challenge)
-			Fail(w, r, err)
+	route.serve(w, r)
+}
+
+// serve is what a route does for a request.
+func (h *Handler) serve(route Route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if route.Protected {
+			ctx, err := h.cfg.Authenticate(r)
+			if err != nil {
+				if problem.KindOf(err) == problem.Unauthenticated {
+					w.Header().Set("WWW-Authenticate", h.cfg.Challenge)
+				}
+				Fail(w, r, err)
+				return
+			}
+			r = r.WithContext(ctx)
+		}
+		r.Body = receive(unwrap(w), r)
+		if !h.enter() {
+			Fail(w, r, &problem.Error{Kind: problem.Unavailable, Code: "overloaded", Detail: "Too many requests at once. Try again.", RetryAfter: overloadRetryAfter})
 			return
 		}
-		r = r.WithContext(ctx)
+		defer h.leave()
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		h.routes.mux.ServeHTTP(w, r.WithContext(ctx))
 	}
-	r.Body = receive(response, r)
-	if !h.enter() {
-		Fail(w, r, &problem.Error{Kind: problem.Unavailable, Code: "overloaded", Detail: "Too many requests at once. Try again.", RetryAfter: overloadRetryAfter})
-		return
-	}
-	defer h.leave()
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
-	h.routes.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 
 func (h *Handler) enter() bool {

@@ -17,6 +17,8 @@ type Route struct {
 	Path      string // net/http pattern: /agents/{agentId}
 	Protected bool   // Config.Authenticate must accept the request first
 	Handler   http.HandlerFunc
+
+	serve http.HandlerFunc // the Handler, and what the web.Handler does before it
 }
 
 // routes finds the route of a request. It is built once and never changes.

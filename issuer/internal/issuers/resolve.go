@@ -35,6 +35,8 @@ const slugParam = "slug"
 const (
 	slugsMax  = 4096
 	slugsLife = 5 * time.Second
+	// Slugs of nobody are remembered apart, so that they drive out none of somebody's, and for a shorter time: an organization may get one at any moment.
+	missesLife = time.Second
 )
 
 // Organizations finds an organization by the name in its issuer's URL. postgres.Store implements it.
@@ -56,6 +58,7 @@ type Set struct {
 	cfg      Config
 	instance Issuer
 	slugs    *recall.Cache[string, agentid.Organization]
+	misses   *recall.Cache[string, struct{}]
 }
 
 // NewSet loads the keys of the instance's issuer, and makes what is missing of them; those of an organization's are made and loaded when they are first asked for.
@@ -67,9 +70,11 @@ func NewSet(ctx context.Context, cfg Config) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	always := func() bool { return true }
 	return &Set{
 		cfg: cfg, instance: Issuer{ID: cfg.Issuer, Keys: ring, closed: cfg.Mode == Own},
-		slugs: recall.New[string, agentid.Organization](slugsMax, slugsLife, func() bool { return true }, cfg.Now),
+		slugs:  recall.New[string, agentid.Organization](slugsMax, slugsLife, always, cfg.Now),
+		misses: recall.New[string, struct{}](slugsMax, missesLife, always, cfg.Now),
 	}, nil
 }
 
@@ -105,8 +110,14 @@ func (s *Set) bySlug(ctx context.Context, slug string) (agentid.Organization, er
 	if org, ok := s.slugs.Get(slug); ok {
 		return org, nil
 	}
+	if _, missed := s.misses.Get(slug); missed {
+		return agentid.Organization{}, &problem.Error{Kind: problem.NotFound}
+	}
 	mark := s.slugs.Mark()
 	o, err := s.cfg.Organizations.OrganizationBySlug(ctx, slug)
+	if problem.KindOf(err) == problem.NotFound {
+		s.misses.Put(s.misses.Mark(), slug, struct{}{})
+	}
 	if err != nil {
 		return agentid.Organization{}, fmt.Errorf("organization of an issuer: %w", err)
 	}

@@ -41,17 +41,24 @@ type Judge interface {
 	Check(ctx context.Context, issuer issuers.Issuer, text string) (*tokenstate.Token, error)
 }
 
+// Gate limits how often a source presents tokens that are not good. ratelimit.Gate is one; the name of the client is "".
+type Gate interface {
+	Admit(ctx context.Context, client string) error
+	Failed(ctx context.Context, client string)
+}
+
 // Checker checks the tokens presented to the issuer's endpoints.
 type Checker struct {
 	judge  Judge
 	agents Agents
 	proofs *dpop.Checker
+	gate   Gate
 	now    func() time.Time
 }
 
 // New returns a Checker.
-func New(j Judge, a Agents, proofs *dpop.Checker, now func() time.Time) *Checker {
-	return &Checker{judge: j, agents: a, proofs: proofs, now: now}
+func New(j Judge, a Agents, proofs *dpop.Checker, gate Gate, now func() time.Time) *Checker {
+	return &Checker{judge: j, agents: a, proofs: proofs, gate: gate, now: now}
 }
 
 // Token is a good token for the issuer, whose subject is an active agent, presented by somebody who holds what it is bound to.
@@ -95,6 +102,17 @@ func Text(r *http.Request, posted string) (scheme, text string, err error) {
 
 // Check judges the token that a request to the endpoint at path presents. Every error is an *oauth.Error for Refuse.
 func (c *Checker) Check(r *http.Request, path, scheme, text string) (*Token, error) {
+	if err := c.gate.Admit(r.Context(), ""); err != nil {
+		return nil, err
+	}
+	t, err := c.check(r, path, scheme, text)
+	if e, ok := errors.AsType[*oauth.Error](err); ok && e.Code == InvalidToken {
+		c.gate.Failed(r.Context(), "")
+	}
+	return t, err
+}
+
+func (c *Checker) check(r *http.Request, path, scheme, text string) (*Token, error) {
 	ctx := r.Context()
 	issuer, now := issuers.From(ctx), c.now()
 	judged, err := c.judge.Check(ctx, issuer, text)

@@ -48,7 +48,7 @@ func Refuse(w http.ResponseWriter, r *http.Request, err error, more ...string) {
 		e = oauth.Internal(err)
 	}
 	web.Note(r.Context(), e)
-	if e.Status < http.StatusInternalServerError {
+	if e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
 		setChallenge(w, append([]string{`error="` + string(e.Code) + `"`, `error_description="` + e.Description + `"`}, more...))
 	}
 	oauth.WriteError(w, e)

@@ -1,12 +1,15 @@
 package ratelimit
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -17,7 +20,30 @@ func describe(header http.Header, policy string, l Limit, remaining int64, until
 	header.Set("RateLimit", `"`+policy+`";r=`+strconv.FormatInt(remaining, 10)+";t="+strconv.FormatInt(max(0, seconds(until)), 10))
 }
 
-// refuse is 429 (RFC 6585 s4) with Retry-After, in the form OAuth clients read. RFC 6749 has no code for it; temporarily_unavailable means the same to them.
+// Form writes a refusal.
+type Form func(w http.ResponseWriter, r *http.Request, refusal *oauth.Error)
+
+// AsOAuth is the form OAuth clients read.
+func AsOAuth(w http.ResponseWriter, r *http.Request, refusal *oauth.Error) {
+	web.Note(r.Context(), refusal)
+	oauth.WriteError(w, refusal)
+}
+
+// AsProblem is the form of everything else.
+func AsProblem(w http.ResponseWriter, r *http.Request, refusal *oauth.Error) {
+	web.Fail(w, r, Problem(refusal))
+}
+
+// Problem is a refusal as an error of the admin API.
+func Problem(err error) error {
+	refusal, ok := errors.AsType[*oauth.Error](err)
+	if !ok {
+		return err
+	}
+	return &problem.Error{Kind: problem.RateLimited, Detail: refusal.Description, RetryAfter: refusal.RetryAfter, Err: refusal.Err}
+}
+
+// refuse is 429 (RFC 6585 s4) with Retry-After. RFC 6749 has no code for it; temporarily_unavailable means the same to them.
 func (g *Gate) refuse(q *request, policy string, l Limit, retry time.Duration) *oauth.Error {
 	g.refused.WithLabelValues(policy).Inc()
 	describe(q.header, policy, l, 0, retry)

@@ -23,6 +23,7 @@ const (
 	PolicyOrganization   = "organization"
 	PolicyInstance       = "instance"
 	PolicyAuthentication = "authentication" // failed ones
+	PolicyDocuments      = "documents"
 )
 
 // suspectFor is how long a source with a failed authentication is not trusted while failures are beyond the instance's limit.
@@ -39,13 +40,19 @@ type Limits struct {
 	FailuresOfClient   Limit
 	FailuresOfSource   Limit
 	FailuresOfInstance Limit
+
+	// Documents that everybody may read, of each source and of all: counted by this process alone, because that is what they cost.
+	Documents           Limit
+	DocumentsOfInstance Limit
 }
 
-// Defaults are far above what an agent needs: its token is good for minutes.
+// Defaults are far above what an agent needs: its token is good for minutes. Documents of one source are enough for 2,500 sidecars behind one address, each of
+// which asks for the revocation list once a second.
 func Defaults() Limits {
 	return Limits{
 		Client: Limit{1_200, 200}, Source: Limit{6_000, 1_000}, Organization: Limit{30_000, 5_000}, Instance: Limit{600_000, 20_000},
 		FailuresOfClient: Limit{6, 10}, FailuresOfSource: Limit{60, 100}, FailuresOfInstance: Limit{6_000, 2_000},
+		Documents: Limit{180_000, 9_000}, DocumentsOfInstance: Limit{1_200_000, 60_000},
 	}
 }
 
@@ -86,36 +93,53 @@ type request struct {
 	source  string
 	counted bool
 	failed  bool   // an authentication failed
-	client  string // which one claimed to be
+	client  string // which one claimed to be; "" when a token alone was presented
 }
 
 type requestKey struct{}
 
-// Protect bars sources that are beyond a limit, and counts every request of the handler once: under its client where it was authenticated, else under its source alone.
-func (g *Gate) Protect(next http.HandlerFunc) http.HandlerFunc {
+// Protect bars sources that are beyond a limit, and counts every request of the handler once: under its client where it was authenticated, else under its source
+// alone. Refusals are written in the form that the route's clients read.
+func (g *Gate) Protect(refuse Form, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := &request{header: w.Header(), source: sourceOf(web.Source(r.Context()))}
 		if err := g.bars(q, PolicySource, q.source); err != nil {
-			web.Note(r.Context(), err)
-			oauth.WriteError(w, err)
+			refuse(w, r, err)
 			return
 		}
 		next(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, q)))
-		if !q.counted {
-			g.countStranger(r.Context(), q)
-		}
+		g.conclude(r.Context(), q)
 	}
 }
 
-// Admit is asked before a client is authenticated. It refuses a source that has guessed too often at this client; the client itself is admitted from everywhere else.
+// ProtectDocument is Protect for documents: nothing is tried out there, so who is barred for failures still gets them, and whoever gets them takes nothing from the
+// source's other requests. A fleet whose address somebody guesses from goes on hearing of revocations.
+func (g *Gate) ProtectDocument(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		source := sourceOf(web.Source(r.Context()))
+		checks := []Check{{PolicyDocuments, "d:" + source, g.limits.Documents}, {PolicyDocuments, "di", g.limits.DocumentsOfInstance}}
+		for i, c := range g.limiter.local.take(together, checks, g.now().Sub(g.limiter.start)) {
+			if c.Late > 0 {
+				AsProblem(w, r, g.refuse(&request{header: w.Header()}, PolicyDocuments, checks[i].Limit, c.Late))
+				return
+			}
+		}
+		next(w, r)
+	}
+}
+
+// Admit is asked before a client is authenticated, or with "" before a token is looked at. It refuses a source that has guessed too often at this client; the client
+// itself is admitted from everywhere else.
 func (g *Gate) Admit(ctx context.Context, client string) error {
 	q, ok := ctx.Value(requestKey{}).(*request)
 	if !ok {
 		return nil // not a route of Protect
 	}
 	q.client = client
-	if err := g.bars(q, PolicyAuthentication, q.attempt()); err != nil {
-		return err
+	if client != "" {
+		if err := g.bars(q, PolicyAuthentication, q.attempt()); err != nil {
+			return err
+		}
 	}
 	if strict := time.Duration(g.strict.Load()) - g.now().Sub(g.limiter.start); strict > 0 && g.suspects.left(q.source, g.now()) > 0 {
 		return g.refuse(q, PolicyAuthentication, g.limits.FailuresOfInstance, strict)
@@ -123,7 +147,7 @@ func (g *Gate) Admit(ctx context.Context, client string) error {
 	return nil
 }
 
-// Failed is told of an authentication that failed.
+// Failed is told of an authentication that failed; with "", of a token that was not good.
 func (g *Gate) Failed(ctx context.Context, client string) {
 	if q, ok := ctx.Value(requestKey{}).(*request); ok {
 		q.failed, q.client = true, client
@@ -175,25 +199,38 @@ func (g *Gate) judge(q *request, checks []Check, counts []Count) error {
 	return g.refuse(q, checks[worst].Policy, checks[worst].Limit, counts[worst].Late)
 }
 
-// countStranger counts a request that nobody was authenticated by, after it was answered: the next one is barred.
-func (g *Gate) countStranger(ctx context.Context, q *request) {
-	checks := []Check{{PolicySource, "s:" + q.source, g.limits.Source}, {PolicyInstance, "i", g.limits.Instance}}
-	if q.failed {
-		checks = append(checks,
-			Check{PolicyAuthentication, "fc:" + q.attempt(), g.limits.FailuresOfClient},
-			Check{PolicyAuthentication, "fs:" + q.source, g.limits.FailuresOfSource},
-			Check{PolicyAuthentication, "fi", g.limits.FailuresOfInstance})
+// conclude counts what is known of a request only after it was answered: that nobody was authenticated by it, or that somebody failed to be. The next one is barred.
+func (g *Gate) conclude(ctx context.Context, q *request) {
+	var checks []Check
+	var bars []string // who is barred by each
+	count := func(policy, key string, l Limit, who string) {
+		checks, bars = append(checks, Check{policy, key, l}), append(bars, who)
 	}
-	counts, now := g.limiter.take(ctx, apart, checks...), g.now()
-	g.bar(q.source, checks[0].Limit, counts[0], now)
-	if !q.failed {
+	if !q.counted {
+		count(PolicySource, "s:"+q.source, g.limits.Source, q.source)
+		count(PolicyInstance, "i", g.limits.Instance, "")
+	}
+	if q.failed {
+		count(PolicyAuthentication, "fi", g.limits.FailuresOfInstance, "")
+		count(PolicyAuthentication, "fs:"+q.source, g.limits.FailuresOfSource, q.source)
+		if q.client != "" {
+			count(PolicyAuthentication, "fc:"+q.attempt(), g.limits.FailuresOfClient, q.attempt())
+		}
+	}
+	if len(checks) == 0 {
 		return
 	}
-	g.suspects.add(q.source, now.Add(suspectFor), now)
-	g.bar(q.attempt(), checks[2].Limit, counts[2], now)
-	g.bar(q.source, checks[3].Limit, counts[3], now)
-	if counts[4].remaining(checks[4].Limit) == 0 {
-		g.strict.Store(int64(now.Add(checks[4].Limit.interval()).Sub(g.limiter.start)))
+	counts, now := g.limiter.take(ctx, apart, checks...), g.now()
+	if q.failed {
+		g.suspects.add(q.source, now.Add(suspectFor), now)
+	}
+	for i, c := range counts {
+		switch {
+		case bars[i] != "":
+			g.bar(bars[i], checks[i].Limit, c, now)
+		case checks[i].Policy == PolicyAuthentication && c.remaining(checks[i].Limit) == 0:
+			g.strict.Store(int64(now.Add(checks[i].Limit.interval()).Sub(g.limiter.start)))
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func newDesk(t *testing.T, limits Limits, organizations given) *desk {
 	d.Gate = NewGate(l, limits, organizations, prometheus.NewRegistry(), c.now)
 	var err error
 	d.handler, err = web.NewHandler(web.Config{
-		Routes:  []web.Route{{Name: "token", Method: "POST", Path: "/oauth2/token", Handler: d.Protect(d.serve)}},
+		Routes:  []web.Route{{Name: "token", Method: "POST", Path: "/oauth2/token", Handler: d.Protect(AsOAuth, d.serve)}},
 		Metrics: prometheus.NewRegistry(), MetricsPrefix: "test", Log: slog.New(slog.DiscardHandler), Now: c.now,
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func (d *desk) count(n int, source, client, secret string) map[int]int {
 // wide limits nothing that a test does not narrow.
 func wide() Limits {
 	l := Limit{60, 1000}
-	return Limits{l, l, l, l, l, l, l}
+	return Limits{l, l, l, l, l, l, l, l, l}
 }
 
 const (

@@ -38,18 +38,25 @@ type Agents interface {
 	Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
 }
 
+// Gate limits how often a source presents tokens that are not good. ratelimit.Gate is one; the name of the client is "".
+type Gate interface {
+	Admit(ctx context.Context, client string) error
+	Failed(ctx context.Context, client string)
+}
+
 // Registrar serves the endpoints.
 type Registrar struct {
 	store   Store
 	secrets Secrets
 	agents  Agents
 	methods func() []string // of client authentication, as they are served
+	gate    Gate
 	now     func() time.Time
 }
 
 // New returns the endpoints. methods are the names of client authentication methods a client may register for.
-func New(store Store, secrets Secrets, a Agents, methods func() []string, now func() time.Time) *Registrar {
-	return &Registrar{store, secrets, a, methods, now}
+func New(store Store, secrets Secrets, a Agents, methods func() []string, gate Gate, now func() time.Time) *Registrar {
+	return &Registrar{store, secrets, a, methods, gate, now}
 }
 
 // RegisterClient is RFC 7591 s3.
@@ -128,6 +135,9 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 
 // initialToken is the token that opens the door; nobody gets in without one (RFC 7591 s3).
 func (e *Registrar) initialToken(r *http.Request) (InitialToken, error) {
+	if err := e.gate.Admit(r.Context(), ""); err != nil {
+		return InitialToken{}, err
+	}
 	org, id, hash, ok := e.secrets.open(initialPrefix, bearer(r))
 	if !ok || !issuers.From(r.Context()).Admits(org) {
 		return InitialToken{}, invalidToken(nil)
@@ -145,6 +155,9 @@ func (e *Registrar) initialToken(r *http.Request) (InitialToken, error) {
 // authenticate finds the client whose registration access token the request has. Every failure is one answer: of a client that is gone, too (RFC 7592 s2.1).
 func (e *Registrar) authenticate(r *http.Request) (*client, error) {
 	ctx, issuer, text := r.Context(), issuers.From(r.Context()), bearer(r)
+	if err := e.gate.Admit(ctx, ""); err != nil {
+		return nil, err
+	}
 	if r.URL.RawQuery != "" {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Nothing belongs in the query."}
 	}
@@ -216,8 +229,12 @@ func (e *Registrar) answer(w http.ResponseWriter, r *http.Request, status int, b
 	default:
 		failure = oauth.Internal(err)
 	}
+	presented := r.Header.Get("Authorization") != ""
+	if presented && failure.Code == oauth.InvalidToken {
+		e.gate.Failed(r.Context(), "")
+	}
 	web.Note(r.Context(), failure)
-	oauth.WriteBearerError(w, failure, r.Header.Get("Authorization") != "")
+	oauth.WriteBearerError(w, failure, presented)
 }
 
 func invalidToken(err error) error {
