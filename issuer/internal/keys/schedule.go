@@ -37,8 +37,11 @@ type Schedule struct {
 func (s Schedule) Lead() time.Duration { return ReloadMax + s.MaxAge + Skew }
 
 // Tail is how long a key is published after it stopped signing. A process that has not heard signs with it for ReloadMax; that token lives for SignedLifetimeMax
-// by a clock that may be behind by Skew; a key set fetched then is used for MaxAge.
-func (s Schedule) Tail() time.Duration { return ReloadMax + SignedLifetimeMax + Skew + s.MaxAge }
+// by a clock that may be behind by Skew; a key set fetched then is used for MaxAge, which also covers that the clocks of who retired it and who destroys it may differ
+// by Skew.
+func (s Schedule) Tail() time.Duration {
+	return ReloadMax + SignedLifetimeMax + Skew + max(s.MaxAge, Skew)
+}
 
 // Validate refuses a period in which keys would retire faster than verifiers learn of their successors.
 func (s Schedule) Validate() error {
