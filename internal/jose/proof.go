@@ -3,6 +3,7 @@ package jose
 import (
 	"crypto/sha256"
 	"slices"
+	"time"
 
 	"github.com/agentidp/agentidp/internal/strictjson"
 )
@@ -26,6 +27,10 @@ type Proof struct {
 func ProofAlgorithms() []Algorithm { return []Algorithm{ES256, EdDSA, PS256} }
 
 const proofType = "dpop+jwt" // RFC 9449 s4.2
+
+// ProofAheadMax is how far ahead of ours the clock of who made a proof may be, at the issuer and at the edge alike. FAPI 2.0 Security Profile s5.3.2.1 wants 10 s to be
+// accepted and 60 s to be refused; twice the least leaves room for clocks of ours that differ and for whole seconds.
+const ProofAheadMax = 20 * time.Second
 
 // ParseProof reads a proof as strictly as ParseToken reads a token: one spelling, strict JSON, limits, no duplicate
 // members. A proof brings its key along in the header, which no token may; the key passes every check of the intake rules

@@ -22,8 +22,6 @@ const (
 	MaxAgeDefault = time.Minute
 	// MaxAgeMax bounds what the replay store must remember.
 	MaxAgeMax = 5 * time.Minute
-
-	futureMax = 10 * time.Second // a client's clock may be ahead of ours by this (RFC 9449 s11.1); FAPI 2.0 Security Profile s5.3.2.1 wants no less
 )
 
 // Config says how proofs are judged. The zero value is the default but for Started.
@@ -61,7 +59,7 @@ func New(c Config) (*Checker, error) {
 	return &Checker{
 		maxAge: int64(c.MaxAge / time.Second), nonceRequired: c.NonceRequired, started: c.Started.Unix(),
 		hops:   c.Hops,
-		nonces: &nonces{key}, replay: newReplayStore(c.ReplayBytes, c.MaxAge+futureMax+time.Second), // a second: times are compared as whole ones
+		nonces: &nonces{key}, replay: newReplayStore(c.ReplayBytes, c.MaxAge+jose.ProofAheadMax+time.Second), // a second: times are compared as whole ones
 	}, nil
 }
 
@@ -129,7 +127,7 @@ func (c *Checker) checkProof(r *checkreq.Request, thumbprint string, presented c
 // from that time is good only with a nonce of ours: nobody could have used it before. Clients that follow RFC 9449 s9
 // repeat such a request once, by themselves.
 func (c *Checker) checkTime(p *jose.Proof, now time.Time) (aging bool, refusal *Refusal) {
-	at, ahead := now.Unix(), int64(futureMax/time.Second)
+	at, ahead := now.Unix(), int64(jose.ProofAheadMax/time.Second)
 	switch {
 	case p.IssuedAt < at-c.maxAge:
 		return false, refuseProof(ReasonTime, "the proof is too old")

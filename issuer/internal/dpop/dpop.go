@@ -22,8 +22,6 @@ const (
 	header = "DPoP"
 	// proofAgeMax is how old a proof may be: a request that took a minute to arrive is not a request any more.
 	proofAgeMax = time.Minute
-	// proofAheadMax is how far a client's clock may be ahead of ours: FAPI 2.0 Security Profile s5.3.2.1 wants no less.
-	proofAheadMax = 10 * time.Second
 )
 
 // Algorithms are those a proof may be signed with, for metadata (RFC 9449 s5.1).
@@ -110,7 +108,7 @@ func (c *Checker) checkTime(p *jose.Proof, now time.Time) (next string, err erro
 	switch {
 	case p.IssuedAt < at-int64(proofAgeMax/time.Second):
 		return "", refuse("The DPoP proof is too old.")
-	case p.IssuedAt > at+int64(proofAheadMax/time.Second):
+	case p.IssuedAt > at+int64(jose.ProofAheadMax/time.Second):
 		return "", refuse("The DPoP proof is from the future.")
 	}
 	valid, aging := c.nonces.valid(p.Nonce, now)

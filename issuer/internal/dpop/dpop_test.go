@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/jose/josetest"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -87,8 +88,8 @@ func TestProofs(t *testing.T) {
 		"only a host":                     {[]string{proof("htu", "https://id.example.com:8443")}, oauth.InvalidDPoPProof},
 		"at the age limit":                {[]string{proof("iat", noon.Add(-proofAgeMax).Unix())}, ""},
 		"too old":                         {[]string{proof("iat", noon.Add(-proofAgeMax-time.Second).Unix())}, oauth.InvalidDPoPProof},
-		"a little ahead":                  {[]string{proof("iat", noon.Add(proofAheadMax).Unix())}, ""},
-		"from the future":                 {[]string{proof("iat", noon.Add(proofAheadMax+time.Second).Unix())}, oauth.InvalidDPoPProof},
+		"a little ahead":                  {[]string{proof("iat", noon.Add(jose.ProofAheadMax).Unix())}, ""},
+		"from the future":                 {[]string{proof("iat", noon.Add(jose.ProofAheadMax+time.Second).Unix())}, oauth.InvalidDPoPProof},
 		"no jti":                          {[]string{proof("jti", nil)}, oauth.InvalidDPoPProof},
 		"a nonce of somebody":             {[]string{proof("nonce", "x")}, ""}, // none is required
 	} {
