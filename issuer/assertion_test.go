@@ -184,13 +184,13 @@ func TestClientAssertionIsRefused(t *testing.T) {
 	good := func(changes ...any) string { return h.assertion(t, agent, i.url, changes...) }
 	rs256 := holder{jose4.RS256, rs.private, rs.kid}
 	for name, assertion := range map[string]string{
-		"RS256 (FAPI 2.0)":                          rs256.assertion(t, agent, i.url),
-		"expired five minutes ago (FAPI 2.0)":       good("exp", now.Add(-5*time.Minute).Unix(), "iat", now.Add(-6*time.Minute).Unix()),
-		"another audience (FAPI 2.0)":               good("aud", "https://other.example.com"),
+		"RS256 client assertion":                    rs256.assertion(t, agent, i.url),
+		"client assertion expired 5 min":            good("exp", now.Add(-5*time.Minute).Unix(), "iat", now.Add(-6*time.Minute).Unix()),
+		"client assertion wrong aud":                good("aud", "https://other.example.com"),
 		"the token endpoint as audience":            good("aud", i.url+"/oauth2/token"),
 		"two audiences":                             good("aud", []string{i.url, "https://other.example.com"}),
 		"no audience":                               good("aud", nil),
-		"no sub (FAPI 2.0)":                         good("sub", nil),
+		"client assertion no sub":                   good("sub", nil),
 		"no iss":                                    good("iss", nil),
 		"iss of another client":                     good("iss", stranger),
 		"no exp":                                    good("exp", nil),
@@ -205,18 +205,22 @@ func TestClientAssertionIsRefused(t *testing.T) {
 		"not a JWT":                                 "x",
 		"unsigned":                                  "eyJhbGciOiJub25lIn0.e30.",
 	} {
-		wantRefused(t, name, i.assert(assertion), 401, "invalid_client")
+		t.Run(name, func(t *testing.T) { wantRefused(t, name, i.assert(assertion), 401, "invalid_client") })
 	}
 	first, second := i.assert(other.assertion(t, agent, i.url)), i.assert(h.assertion(t, "agt_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f", i.url))
 	if string(first.body) != string(second.body) || first.Header.Get("WWW-Authenticate") != second.Header.Get("WWW-Authenticate") {
 		t.Errorf("a wrong signature %s and an unknown client %s are told apart", first.body, second.body)
 	}
-	wantRefused(t, "another client_id", i.assert(good(), "client_id", stranger), 400, "invalid_request")
+	t.Run("client_id at token endpoint", func(t *testing.T) {
+		wantRefused(t, "of another", i.assert(good(), "client_id", stranger), 400, "invalid_request")
+	})
+	t.Run("client assertion required", func(t *testing.T) {
+		wantRefused(t, "client_id alone", i.assert("", "client_assertion_type", "", "client_id", agent), 401, "invalid_client")
+	})
 	wantRefused(t, "a secret beside it", i.assert(good(), "client_id", agent, "client_secret", secret), 400, "invalid_request")
 	wantRefused(t, "an unknown type", i.assert(good(), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"), 401, "invalid_client")
 	wantRefused(t, "no type", i.assert(good(), "client_assertion_type", ""), 400, "invalid_request")
 	wantRefused(t, "no assertion", i.assert(""), 400, "invalid_request")
-	wantRefused(t, "client_id alone (FAPI 2.0: assertion required)", i.assert("", "client_assertion_type", "", "client_id", agent), 401, "invalid_client")
 	form := url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {jwtBearer}, "client_assertion": {good()}}
 	wantRefused(t, "Basic beside it", i.tokenRequest(agent, secret, form), 400, "invalid_request")
 	i.must(i.assert(good()), 200)

@@ -24,8 +24,8 @@ import (
 	"github.com/agentidp/agentidp/issuer"
 )
 
-// The modules of the FAPI 2.0 Security Profile plan for client credentials, with Envoy and extauthz as the protected resource. Those about client assertions
-// are in assertion_test.go and certificates_test.go.
+// The modules of the FAPI 2.0 Security Profile plan for client credentials, with Envoy and extauthz as the protected resource, each a subtest of its name. Those about
+// client assertions are in assertion_test.go. docs/conformance.md lists them all.
 
 // fapi is an issuer, a resource, and agents with keys and with a certificate.
 type fapi struct {
@@ -94,56 +94,69 @@ func (f *fapi) proven(h *josetest.Holder, token, scheme string, changes ...any) 
 	return a
 }
 
-// The happy flows of the four certification profiles: two ways to authenticate, two ways to be bound.
+// The happy flows of the four certification profiles: two ways to authenticate, two ways to be bound; and what a bound token is worth without what it is bound to.
 func TestFAPIHappyFlow(t *testing.T) {
 	t.Parallel()
 	f := startFAPI(t, "")
 	h := josetest.NewHolder()
 	token := f.dpop(h)
-	for _, scheme := range []string{"DPoP", "dpop", "DPOP", "dPoP"} { // module: token type header case
-		if a := f.proven(h, token, scheme); a.StatusCode != http.StatusOK || f.seen.Load() != f.byKey {
-			t.Errorf("private_key_jwt, DPoP as %s: %s %s, the service saw %v", scheme, a.Status, a.body, f.seen.Load())
+	t.Run("happy flow: private_key_jwt, DPoP", func(t *testing.T) {
+		if a := f.proven(h, token, "DPoP"); a.StatusCode != http.StatusOK || f.seen.Load() != f.byKey {
+			t.Errorf("%s %s, the service saw %v", a.Status, a.body, f.seen.Load())
 		}
-	}
-	for name, agent := range map[string]string{"private_key_jwt": f.byKey, "self_signed_tls_client_auth": f.byC} {
-		f.must(f.admin("PATCH", "/agents/"+agent, map[string]any{"tlsClientCertificateBoundAccessTokens": true}), 200)
-		form := url.Values{}
-		if agent == f.byKey {
-			form.Set("client_assertion_type", jwtBearer)
-			form.Set("client_assertion", f.key.assertion(t, agent, f.instance.url))
-		} else {
-			form.Set("client_id", agent)
-		}
-		bound := f.must(f.by(f.certificate, form), 200).field("access_token")
-		for _, scheme := range []string{"Bearer", "bearer", "BEARER"} {
-			if a := f.get(f.with(f.certificate), "Authorization", scheme+" "+bound); a.StatusCode != http.StatusOK || f.seen.Load() != agent {
-				t.Errorf("%s, mTLS as %s: %s %s", name, scheme, a.Status, a.body)
+	})
+	t.Run("token type header case: DPoP", func(t *testing.T) {
+		for _, scheme := range []string{"dpop", "DPOP", "dPoP"} {
+			if a := f.proven(h, token, scheme); a.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s %s", scheme, a.Status, a.body)
 			}
 		}
-		// Module: holder of key required.
-		other := certify(t, nil, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "agent"} })
-		for what, by := range map[string]*http.Client{"without a certificate": nil, "with another": f.with(other)} {
-			if a := f.get(by, "Authorization", "Bearer "+bound); a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.Header.Get("WWW-Authenticate"), "invalid_token") {
-				t.Errorf("%s: a bound token %s: %s %s", name, what, a.Status, a.Header.Get("WWW-Authenticate"))
+	})
+	t.Run("happy flow: private_key_jwt, mTLS", func(t *testing.T) {
+		f.happyBound(t, f.byKey, url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}})
+	})
+	t.Run("happy flow: mTLS, mTLS", func(t *testing.T) { f.happyBound(t, f.byC, url.Values{"client_id": {f.byC}}) })
+	t.Run("happy flow: mTLS, DPoP", func(t *testing.T) {
+		holder := josetest.NewHolder()
+		form := url.Values{"client_id": {f.byC}}
+		prove := func(changes ...any) func(*http.Request) {
+			return func(r *http.Request) {
+				r.Header.Set("DPoP", holder.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), append(changes, "ath", nil)...))
 			}
 		}
+		nonce := f.must(f.by(f.certificate, form, prove()), 400).Header.Get("DPoP-Nonce")
+		bound := f.must(f.by(f.certificate, form, prove("nonce", nonce)), 200).field("access_token")
+		if a := f.proven(holder, bound, "DPoP"); a.StatusCode != http.StatusOK {
+			t.Errorf("%s %s", a.Status, a.body)
+		}
+		if a := f.edge.get(nil, "Authorization", "DPoP "+bound); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("holder of key required: without a proof: %s", a.Status)
+		}
+	})
+}
+
+// happyBound gets the agent a token that is bound to the certificate, and presents it with and without.
+func (f *fapi) happyBound(t *testing.T, agent string, form url.Values) {
+	t.Helper()
+	f.must(f.admin("PATCH", "/agents/"+agent, map[string]any{"tlsClientCertificateBoundAccessTokens": true}), 200)
+	defer func() {
 		f.must(f.admin("PATCH", "/agents/"+agent, map[string]any{"tlsClientCertificateBoundAccessTokens": false}), 200)
-	}
-	// DPoP with a client that authenticates by its certificate.
-	holder := josetest.NewHolder()
-	form := url.Values{"client_id": {f.byC}}
-	prove := func(changes ...any) func(*http.Request) {
-		return func(r *http.Request) {
-			r.Header.Set("DPoP", holder.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), append(changes, "ath", nil)...))
+	}()
+	bound := f.must(f.by(f.certificate, form), 200).field("access_token")
+	for _, scheme := range []string{"Bearer", "bearer", "BEARER"} {
+		if a := f.get(f.with(f.certificate), "Authorization", scheme+" "+bound); a.StatusCode != http.StatusOK || f.seen.Load() != agent {
+			t.Errorf("token type header case: %s: %s %s", scheme, a.Status, a.body)
 		}
 	}
-	nonce := f.must(f.by(f.certificate, form, prove()), 400).Header.Get("DPoP-Nonce")
-	bound := f.must(f.by(f.certificate, form, prove("nonce", nonce)), 200).field("access_token")
-	if a := f.edge.get(nil, "Authorization", "DPoP "+bound); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("without a proof: %s", a.Status)
-	}
-	if a := f.proven(holder, bound, "DPoP"); a.StatusCode != http.StatusOK {
-		t.Errorf("self_signed_tls_client_auth, DPoP: %s %s", a.Status, a.body)
+	other := certify(t, nil, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "agent"} })
+	for name, by := range map[string]*http.Client{
+		"holder of key required: no certificate": nil, "holder of key required: another certificate": f.with(other),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := f.get(by, "Authorization", "Bearer "+bound); a.StatusCode != http.StatusUnauthorized || !strings.Contains(a.Header.Get("WWW-Authenticate"), "invalid_token") {
+				t.Errorf("%s %s", a.Status, a.Header.Get("WWW-Authenticate"))
+			}
+		})
 	}
 }
 
@@ -168,64 +181,76 @@ func TestFAPIDiscovery(t *testing.T) {
 		"dpop_signing_alg_values_supported":                {"PS256", "ES256", "EdDSA"},
 		"code_challenge_methods_supported":                 {"S256"},
 	} {
-		for _, want := range wanted {
-			if !slices.Contains(list(name), want) {
-				t.Errorf("%s has no %s: %v", name, want, all[name])
+		t.Run("discovery: "+name, func(t *testing.T) {
+			for _, want := range wanted {
+				if !slices.Contains(list(name), want) {
+					t.Errorf("%s has no %s: %v", name, want, all[name])
+				}
 			}
-		}
+		})
 	}
 	for name, refused := range map[string]string{ // FAPI 2.0 Security Profile s5.4
 		"dpop_signing_alg_values_supported": "RS256", "token_endpoint_auth_signing_alg_values_supported": "none", "response_types_supported": "token", "code_challenge_methods_supported": "plain",
 	} {
-		if slices.Contains(list(name), refused) {
-			t.Errorf("%s has %s", name, refused)
-		}
+		t.Run("discovery: "+name+" without "+refused, func(t *testing.T) {
+			if slices.Contains(list(name), refused) {
+				t.Errorf("%s has %s", name, refused)
+			}
+		})
 	}
 	for _, flag := range []string{"tls_client_certificate_bound_access_tokens", "authorization_response_iss_parameter_supported"} {
-		if all[flag] != true {
-			t.Errorf("%s is %v", flag, all[flag])
-		}
+		t.Run("discovery: "+flag, func(t *testing.T) {
+			if all[flag] != true {
+				t.Errorf("%s is %v", flag, all[flag])
+			}
+		})
 	}
 }
 
-// Module: proofs that are up to ten seconds early or late are good; a server must bear that much. nbf and exp in a proof mean nothing (RFC 9449 s4.3).
+// Proofs that are ten seconds early or late are good; those that are a minute early are not. nbf and exp in a proof mean nothing (RFC 9449 s4.3). The clock is read
+// when a proof is made, so that what arrives is ten seconds early to the second.
 func TestFAPIProofTimes(t *testing.T) {
 	t.Parallel()
 	f := startFAPI(t, "dpop: {nonce: required}\n")
 	h := josetest.NewHolder()
 	token := f.dpop(h)
-	now := time.Now().Unix()
+	ago := func(d time.Duration) int64 { return time.Now().Add(-d).Unix() }
 	for name, tc := range map[string]struct {
-		changes []any
-		status  int
+		iat    time.Duration // ago
+		more   []any
+		status int
 	}{
-		"10 s early":    {[]any{"iat", now + 9}, 200},
-		"10 s late":     {[]any{"iat", now - 10}, 200},
-		"with nbf, exp": {[]any{"nbf", now - 5, "exp", now + 60}, 200},
-		"an hour old":   {[]any{"iat", now - 3600}, 401},
-		"an hour ahead": {[]any{"iat", now + 3600}, 401},
+		"DPoP iat 10 s early":       {-10 * time.Second, nil, 200},
+		"DPoP iat 10 s late":        {10 * time.Second, nil, 200},
+		"DPoP nbf and exp":          {0, []any{"nbf", ago(5 * time.Second), "exp", ago(-time.Minute)}, 200},
+		"DPoP nbf and exp, not now": {0, []any{"nbf", ago(-time.Hour), "exp", ago(time.Hour)}, 200},
+		"DPoP iat a minute early":   {-time.Minute, nil, 401},
+		"DPoP iat an hour late":     {time.Hour, nil, 401},
+		"DPoP iat an hour early":    {-time.Hour, nil, 401},
 	} {
-		if a := f.proven(h, token, "DPoP", tc.changes...); a.StatusCode != tc.status {
-			t.Errorf("%s: %s %s", name, a.Status, a.body)
-		}
+		t.Run(name, func(t *testing.T) {
+			if a := f.proven(h, token, "DPoP", append(tc.more, "iat", ago(tc.iat))...); a.StatusCode != tc.status {
+				t.Errorf("resource: %s %s", a.Status, a.body)
+			}
+			ask := func(changes ...any) answer {
+				form := url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}
+				changes = append(append(changes, tc.more...), "ath", nil, "iat", ago(tc.iat))
+				return f.by(nil, form, withProof(h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), changes...)))
+			}
+			a := ask()
+			if nonce := a.Header.Get("DPoP-Nonce"); nonce != "" {
+				a = ask("nonce", nonce)
+			}
+			if want := map[int]int{200: 200, 401: 400}[tc.status]; a.StatusCode != want || want == 400 && a.field("error") != "invalid_dpop_proof" {
+				t.Errorf("token endpoint: %s %s", a.Status, a.body)
+			}
+		})
 	}
-	// RS256 is refused where a token would be bound to the key.
-	claims := `{"jti":"` + rand.Text() + `","htm":"POST","htu":"` + f.instance.url + `/oauth2/token","iat":` + strconv.FormatInt(now, 10) + `}`
-	a := f.by(nil, url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}, withProof(rsaProof(t, "RS256", claims)))
-	wantRefused(t, "RS256", a, 400, "invalid_dpop_proof")
-	// The times at the token endpoint.
-	for name, iat := range map[string]int64{"10 s early": now + 9, "10 s late": now - 10} {
-		form := url.Values{"client_assertion_type": {jwtBearer}}
-		form.Set("client_assertion", f.key.assertion(t, f.byKey, f.instance.url))
-		proof := func(changes ...any) string {
-			return h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), append(changes, "ath", nil, "iat", iat)...)
-		}
-		nonce := f.by(nil, form, withProof(proof())).Header.Get("DPoP-Nonce")
-		form.Set("client_assertion", f.key.assertion(t, f.byKey, f.instance.url))
-		if a := f.by(nil, form, withProof(proof("nonce", nonce))); a.StatusCode != http.StatusOK {
-			t.Errorf("token endpoint, %s: %s %s", name, a.Status, a.body)
-		}
-	}
+	t.Run("DPoP RS256 at the token endpoint", func(t *testing.T) {
+		claims := `{"jti":"` + rand.Text() + `","htm":"POST","htu":"` + f.instance.url + `/oauth2/token","iat":` + strconv.FormatInt(ago(0), 10) + `}`
+		a := f.by(nil, url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}, withProof(rsaProof(t, "RS256", claims)))
+		wantRefused(t, "RS256", a, 400, "invalid_dpop_proof")
+	})
 }
 
 // Module: the negative set for proofs, at the resource. Each is refused with 401 and a DPoP challenge.
@@ -303,37 +328,40 @@ func TestFAPIProofNegatives(t *testing.T) {
 		"two":                 {prove(), prove()},
 		"two in one":          {prove() + ", " + prove()},
 	} {
-		headers := []string{"Authorization", "DPoP " + token}
-		for _, p := range proofs {
-			headers = append(headers, "DPoP", p)
-		}
-		a := f.get(nil, headers...)
-		want := http.StatusUnauthorized
-		if strings.HasPrefix(name, "two") { // RFC 9449 s4.3: a malformed request, before anybody is anybody
-			want = a.StatusCode
-		}
-		if a.StatusCode != want || a.StatusCode != 400 && a.StatusCode != 401 {
-			t.Errorf("%s: %s %s", name, a.Status, a.body)
-		}
-		if challenge := a.Header.Get("WWW-Authenticate"); a.StatusCode == 401 && !strings.Contains(challenge, "DPoP ") {
-			t.Errorf("%s: challenge %q", name, challenge)
-		}
+		t.Run("DPoP negative: "+name, func(t *testing.T) {
+			headers := []string{"Authorization", "DPoP " + token}
+			for _, p := range proofs {
+				headers = append(headers, "DPoP", p)
+			}
+			a := f.get(nil, headers...)
+			twice := strings.HasPrefix(name, "two") // RFC 9449 s4.3: a malformed request, before anybody is anybody
+			if a.StatusCode != http.StatusUnauthorized && (!twice || a.StatusCode != http.StatusBadRequest) {
+				t.Errorf("%s %s", a.Status, a.body)
+			}
+			if challenge := a.Header.Get("WWW-Authenticate"); a.StatusCode == 401 && !strings.Contains(challenge, "DPoP ") {
+				t.Errorf("challenge %q", challenge)
+			}
+		})
 	}
 	// A bound token is no bearer token, with a proof or without; and a bearer token is not made better by a proof.
 	for name, headers := range map[string][]string{
 		"Bearer":              {"Authorization", "Bearer " + token},
 		"Bearer with a proof": {"Authorization", "Bearer " + token, "DPoP", prove()},
 	} {
-		if a := f.get(nil, headers...); a.StatusCode != http.StatusUnauthorized {
-			t.Errorf("%s: %s %s", name, a.Status, a.body)
+		t.Run("DPoP negative: "+name, func(t *testing.T) {
+			if a := f.get(nil, headers...); a.StatusCode != http.StatusUnauthorized {
+				t.Errorf("%s %s", a.Status, a.body)
+			}
+		})
+	}
+	t.Run("DPoP negative: used twice", func(t *testing.T) {
+		if a := f.get(nil, "Authorization", "DPoP "+token, "DPoP", good); a.StatusCode != http.StatusOK {
+			t.Errorf("the good proof: %s %s", a.Status, a.body)
 		}
-	}
-	if a := f.get(nil, "Authorization", "DPoP "+token, "DPoP", good); a.StatusCode != http.StatusOK {
-		t.Errorf("after all that a good proof: %s %s", a.Status, a.body)
-	}
-	if a := f.get(nil, "Authorization", "DPoP "+token, "DPoP", good); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("used twice: %s", a.Status)
-	}
+		if a := f.get(nil, "Authorization", "DPoP "+token, "DPoP", good); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("used twice: %s", a.Status)
+		}
+	})
 }
 
 // rsaProof is signed by an RSA key.
