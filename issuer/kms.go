@@ -26,7 +26,7 @@ type Vault struct {
 	Mount     string        `yaml:"mount"`   // default transit
 	Key       string        `yaml:"key"`
 	Namespace string        `yaml:"namespace"`
-	Token     config.Secret `yaml:"token"` // may use encrypt/<key> and decrypt/<key>; read at the start
+	Token     config.Secret `yaml:"token"` // may use encrypt/<key> and decrypt/<key>; a file is followed
 	CA        config.Path   `yaml:"ca"`
 }
 
@@ -125,7 +125,7 @@ func (k *KMS) services(r *config.Report) []kekPlace {
 		places = append(places, kekPlace{name, w})
 	}
 	if v := k.Vault; v != nil {
-		w, err := kms.NewVault(kms.VaultConfig{Address: v.Address, Mount: v.Mount, Key: v.Key, Namespace: v.Namespace, Token: v.Token.Reveal, CAFile: string(v.CA)})
+		w, err := kms.NewVault(kms.VaultConfig{Address: v.Address, Mount: v.Mount, Key: v.Key, Namespace: v.Namespace, Token: v.Token.Follow(), CAFile: string(v.CA)})
 		if !v.Token.IsSet() {
 			err = &kms.ConfigError{Field: "token", Problem: "is required"}
 		}

@@ -343,3 +343,39 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// What somebody else renews is read when it is needed; a file that is being replaced changes nothing.
+func TestSecretIsFollowed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("token", "first\n")
+	write("d.yaml", "token: {file: token}\n")
+	var d daemon
+	if err := Load(filepath.Join(dir, "d.yaml"), &d); err != nil {
+		t.Fatal(err)
+	}
+	reveal := d.Token.Follow()
+	for _, step := range []struct{ file, want string }{
+		{"first\n", "first"}, {"second\n", "second"}, {"", "second"}, {"\n", "second"}, {strings.Repeat("x", secretBytesMax+1), "second"}, {"third", "third"},
+	} {
+		write("token", step.file)
+		if got := reveal(); got != step.want {
+			t.Errorf("after %.10q: %q, want %q", step.file, got, step.want)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "token")); err != nil {
+		t.Fatal(err)
+	}
+	if got := reveal(); got != "third" || d.Token.Reveal() != "first" {
+		t.Errorf("without the file: %q; as it was loaded: %q", got, d.Token.Reveal())
+	}
+	if got := NewSecret("fixed").Follow()(); got != "fixed" {
+		t.Errorf("from nowhere: %q", got)
+	}
+}

@@ -206,7 +206,7 @@ func (d *decoder) secret(field string, n *yaml.Node, v reflect.Value) {
 		d.report.failed[field] = true // that it is then not set is no second mistake
 		return
 	}
-	var value string
+	var value, file string
 	switch {
 	case (ref.File == nil) == (ref.Env == nil):
 		d.errorf(n, field, want)
@@ -218,7 +218,7 @@ func (d *decoder) secret(field string, n *yaml.Node, v reflect.Value) {
 			d.report.failed[field] = true
 			return
 		}
-		value = trimNewline(string(data))
+		value, file = trimNewline(string(data)), string(*ref.File)
 	default:
 		if d.lookupEnv != nil {
 			value, _ = d.lookupEnv(*ref.Env)
@@ -229,7 +229,7 @@ func (d *decoder) secret(field string, n *yaml.Node, v reflect.Value) {
 		d.errorf(n, field, "the secret is empty or not set")
 		return
 	}
-	v.Set(reflect.ValueOf(Secret{value}))
+	v.Set(reflect.ValueOf(Secret{value, file}))
 }
 
 // secretBytesMax bounds a secret's file.

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -55,13 +56,34 @@ const secretMask = "[secret]"
 
 // Secret is a reference in the file, {file: path} or {env: NAME}, resolved by Load: the value never stands in the config file
 // itself. One trailing newline is trimmed. It prints as "[secret]" through fmt, slog, JSON and YAML alike.
-type Secret struct{ value string }
+type Secret struct {
+	value string
+	file  string // it was read from; "" when it was not
+}
 
 // NewSecret wraps a value that did not come from a config file.
-func NewSecret(value string) Secret { return Secret{value} }
+func NewSecret(value string) Secret { return Secret{value: value} }
 
 // Reveal is the only way to the value.
 func (s Secret) Reveal() string { return s.value }
+
+// Follow returns what reveals the secret as it is at that moment, for one that somebody else renews: a file is read again each time. While it cannot be read or is
+// empty, the value is the one before.
+func (s Secret) Follow() func() string {
+	if s.file == "" {
+		return s.Reveal
+	}
+	var mu sync.Mutex
+	last := s.value
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		if data, err := readFile(s.file, secretBytesMax); err == nil && trimNewline(string(data)) != "" {
+			last = trimNewline(string(data))
+		}
+		return last
+	}
+}
 
 // IsSet reports whether there is a value; Load never leaves an empty one.
 func (s Secret) IsSet() bool { return s.value != "" }
