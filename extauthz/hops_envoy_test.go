@@ -90,23 +90,17 @@ func thumbprintOf(c tls.Certificate) (asToken, asHex string) {
 // startEnvoyBehindHops is startEnvoy with a listener that verifies certificates of the mesh and leaves their headers alone.
 func (e *edge) startEnvoyBehindHops(t *testing.T) {
 	t.Helper()
-	doc, err := envoy.Render(envoy.Params{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: e.socket, Upstream: e.service.Address})
+	server := testkit.Certificates(t)
+	doc, err := envoy.Render(envoy.Params{
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: e.socket, Upstream: e.service.Address,
+		TLS: &envoy.TLS{Certificate: server.CertificateFile(), Key: server.KeyFile(), ClientCA: filepath.Join(e.dir, "mesh.pem")},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := testkit.Certificates(t)
 	for from, to := range map[string]string{
 		"timeout: 0.25s # ":                     "timeout: 5s # ", // a busy test machine
 		"forward_client_cert_details: SANITIZE": "forward_client_cert_details: FORWARD_ONLY",
-		"        - filters:\n": fmt.Sprintf(`        - transport_socket:
-            name: tls
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-              common_tls_context:
-                tls_certificates: [{ certificate_chain: { filename: %q }, private_key: { filename: %q } }]
-                validation_context: { trusted_ca: { filename: %q } }
-          filters:
-`, server.CertificateFile(), server.KeyFile(), filepath.Join(e.dir, "mesh.pem")),
 	} {
 		if bytes.Count(doc, []byte(from)) != 1 {
 			t.Fatalf("%q is not where this test looks for it", from)

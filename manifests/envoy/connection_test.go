@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/testkit"
+	"github.com/agentidp/agentidp/manifests/envoy"
 )
 
 // HTTP/2 settings (RFC 9113 s6.5.2).
@@ -116,17 +117,6 @@ func TestSlowHeadersAreCutOff(t *testing.T) {
 func TestPeerCertificateReachesExtauthz(t *testing.T) {
 	t.Parallel()
 	certificates := testkit.Certificates(t)
-	withTLS := func(doc string) string {
-		return replaceOnce(t, doc, "        - filters:\n", fmt.Sprintf(`        - transport_socket:
-            name: tls
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-              common_tls_context:
-                tls_certificates: [{ certificate_chain: { filename: %q }, private_key: { filename: %q } }]
-                validation_context: { trust_chain_verification: ACCEPT_UNTRUSTED }
-          filters:
-`, certificates.CertificateFile(), certificates.KeyFile()))
-	}
 	pair, err := tls.LoadX509KeyPair(certificates.CertificateFile(), certificates.KeyFile())
 	if err != nil {
 		t.Fatal(err)
@@ -135,11 +125,11 @@ func TestPeerCertificateReachesExtauthz(t *testing.T) {
 	for _, with := range []bool{true, false} {
 		t.Run(fmt.Sprintf("include_peer_certificate %v", with), func(t *testing.T) {
 			t.Parallel()
-			w := newWorldTLS(t, func(doc string) string {
+			w := newWorldTLS(t, &envoy.TLS{Certificate: certificates.CertificateFile(), Key: certificates.KeyFile()}, func(doc string) string {
 				if !with {
 					doc = replaceOnce(t, doc, line, "")
 				}
-				return withTLS(doc)
+				return doc
 			})
 			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
 				Certificates: []tls.Certificate{pair}, InsecureSkipVerify: true, //nolint:gosec // the client's certificate is what is tested

@@ -1,5 +1,5 @@
 // Package envoy holds the Envoy configuration of a sidecar: sidecar.yaml, which an operator copies and edits by hand, and Render, which
-// makes the same edits in code for `agentidp dev` and the tests. There is no second copy that could drift.
+// makes the same edits in code for `agentidp dev` and the tests. There is no second copy that could drift. tls.yaml is the part that makes its listener speak TLS.
 package envoy
 
 import (
@@ -18,7 +18,12 @@ import (
 //go:embed sidecar.yaml
 var sidecar string
 
-// Params are the lines of sidecar.yaml that an installation changes. All but the last are required.
+// listenerTLS is what stands in place of shippedChain for TLS.
+//
+//go:embed tls.yaml
+var listenerTLS string
+
+// Params are the lines of sidecar.yaml that an installation changes. All but the last two are required.
 type Params struct {
 	Listen   string // host:port where clients arrive; port 0 picks one
 	Admin    string // host:port of Envoy's admin interface, on loopback; port 0 picks one
@@ -26,6 +31,15 @@ type Params struct {
 	Upstream string // host:port of the service; a literal address
 	// BodyBytesMax, when it is not 0, has bodies sent to extauthz, for policies that read them. Larger ones are refused by Envoy.
 	BodyBytesMax int
+	// TLS, when it is not nil, is what clients are spoken to in.
+	TLS *TLS
+}
+
+// TLS are the lines of tls.yaml that an installation changes: absolute paths of PEM files.
+type TLS struct {
+	Certificate string // with its intermediates
+	Key         string
+	ClientCA    string // roots of the clients' certificates; "" takes any certificate
 }
 
 // bodyBytesMax leaves room for headers and a certificate in a check of 256 KiB, which is what extauthz takes.
@@ -40,6 +54,7 @@ const (
 	shippedAdmin    = "{ address: 127.0.0.1, port_value: 9901 }"
 	shippedSocket   = "{ path: /run/agentidp/extauthz.sock }"
 	shippedUpstream = "{ address: 127.0.0.1, port_value: 8081 }"
+	shippedChain    = "        - filters:\n"
 	shippedBody     = "# with_request_body: { max_request_bytes: 65536,"
 )
 
@@ -67,7 +82,10 @@ func Render(p Params) ([]byte, error) {
 	case p.BodyBytesMax > 0:
 		body = fmt.Sprintf("with_request_body: { max_request_bytes: %d,", p.BodyBytesMax)
 	}
-	doc := sidecar
+	doc, err := p.TLS.render(sidecar)
+	if err != nil {
+		return nil, err
+	}
 	for _, change := range []struct{ shipped, value string }{
 		{shippedListen, listen},
 		{shippedAdmin, admin},
@@ -75,12 +93,52 @@ func Render(p Params) ([]byte, error) {
 		{shippedBody, body},
 		{shippedSocket, "{ path: " + strconv.Quote(p.Socket) + " }"},
 	} {
-		if n := strings.Count(doc, change.shipped); n != 1 {
-			return nil, fmt.Errorf("sidecar.yaml has %q %d times, want once", change.shipped, n)
+		if doc, err = replaceOnce(doc, change.shipped, change.value); err != nil {
+			return nil, err
 		}
-		doc = strings.Replace(doc, change.shipped, change.value, 1)
 	}
 	return []byte(doc), nil
+}
+
+func replaceOnce(doc, shipped, value string) (string, error) {
+	if n := strings.Count(doc, shipped); n != 1 {
+		return "", fmt.Errorf("the configuration has %q %d times, want once", shipped, n)
+	}
+	return strings.Replace(doc, shipped, value, 1), nil
+}
+
+// The values tls.yaml ships with.
+const (
+	shippedCertificate = "/etc/envoy/tls/server.pem"
+	shippedKey         = "/etc/envoy/tls/server-key.pem"
+	shippedClients     = "{ trust_chain_verification: ACCEPT_UNTRUSTED }"
+)
+
+// render puts TLS into the listener; nil leaves it plain.
+func (t *TLS) render(doc string) (string, error) {
+	if t == nil {
+		return doc, nil
+	}
+	clients := shippedClients
+	if t.ClientCA != "" {
+		if err := checkFile("client CA", t.ClientCA); err != nil {
+			return "", err
+		}
+		clients = "{ trusted_ca: { filename: " + strconv.Quote(t.ClientCA) + " } }"
+	}
+	if err := errors.Join(checkFile("certificate", t.Certificate), checkFile("key", t.Key)); err != nil {
+		return "", err
+	}
+	chain := listenerTLS
+	var err error
+	for _, change := range []struct{ shipped, value string }{
+		{shippedCertificate, strconv.Quote(t.Certificate)}, {shippedKey, strconv.Quote(t.Key)}, {shippedClients, clients},
+	} {
+		if chain, err = replaceOnce(chain, change.shipped, change.value); err != nil {
+			return "", err
+		}
+	}
+	return replaceOnce(doc, shippedChain, chain)
 }
 
 // socketAddress turns host:port into Envoy's form. The host is a literal address: Envoy resolves no names in a static listener.
@@ -104,15 +162,19 @@ func socketAddress(field, hostPort string, portZero bool) (string, error) {
 }
 
 func checkSocket(path string) error {
-	if !filepath.IsAbs(path) {
-		return errors.New("socket: want an absolute path")
-	}
 	if len(path) > socketPathMax {
 		return fmt.Errorf("socket: path has %d bytes, a unix socket can have %d", len(path), socketPathMax)
 	}
+	return checkFile("socket", path)
+}
+
+func checkFile(field, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%s: want an absolute path", field)
+	}
 	for _, r := range path {
 		if r < 0x20 || r == 0x7f {
-			return errors.New("socket: path has control characters")
+			return fmt.Errorf("%s: path has control characters", field)
 		}
 	}
 	return nil

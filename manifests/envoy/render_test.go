@@ -76,6 +76,9 @@ func TestRenderRefuses(t *testing.T) {
 		"upstream: want host:port":            func(p *envoy.Params) { p.Upstream = "" },
 		"socket: want an absolute path":       func(p *envoy.Params) { p.Socket = "a.sock" },
 		"socket: path has control characters": func(p *envoy.Params) { p.Socket = "/a\n" },
+		"certificate: want an absolute path":  func(p *envoy.Params) { p.TLS = &envoy.TLS{Certificate: "a", Key: "/k"} },
+		"key: path has control characters":    func(p *envoy.Params) { p.TLS = &envoy.TLS{Certificate: "/a", Key: "/k\n"} },
+		"client CA: want an absolute path":    func(p *envoy.Params) { p.TLS = &envoy.TLS{Certificate: "/a", Key: "/k", ClientCA: "ca"} },
 		"socket: path has 108 bytes":          func(p *envoy.Params) { p.Socket = "/" + strings.Repeat("a", 107) },
 	} {
 		p := good

@@ -147,7 +147,7 @@ func TestRoutesOfAllKindsAreDecided(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorldTLS(t, func(doc string) string { return replaceOnce(t, doc, shippedRoute, tc.route) })
+			w := newWorldTLS(t, nil, func(doc string) string { return replaceOnce(t, doc, shippedRoute, tc.route) })
 			w.await(t, "/public", tc.status, "x-context-extensions: tier=admin")
 			question := w.authorizer.question().GetAttributes()
 			if got := question.GetRequest().GetHttp().GetPath(); got != "/public" {

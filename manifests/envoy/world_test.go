@@ -37,7 +37,7 @@ type world struct {
 // newWorld starts one and waits until a request gets through; edit changes the configuration before Envoy reads it.
 func newWorld(t *testing.T, edit func(doc string) string) *world {
 	t.Helper()
-	w := newWorldTLS(t, edit)
+	w := newWorldTLS(t, nil, edit)
 	for deadline := time.Now().Add(exchangeTimeout); w.get(t, "/warm").Status != http.StatusOK; { // the first check also connects
 		if time.Now().After(deadline) {
 			t.Fatal("no request gets through")
@@ -46,13 +46,13 @@ func newWorld(t *testing.T, edit func(doc string) string) *world {
 	return w
 }
 
-// newWorldTLS is newWorld for an edit after which plain HTTP does not get through.
-func newWorldTLS(t *testing.T, edit func(doc string) string) *world {
+// newWorldTLS is newWorld with TLS, or for an edit after which plain HTTP does not get through.
+func newWorldTLS(t *testing.T, tls *envoy.TLS, edit func(doc string) string) *world {
 	t.Helper()
 	dir := testkit.SocketDir(t)
 	w := &world{authorizer: startAuthorizer(t, filepath.Join(dir, "extauthz.sock")), service: rawhttp.Serve(t), accessLog: filepath.Join(dir, "access.log")}
 	doc, err := envoy.Render(envoy.Params{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: filepath.Join(dir, "extauthz.sock"), Upstream: w.service.Address,
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Socket: filepath.Join(dir, "extauthz.sock"), Upstream: w.service.Address, TLS: tls,
 	})
 	if err != nil {
 		t.Fatal(err)
