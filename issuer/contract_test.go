@@ -154,8 +154,8 @@ func TestContractIsComplete(t *testing.T) {
 		}
 		for status, response := range o.Responses.Map() {
 			for media, content := range response.Value.Content {
-				if content.Example == nil && media == "application/json" {
-					t.Errorf("%s %s has no example", o.id, status)
+				if content.Example == nil {
+					t.Errorf("%s %s has no example of %s", o.id, status, media)
 				}
 			}
 		}
