@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/agentidp/agentidp/internal/testkit/rawhttp"
 )
 
 // option is one line (or block) of sidecar.yaml, and what it is for. holds must be true with the shipped file, and false once
@@ -73,6 +75,10 @@ func pathOptions() []option {
 				}
 			}
 			return w.service.Count() == before
+		}},
+		{"hosts have no trailing dot", "                strip_trailing_host_dot: true\n", "", func(t *testing.T, w *world) bool {
+			rawhttp.Send(t, w.address, "GET /dot HTTP/1.1\r\nHost: admin.example.:81\r\nConnection: close\r\n\r\n")
+			return w.authorizer.question().GetAttributes().GetRequest().GetHttp().GetHost() == "admin.example:81" && w.service.Has("host", "admin.example:81")
 		}},
 	}
 }

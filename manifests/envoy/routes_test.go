@@ -247,3 +247,40 @@ func TestAdvisoryCVE_2024_45808(t *testing.T) {
 		}
 	}
 }
+
+// Once a virtual host names a host, each spelling of that host leads there: none of them falls through to the one for all others, whose
+// service may find the host it was asked for in its own configuration.
+func TestHostsAreRoutedByName(t *testing.T) {
+	t.Parallel()
+	const admin = "                    - { name: admin, domains: [admin.example], routes: [{ match: { prefix: / }, direct_response: { status: 204 } }] }\n"
+	spellings := []string{"admin.example", "ADMIN.example", "admin.example.", "admin.example:80", "admin.example:8080", "Admin.Example.:80"}
+	routed := func(doc string) string {
+		return replaceOnce(t, doc, "                  virtual_hosts:\n", "                  virtual_hosts:\n"+admin)
+	}
+	for name, tc := range map[string]struct {
+		edit      func(doc string) string
+		strangers []string // spellings that lead elsewhere
+	}{
+		"as shipped": {routed, nil},
+		"with ports": {func(doc string) string {
+			return replaceOnce(t, routed(doc), "                  ignore_port_in_host_matching: true", "                 ")
+		}, []string{"admin.example:80", "admin.example:8080", "Admin.Example.:80"}},
+		"with trailing dots": {func(doc string) string {
+			return replaceOnce(t, routed(doc), "                strip_trailing_host_dot: true\n", "")
+		}, []string{"admin.example.", "Admin.Example.:80"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tc.edit)
+			for _, host := range spellings {
+				want := http.StatusNoContent
+				if slices.Contains(tc.strangers, host) {
+					want = http.StatusOK
+				}
+				if a := rawhttp.Send(t, w.address, "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n"); a.Status != want {
+					t.Errorf("%s: status %d, want %d", host, a.Status, want)
+				}
+			}
+		})
+	}
+}
