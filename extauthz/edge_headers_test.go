@@ -125,6 +125,29 @@ func TestEdgeHostsHaveOneMeaning(t *testing.T) {
 	}
 }
 
+// A policy that names one host to keep callers away from it: whoever asks for that host, in whatever spelling, is kept away.
+func TestEdgeHostsHaveOneSpelling(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "policy: {dir: policies, timeout: 200ms}\n")
+	e.write(t, "policies/authz.rego", "package agentidp.authz\n\ndefault allow := false\n\nallow if input.parsed_host != \"admin.example\"\n")
+	e.startHere(t)
+	e.startEnvoy(t)
+	bearer := e.bearer(t)
+	e.await(t, http.StatusOK, "/", bearer)
+	for host, want := range map[string]int{
+		"admin.example": 403, "ADMIN.example": 403, "admin.example.": 403, "admin.example:80": 403, "Admin.Example.:443": 403, "admin.example:8080": 403,
+		"admin.example..": 400, "user@admin.example": 400, "admin..example": 400, "admin.example:": 400, "admin.example:a": 400, "admin%2eexample": 400,
+		"admin.example\x00": 400, "127.1": 400, "": 400,
+		"service.example": 200, "Service.example:8080": 200, "admin.example.org": 200, "[::1]:80": 200,
+	} {
+		before := e.service.Count()
+		a := rawhttp.Send(t, e.address, "GET / HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n"+bearer+"\r\n\r\n")
+		if reached := e.service.Count() != before; a.Status != want && (want != 400 || !statusIn(a.Status, refused...)) || reached != (want == http.StatusOK) {
+			t.Errorf("%q: status %d, service reached: %v; want %d", host, a.Status, reached, want)
+		}
+	}
+}
+
 // What only a proxy in front could know, said by a client, reaches neither policy nor service.
 func TestEdgeForwardedHeadersAreDropped(t *testing.T) {
 	t.Parallel()

@@ -64,6 +64,7 @@ func request(method, path string, identity policy.Value) policy.Value {
 			)})},
 			policy.Member{Name: "contextExtensions", Value: policy.Object(policy.Member{Name: "service", Value: text("orders")})},
 		)},
+		policy.Member{Name: "parsed_host", Value: policy.String("orders.example")},
 		policy.Member{Name: "parsed_path", Value: policy.Strings(strings.Split(strings.TrimPrefix(path, "/"), "/"))},
 		policy.Member{Name: "parsed_query", Value: policy.Object()},
 		policy.Member{Name: "identity", Value: identity},

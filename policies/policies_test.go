@@ -196,9 +196,9 @@ func TestShippedDataAllowsNothing(t *testing.T) {
 func TestReadSet(t *testing.T) {
 	t.Parallel()
 	const want = "input.attributes.contextExtensions.service input.attributes.destination.principal " +
-		"input.attributes.request.http.host input.attributes.request.http.method " +
+		"input.attributes.request.http.method " +
 		"input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes " +
-		"input.identity.subject input.parsed_path"
+		"input.identity.subject input.parsed_host input.parsed_path"
 	for _, path := range []string{"agentidp/authz/allow", "agentidp/authz/decision"} {
 		if got := compileMesh(t, path, routes(3)).ReadSet().String(); got != want {
 			t.Errorf("%s reads\n%s, want\n%s", path, got, want)

@@ -51,6 +51,7 @@ request(method, path) := {
 		"contextExtensions": {"service": "orders"},
 		"request": {"http": {"method": method, "path": path, "host": "orders.example"}},
 	},
+	"parsed_host": "orders.example",
 	"parsed_path": split(trim_prefix(path, "/"), "/"),
 	"identity": agent,
 }

@@ -16,7 +16,7 @@ service := name if {
 	name := object.get(data.mesh.principals, input.attributes.destination.principal, "")
 } else := name if {
 	data.mesh.hosts
-	name := object.get(data.mesh.hosts, input.attributes.request.http.host, "")
+	name := object.get(data.mesh.hosts, input.parsed_host, "")
 } else := data.mesh.defaultService
 
 entry := data.mesh.services[service]

@@ -25,6 +25,11 @@ found contains sprintf("%s %s: there is no service %v", [table, key, service]) i
 	not data.mesh.services[service]
 }
 
+found contains sprintf("hosts %s: not a name in lower case without port and trailing dot, nor [IPv6]", [host]) if {
+	some host, _ in data.mesh.hosts
+	not regex.match(`^([a-z0-9_~-]+(\.[a-z0-9_~-]+)*|\[[0-9a-f:.]+\])$`, host)
+}
+
 found contains sprintf("defaultService: there is no service %v", [data.mesh.defaultService]) if {
 	not data.mesh.services[data.mesh.defaultService]
 }

@@ -28,6 +28,15 @@ cases := [
 	[{"service": {}}, ["service: unknown member"]],
 	[{"services": []}, ["services: not an object"]],
 	[{"hosts": {"h": "a"}}, ["hosts h: there is no service a"]],
+	[
+		object.union(valid, {"hosts": {
+			"A.example": "a", "a.example:80": "a", "a.example.": "a", "a..example": "a",
+			"[::1]": "a", "a-b_c.example": "a", "10.0.0.1": "a",
+		}}),
+		[sprintf("hosts %s: not a name in lower case without port and trailing dot, nor [IPv6]", [host]) |
+			some host in ["A.example", "a.example:80", "a.example.", "a..example"]
+		],
+	],
 	[{"principals": {"p": 1}}, ["principals p: there is no service 1"]],
 	[{"defaultService": "a"}, ["defaultService: there is no service a"]],
 	[{"services": {"a": {}}}, ["a: not an object with routes"]],

@@ -207,17 +207,3 @@ func isVisible(s string) bool {
 	}
 	return true
 }
-
-// isHost accepts what can stand in an authority without user information (RFC 3986 s3.2): names, IPv4, [IPv6], a port.
-// Empty is accepted: HTTP/1.0 has no host.
-func isHost(s string) bool {
-	if len(s) > HostBytesMax {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; !isUnreserved(c) && c != ':' && c != '[' && c != ']' {
-			return false
-		}
-	}
-	return true
-}

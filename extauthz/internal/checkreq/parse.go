@@ -114,7 +114,8 @@ func (r *Request) checkAgreement() *Refusal {
 			return refuse(ReasonConflict, "a pseudo header contradicts the request it belongs to")
 		}
 	}
-	if !isHost(r.Host) {
+	var ok bool
+	if r.HostName, ok = hostName(r.Host); !ok {
 		return refuse(ReasonHost, "the host is not a name or address with an optional port")
 	}
 	if r.Scheme != "" && r.Scheme != "http" && r.Scheme != "https" {

@@ -97,7 +97,7 @@ func TestParseReadsEverything(t *testing.T) {
 		t.Fatal(refusal)
 	}
 	want := &Request{
-		ID: "req-1", Method: "GET", Scheme: "https", Host: "shop.example", Protocol: "HTTP/2",
+		ID: "req-1", Method: "GET", Scheme: "https", Host: "shop.example", HostName: "shop.example", Protocol: "HTTP/2",
 		Target: "/orders/42?x=1", Path: "/orders/42", Query: "x=1", Segments: []string{"orders", "42"},
 		Headers: Headers{
 			{":authority", "shop.example"},

@@ -9,6 +9,7 @@ type Request struct {
 	Method   string
 	Scheme   string
 	Host     string // as received; may be empty
+	HostName string // the name or address in Host in its one spelling, without the port
 	Protocol string
 	Target   string   // path and query as received: what the upstream gets
 	Path     string   // Target without query; starts with "/"

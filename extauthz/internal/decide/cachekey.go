@@ -48,6 +48,8 @@ func (k *key) part(p *part, s *Subject) {
 		k.text(r.Target)
 	case partHost:
 		k.text(r.Host)
+	case partHostName:
+		k.text(r.HostName)
 	case partScheme:
 		k.text(r.Scheme)
 	case partProtocol:

@@ -50,7 +50,7 @@ var exactPaths = []string{
 	"attributes.destination.labels.app", "attributes.metadataContext", "attributes.metadataContext.filterMetadata",
 	"attributes.metadataContext.filterMetadata.f", "attributes.metadataContext.filterMetadata.f.k", "attributes.metadataContext.filterMetadata.f.k.l",
 	"attributes.routeMetadataContext", "attributes.routeMetadataContext.filterMetadata.f.k", "attributes.tlsSession",
-	"parsed_path", "source_principal", "version",
+	"parsed_host", "parsed_path", "source_principal", "version",
 	"identity", "identity.subject", "identity.organizationId", "identity.issuer", "identity.origin", "identity.clientId", "identity.scopes",
 	"identity.agent", "identity.agent.name", "identity.actors", "identity.confirmation", "identity.tokenId", "identity.issuedAt",
 	"identity.expiresAt", "identity.claims", "identity.claims.plan", "identity.claims.plan.a", "identity.claims.plan.a.b",
@@ -60,7 +60,7 @@ var exactPaths = []string{
 var roundedPaths = []string{
 	"attributes.request.http.method.a", "attributes.source.address.socketAddress.address", "attributes.source.address.pipe", "attributes.tlsSession.sni",
 	"attributes.destination.address.socketAddress.portValue", "attributes.contextExtensions.service.a", "attributes.source.labels.app.a",
-	"parsed_path.a", "parsed_query", "parsed_query.a", "parsed_query.a.b", "identity.agent.name.x", "attributes.request.http.headers.x-a.b", "version.ext_authz",
+	"parsed_host.a", "parsed_path.a", "parsed_query", "parsed_query.a", "parsed_query.a.b", "identity.agent.name.x", "attributes.request.http.headers.x-a.b", "version.ext_authz",
 }
 
 // offPaths keep decisions from being remembered.
@@ -126,6 +126,7 @@ var fields = map[string]func(chooser, *checkreq.Request){
 	"Method":   func(c chooser, r *checkreq.Request) { r.Method = pick(c, texts) },
 	"Scheme":   func(c chooser, r *checkreq.Request) { r.Scheme = pick(c, texts) },
 	"Host":     func(c chooser, r *checkreq.Request) { r.Host = pick(c, texts) },
+	"HostName": func(c chooser, r *checkreq.Request) { r.HostName = pick(c, texts) },
 	"Protocol": func(c chooser, r *checkreq.Request) { r.Protocol = pick(c, texts) },
 	"Target":   func(c chooser, r *checkreq.Request) { target(r, pick(c, texts), r.Query) },
 	"Segments": func(c chooser, r *checkreq.Request) {

@@ -54,19 +54,18 @@ func example(t testing.TB, name string) policy.Source {
 // part that differs in every request, costs operators most of their throughput: it should be a decision.
 func TestPoliciesThatShipAreRemembered(t *testing.T) {
 	t.Parallel()
-	const lookup = "input.attributes.contextExtensions.service input.attributes.destination.principal input.attributes.request.http.host " +
-		"input.attributes.request.http.method "
+	const lookup = "input.attributes.contextExtensions.service input.attributes.destination.principal input.attributes.request.http.method "
 	alone := func(name, path string) *policy.Policy { return compiled(t, path, string(example(t, name).Data)) }
 	for name, tt := range map[string]struct {
 		policy *policy.Policy
 		reads  string
 	}{
 		"mesh, boolean": {meshPolicy(t, "agentidp/authz/allow"), lookup +
-			"input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_path"},
+			"input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_host input.parsed_path"},
 		"mesh, object": {meshPolicy(t, "agentidp/authz/decision"), lookup +
-			"input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_path"},
+			"input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_host input.parsed_path"},
 		"custom rule": {meshPolicy(t, "acme/authz/decision", example(t, "custom-rule/authz.rego")), lookup +
-			"input.identity.confirmation input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_path"},
+			"input.identity.confirmation input.identity.issuer input.identity.organizationId input.identity.origin input.identity.scopes input.identity.subject input.parsed_host input.parsed_path"},
 		"opa-envoy, boolean": {
 			alone("opa-envoy/boolean/policy.rego", "envoy/authz/allow"),
 			"input.attributes.request.http.method input.attributes.source.principal input.identity.scopes input.parsed_path",
@@ -86,7 +85,7 @@ func TestPoliciesThatShipAreRemembered(t *testing.T) {
 func orderOf(id string) Subject {
 	return Subject{
 		Request: &checkreq.Request{
-			Method: "GET", Host: "orders.example", Target: "/orders/" + id, Path: "/orders/" + id, Segments: []string{"orders", id},
+			Method: "GET", Host: "orders.example", HostName: "orders.example", Target: "/orders/" + id, Path: "/orders/" + id, Segments: []string{"orders", id},
 			Headers: checkreq.Headers{{Name: "user-agent", Value: "agent/1.0"}},
 		},
 		Identity: identities()[5], Issuer: &state.Issuer{}, Now: noon, // with scopes "a b"

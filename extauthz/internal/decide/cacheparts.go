@@ -22,6 +22,7 @@ const (
 	partMethod partKind = iota + 1
 	partTarget
 	partHost
+	partHostName
 	partScheme
 	partProtocol
 	partSize
@@ -102,6 +103,8 @@ func partOf(path []string) (part, string) {
 		return partOfAttributes(rest)
 	case "identity":
 		return part{kind: partIdentity, selector: policy.NewSelector(rest...)}, ""
+	case "parsed_host":
+		return part{kind: partHostName}, ""
 	case "parsed_path":
 		return part{kind: partSegments}, ""
 	case "parsed_query":

@@ -93,7 +93,7 @@ func TestInputDocument(t *testing.T) {
 			},
 			"contextExtensions": {"route": "r"}, "metadataContext": {"filterMetadata": {"f": {"k": 1}}}, "routeMetadataContext": {}, "tlsSession": {"sni": "shop.example"}
 		},
-		"parsed_path": ["orders", "a b"], "parsed_query": {"x": ["1", "2"]}, "parsed_body": {"a": [1]}, "truncated_body": false,
+		"parsed_host": "shop.example", "parsed_path": ["orders", "a b"], "parsed_query": {"x": ["1", "2"]}, "parsed_body": {"a": [1]}, "truncated_body": false,
 		"source_principal": "spiffe://example/a", "version": {"ext_authz": "v3", "encoding": "protojson"}
 	}`
 	f := &fixed{result: true}

@@ -22,7 +22,7 @@ var version = policy.Object(
 // for one that was cut off if the policy cannot tell that from none, and for metadata of Envoy that a policy cannot be
 // shown. Whoever answers without building the input (a cache) must refuse the same bodies.
 func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
-	members := make([]policy.Member, 0, 8)
+	members := make([]policy.Member, 0, 9)
 	add := func(name string, v policy.Value) { members = append(members, policy.Member{Name: name, Value: v}) }
 	if !s.SkipBody && (s.reads("parsed_body") || s.reads("truncated_body")) {
 		body, truncated, refusal := parseBody(s.Request, s.Descriptors)
@@ -41,6 +41,9 @@ func Input(s Subject) (policy.Value, *checkreq.Refusal, error) {
 			return nil, nil, err
 		}
 		add("attributes", attributes)
+	}
+	if s.reads("parsed_host") {
+		add("parsed_host", optional(s.Request.HostName))
 	}
 	if s.reads("parsed_path") {
 		add("parsed_path", policy.Strings(s.Request.Segments))
