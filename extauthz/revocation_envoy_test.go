@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/agentidp/agentidp/internal/trust"
 )
@@ -79,4 +80,41 @@ issuers:
 	}
 	issuer.publish(func() { issuer.more = "" })
 	awaitThat(t, "the list is understood again", func() bool { return strings.Contains(logOf(t, p), "source is well again") })
+}
+
+// revokedWithin is what docs/security-edge.md promises from the moment an issuer publishes a revocation to the first denial, with the list
+// read each second, as is the default.
+const revokedWithin = 2 * time.Second
+
+// A token in use dies within the bound, each time, and never comes back.
+func TestEdgeRevocationIsInTime(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, "issuers: later\n")
+	issuer, ca := startIssuer(t, e.signer)
+	e.write(t, "extauthz.yaml", fmt.Sprintf(`listen: unix://%s
+stateDir: state
+policy: {dir: policies}
+issuers:
+  - issuer: %s
+    audiences: [%q]
+    jwks: {url: %s/keys, ca: %s}
+    revocations: {url: %[4]s/revoked, ca: %[5]s}
+`, e.socket, edgeIssuer, edgeAudience, issuer.URL, ca))
+	e.startBinary(t)
+	e.startEnvoy(t)
+	for n := range 5 {
+		bearer := e.bearer(t, "sub", fmt.Sprint("agt_", n), "jti", fmt.Sprint(n))
+		e.await(t, http.StatusOK, "/orders/1", bearer)
+		issuer.revoke(fmt.Sprint("agt_", n))
+		published := time.Now()
+		e.await(t, http.StatusUnauthorized, "/orders/1", bearer)
+		if took := time.Since(published); took > revokedWithin {
+			t.Errorf("denied after %v, want at most %v", took, revokedWithin)
+		}
+		for range 20 {
+			if a := e.get(t, "/orders/1", bearer); a.Status != http.StatusUnauthorized {
+				t.Fatalf("afterwards: status %d", a.Status)
+			}
+		}
+	}
 }
