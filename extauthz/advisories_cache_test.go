@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,8 +16,34 @@ import (
 
 // Advisories about what is remembered: verdicts, keys of caches, calls that are answered together.
 
-// CVE-2026-33496, GHSA-qvp4-rpmr-xwrr (oathkeeper): what is remembered of a token is never more than what was asked about it.
-func TestAdvisoryCVE_2026_33496(t *testing.T) {
+// What is remembered of a token is never more than what was asked about it (oathkeeper).
+func TestAdvisoriesOfVerdicts(t *testing.T) {
+	t.Parallel()
+	t.Run("CVE-2026-33496", func(t *testing.T) { // another asks than the one the verdict is about
+		t.Parallel()
+		e := newEdge(t, denyingNothing, nil)
+		token := e.signer(t)(nil)
+		for range 3 {
+			if got := e.ask(t, request("GET", "/orders", "authorization", "Bearer "+token)); got.status != 200 {
+				t.Fatalf("before: %+v", got)
+			}
+		}
+		head, rest, _ := strings.Cut(token, ".")
+		payload, signature, _ := strings.Cut(rest, ".")
+		other := e.signer(t)(map[string]any{"sub": "agt_2"}) // of keys that replaced the first ones
+		for name, near := range map[string]string{
+			"other signature": head + "." + payload + "." + other[strings.LastIndexByte(other, '.')+1:], "other claims": head + "." + strings.Split(other, ".")[1] + "." + signature,
+			"padded": token + "=", "cut": token[:len(token)-1], "the key is gone": token,
+		} {
+			if got := e.ask(t, request("GET", "/orders", "authorization", "Bearer "+near)); got.status != 401 {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+	})
+	t.Run("GHSA-qvp4-rpmr-xwrr", testRememberedTokensAreAskedAgain)
+}
+
+func testRememberedTokensAreAskedAgain(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(e *edge, now *atomic.Int64){
 		"the issuer wants another audience": func(e *edge, _ *atomic.Int64) {
@@ -49,9 +76,9 @@ func TestAdvisoryCVE_2026_33496(t *testing.T) {
 	}
 }
 
-// CVE-2026-48096, CVE-2026-34972, CVE-2026-33729 (OpenFGA), GHSA-rp9m-7r4c-75qg (fast-jwt): two requests that are spelled
-// alike once their parts are joined get their own decisions, in whatever order they are asked.
-func TestAdvisoryCVE_2026_48096(t *testing.T) {
+// Two requests that are spelled alike once their parts are joined get their own decisions, in whatever order they are asked (OpenFGA,
+// fast-jwt).
+func TestAdvisoriesOfCacheKeys(t *testing.T) {
 	t.Parallel()
 	const source = `package agentidp.authz
 default allow := false
@@ -59,42 +86,54 @@ allow if { http.method == "GET"; http.headers["x-a"] == "1"; http.headers["x-b"]
 http := input.attributes.request.http
 `
 	get := func(path string, headers ...string) *authv3.CheckRequest { return request("GET", path, headers...) }
-	others := map[string]*authv3.CheckRequest{
-		"values moved":      get("/a/b", "x-a", "12", "x-b", ""),
-		"a list in one":     get("/a/b", "x-a", "1,2"),
-		"a delimiter":       get("/a/b", "x-a", "1\tx-b:2"),
-		"names swapped":     get("/a/b", "x-a", "2", "x-b", "1"),
-		"one segment":       get("/ab", "x-a", "1", "x-b", "2"),
-		"an empty segment":  get("/a/b/", "x-a", "1", "x-b", "2"),
-		"a space, escaped":  get("/a%20b", "x-a", "1", "x-b", "2"),
-		"a query":           get("/a/b?c", "x-a", "1", "x-b", "2"),
-		"method in a value": request("GE", "/a/b", "x-a", "1", "x-b", "2"),
-		"another caller":    nil,
-	}
-	for _, first := range []bool{true, false} {
-		e := newEdge(t, source, nil)
-		sign := e.signer(t)
-		bearer := func(in *authv3.CheckRequest) *authv3.CheckRequest {
-			return withHeader(in, "authorization", "Bearer "+sign(nil))
-		}
-		good := bearer(get("/a/b", "x-a", "1", "x-b", "2"))
-		for name, other := range others {
-			if other == nil {
-				other = get("/a/b", "x-a", "1", "x-b", "2") // without a token
-				name += ", no token"
-			} else {
-				other = bearer(other)
-			}
-			for n := range 4 {
-				in, want := other, false
-				if (n%2 == 0) == first {
-					in, want = good, true
+	for id, others := range map[string]map[string]*authv3.CheckRequest{
+		"CVE-2026-48096": { // delimiters
+			"values moved":     get("/a/b", "x-a", "12", "x-b", ""),
+			"a delimiter":      get("/a/b", "x-a", "1\tx-b:2"),
+			"one segment":      get("/ab", "x-a", "1", "x-b", "2"),
+			"an empty segment": get("/a/b/", "x-a", "1", "x-b", "2"),
+			"a space, escaped": get("/a%20b", "x-a", "1", "x-b", "2"),
+		},
+		"CVE-2026-34972": { // lists
+			"a list in one": get("/a/b", "x-a", "1,2"),
+			"two in one":    get("/a/b", "x-a", "1", "x-a", "2"),
+		},
+		"CVE-2026-33729": { // what was left out of the key
+			"a query":           get("/a/b?c", "x-a", "1", "x-b", "2"),
+			"names swapped":     get("/a/b", "x-a", "2", "x-b", "1"),
+			"method in a value": request("GE", "/a/b", "x-a", "1", "x-b", "2"),
+		},
+		"GHSA-rp9m-7r4c-75qg": { // one caller's decision for another
+			"another caller": nil,
+		},
+	} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			for _, first := range []bool{true, false} {
+				e := newEdge(t, source, nil)
+				sign := e.signer(t)
+				bearer := func(in *authv3.CheckRequest) *authv3.CheckRequest {
+					return withHeader(in, "authorization", "Bearer "+sign(nil))
 				}
-				if got := e.ask(t, in); (got.status == 200) != want {
-					t.Errorf("%s: %+v, want allowed %v", name, got, want)
+				good := bearer(get("/a/b", "x-a", "1", "x-b", "2"))
+				for name, other := range others {
+					if other == nil {
+						other = get("/a/b", "x-a", "1", "x-b", "2") // without a token
+					} else {
+						other = bearer(other)
+					}
+					for n := range 4 {
+						in, want := other, false
+						if (n%2 == 0) == first {
+							in, want = good, true
+						}
+						if got := e.ask(t, in); (got.status == 200) != want {
+							t.Errorf("%s: %+v, want allowed %v", name, got, want)
+						}
+					}
 				}
 			}
-		}
+		})
 	}
 }
 
@@ -110,8 +149,13 @@ func withHeader(in *authv3.CheckRequest, name, value string) *authv3.CheckReques
 	return request(http.GetMethod(), http.GetPath(), headers...)
 }
 
-// CVE-2026-71326 (Traefik): calls that are answered together must not share an identity.
-func TestAdvisoryCVE_2026_71326(t *testing.T) {
+// Calls that are answered together must not share an identity (Traefik).
+func TestAdvisoryOfSharedCalls(t *testing.T) {
+	t.Parallel()
+	t.Run("CVE-2026-71326", testCallersAtOnce)
+}
+
+func testCallersAtOnce(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, denyingNothing, nil)
 	sign := e.signer(t)
@@ -133,18 +177,48 @@ func TestAdvisoryCVE_2026_71326(t *testing.T) {
 	waiting.Wait()
 }
 
-// CVE-2021-41230 (Pomerium): a policy that changed decides the next request, also of a caller it had allowed.
-func TestAdvisoryCVE_2021_41230(t *testing.T) {
+// Pomerium: a policy that changed decides the next request, also of a caller it had allowed; a request that was made to be read in two
+// ways is decided in neither.
+func TestAdvisoriesOfChangedDecisions(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, denyingNothing, nil)
-	in := request("GET", "/orders", "authorization", "Bearer "+e.signer(t)(nil))
-	for range 3 {
-		if got := e.ask(t, in); got.status != 200 {
-			t.Fatalf("before: %+v", got)
+	t.Run("CVE-2021-41230", func(t *testing.T) {
+		t.Parallel()
+		e := newEdge(t, denyingNothing, nil)
+		in := request("GET", "/orders", "authorization", "Bearer "+e.signer(t)(nil))
+		for range 3 {
+			if got := e.ask(t, in); got.status != 200 {
+				t.Fatalf("before: %+v", got)
+			}
 		}
-	}
-	e.setPolicy(compile(t, "package agentidp.authz\nallow := false\n", false))
-	if got := e.ask(t, in); got.status != 403 {
-		t.Errorf("after: %+v", got)
-	}
+		e.setPolicy(compile(t, "package agentidp.authz\nallow := false\n", false))
+		if got := e.ask(t, in); got.status != 403 {
+			t.Errorf("after: %+v", got)
+		}
+	})
+	t.Run("CVE-2023-33189", func(t *testing.T) {
+		t.Parallel()
+		e := newEdge(t, denyingNothing, nil)
+		bearer := "Bearer " + e.signer(t)(nil)
+		type attributes = authv3.AttributeContext_HttpRequest
+		for name, change := range map[string]func(h *attributes){
+			"path":     func(h *attributes) { h.Path = "/public" },
+			"method":   func(h *attributes) { h.Method = "OPTIONS" },
+			"host":     func(h *attributes) { h.Host = "public.example" },
+			"query":    func(h *attributes) { h.Query = "a=b" },
+			"fragment": func(h *attributes) { h.Fragment = "/public" },
+			"headers":  func(h *attributes) { h.Headers = map[string]string{":path": "/public"} },
+			"two bodies": func(h *attributes) {
+				h.Body, h.RawBody = "{}", []byte("{}")
+			},
+		} {
+			in := request("GET", "/orders", "authorization", bearer)
+			if got := e.ask(t, in); got.status != 200 {
+				t.Fatalf("as Envoy sends it: %+v", got)
+			}
+			change(in.Attributes.Request.Http)
+			if got := e.ask(t, in); got.status != 400 {
+				t.Errorf("another %s: %+v", name, got)
+			}
+		}
+	})
 }

@@ -121,9 +121,28 @@ func (p *ports) ask(t *testing.T, path string, message []byte) (a rawhttp.Answer
 
 const http2MaxFrame = 16 << 10
 
-// CVE-2026-33186 (grpc-go): a path without its slash was another path to whoever guards methods by name than to whoever finds them.
-func TestAdvisoryCVE_2026_33186(t *testing.T) {
+// A path without its slash was another path to whoever guards methods by name than to whoever finds them (grpc-go).
+func TestAdvisoryOfMethodNames(t *testing.T) {
 	t.Parallel()
+	t.Run("CVE-2026-33186", testMethodNames)
+	t.Run("CVE-2024-47616", func(t *testing.T) { // Pomerium: a token that was good for something reached what is inside. There is nothing inside
+		p := startPorts(t)
+		message := p.question(t)
+		for _, path := range []string{
+			"/databroker.DataBrokerService/Query", "/envoy.service.auth.v3.Authorization/Admin", "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+			"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.channelz.v1.Channelz/GetServers", "/debug/pprof/", "/metrics", "/debug/decision/1",
+		} {
+			if a, allowed := p.ask(t, path, message); allowed || a.Header.Get("Grpc-Status") != "12" {
+				t.Errorf("%s: %+v, want UNIMPLEMENTED", path, a)
+			}
+		}
+		if a, allowed := p.ask(t, checkPath, message); !allowed {
+			t.Errorf("a good call: %+v", a)
+		}
+	})
+}
+
+func testMethodNames(t *testing.T) {
 	p := startPorts(t)
 	message := p.question(t)
 	if a, allowed := p.ask(t, checkPath, message); !allowed {
@@ -175,12 +194,20 @@ func attacks() []attack {
 		return c.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: c.Block(fieldsOfCheck(checkPath)...)})
 	}
 	return []attack{
-		{"rapid reset (CVE-2023-44487, GHSA-hrxh-6v49-42gf)", false, func(c *rawhttp.Conn2) error {
+		{"CVE-2023-44487", false, func(c *rawhttp.Conn2) error { // rapid reset
 			return repeat(20000, func(i int) error {
 				if err := open(c, odd(i), false); err != nil {
 					return err
 				}
 				return c.WriteRSTStream(odd(i), http2.ErrCodeCancel)
+			})
+		}},
+		{"GHSA-hrxh-6v49-42gf", false, func(c *rawhttp.Conn2) error { // the server resets: an update of nothing is an error of the stream
+			return repeat(20000, func(i int) error {
+				if err := open(c, odd(i), false); err != nil {
+					return err
+				}
+				return c.WriteRawFrame(http2.FrameWindowUpdate, 0, odd(i), []byte{0, 0, 0, 0})
 			})
 		}},
 		{"streams that are never ended", false, func(c *rawhttp.Conn2) error {
@@ -194,7 +221,7 @@ func attacks() []attack {
 				return c.WriteData(odd(i), false, []byte{0, 0xff, 0xff, 0xff, 0xff})
 			})
 		}},
-		{"CONTINUATION of 16 KiB (CVE-2023-45288)", true, func(c *rawhttp.Conn2) error {
+		{"CVE-2023-45288", true, func(c *rawhttp.Conn2) error { // CONTINUATION of 16 KiB
 			if err := begin(c); err != nil {
 				return err
 			}
@@ -253,31 +280,7 @@ func TestEdgePortUnderAttack(t *testing.T) {
 		t.Fatalf("a good call: %+v", a)
 	}
 	for _, attack := range attacks() {
-		before := p.resident(t)
-		ended := make(chan error, 1)
-		c := rawhttp.Dial2(t, "unix", p.socket)
-		_ = c.SetDeadline(time.Now().Add(attackFor))
-		go func() { ended <- attack.send(c) }()
-		var err error
-		for asked, under := 0, true; under || asked == 0; asked++ {
-			if a, allowed := p.ask(t, checkPath, message); !allowed {
-				t.Errorf("%s: another connection gets %+v", attack.name, a)
-			}
-			select {
-			case err = <-ended:
-				under = false
-			default:
-			}
-		}
-		after := p.resident(t)
-		t.Logf("%s: %d MiB, then %d MiB; %v", attack.name, before>>20, after>>20, err)
-		if attack.closes && !isClosed(c) {
-			t.Errorf("%s: the connection is still there", attack.name)
-		}
-		if after > before+growthMax {
-			t.Errorf("%s: the process grew from %d to %d bytes", attack.name, before, after)
-		}
-		c.Close()
+		t.Run(attack.name, func(t *testing.T) { p.attacked(t, attack, message) })
 	}
 	select {
 	case <-p.program.Exited():
@@ -287,4 +290,34 @@ func TestEdgePortUnderAttack(t *testing.T) {
 	if text := logOf(t, p.program); strings.Contains(text, "panic") {
 		t.Errorf("log: %s", text)
 	}
+}
+
+// attacked lets one attack happen beside good calls.
+func (p *ports) attacked(t *testing.T, attack attack, message []byte) {
+	t.Helper()
+	before := p.resident(t)
+	ended := make(chan error, 1)
+	c := rawhttp.Dial2(t, "unix", p.socket)
+	_ = c.SetDeadline(time.Now().Add(attackFor))
+	go func() { ended <- attack.send(c) }()
+	var err error
+	for asked, under := 0, true; under || asked == 0; asked++ {
+		if a, allowed := p.ask(t, checkPath, message); !allowed {
+			t.Errorf("another connection gets %+v", a)
+		}
+		select {
+		case err = <-ended:
+			under = false
+		default:
+		}
+	}
+	after := p.resident(t)
+	t.Logf("%d MiB, then %d MiB; %v", before>>20, after>>20, err)
+	if attack.closes && !isClosed(c) {
+		t.Error("the connection is still there")
+	}
+	if after > before+growthMax {
+		t.Errorf("the process grew from %d to %d bytes", before, after)
+	}
+	c.Close()
 }

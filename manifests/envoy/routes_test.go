@@ -8,7 +8,9 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"go.yaml.in/yaml/v3"
@@ -218,9 +220,74 @@ func TestLateAnswersAreNoPermission(t *testing.T) {
 	}
 }
 
-// CVE-2024-45808: what a client sends into the access log is text of its field, and ends no line.
-func TestAdvisoryCVE_2024_45808(t *testing.T) {
+// A server that takes its time: what comes within the 250 ms counts, what comes later is 503, and nothing of either is left behind.
+func TestSlowAnswersUpToTheLimit(t *testing.T) {
 	t.Parallel()
+	w := newWorld(t, func(doc string) string { return doc })
+	var waiting atomic.Int64 // calls the server has not seen the end of
+	for _, tc := range []struct {
+		takes  time.Duration
+		status []int
+	}{
+		{150 * time.Millisecond, []int{http.StatusOK}},
+		{200 * time.Millisecond, []int{http.StatusOK}},
+		{250 * time.Millisecond, []int{http.StatusOK, http.StatusServiceUnavailable}}, // who is first
+		{300 * time.Millisecond, []int{http.StatusServiceUnavailable}},
+		{10 * time.Second, []int{http.StatusServiceUnavailable}},
+	} {
+		t.Run(tc.takes.String(), func(t *testing.T) {
+			w.authorizer.set(func(ctx context.Context) (*authv3.CheckResponse, error) {
+				waiting.Add(1)
+				defer waiting.Add(-1)
+				timer := time.NewTimer(tc.takes)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+					return allow(), nil
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			})
+			held := false
+			for attempt := 0; attempt < 5 && !held; attempt++ { // a busy machine may add to what the server takes
+				before, asked := w.service.Count(), time.Now()
+				a := w.get(t, "/slow")
+				took := time.Since(asked)
+				if reached := w.service.Count() != before; reached != (a.Status == http.StatusOK) || !slices.Contains([]int{http.StatusOK, http.StatusServiceUnavailable}, a.Status) {
+					t.Errorf("status %d, service reached: %v", a.Status, reached)
+				}
+				if a.Status == http.StatusServiceUnavailable && took < 240*time.Millisecond {
+					t.Errorf("given up after %v", took)
+				}
+				held = slices.Contains(tc.status, a.Status)
+			}
+			if !held {
+				t.Errorf("never answered %v", tc.status)
+			}
+		})
+	}
+	w.authorizer.reset()
+	w.await(t, "/afterwards", http.StatusOK)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(exchangeTimeout); ; <-tick.C {
+		stats := w.admin(t, http.MethodGet, "/stats?filter=^cluster.extauthz.upstream_rq_active$")
+		if waiting.Load() == 0 && strings.Contains(stats, "upstream_rq_active: 0\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d calls and streams are left: %s", waiting.Load(), stats)
+		}
+	}
+}
+
+// What a client sends into the access log is text of its field, and ends no line.
+func TestAdvisoryOfTheAccessLog(t *testing.T) {
+	t.Parallel()
+	t.Run("CVE-2024-45808", testAccessLog)
+}
+
+func testAccessLog(t *testing.T) {
 	w := newWorld(t, func(doc string) string { return doc })
 	for _, raw := range []string{
 		"GET /logged\"%2C\"status\":200 HTTP/1.1\r\nHost: service.example\r\nConnection: close\r\n\r\n",
