@@ -18,7 +18,7 @@ import (
 //	io.jwt.*                                                            tokens are verified before us (but see tokenBuiltins)
 //	trace                                                               has no effect here
 //
-// One call that is on the list can still run long (a product of two giant numbers). That is what the workers are for.
+// Those that print, or put values together, are guarded: see guards.go. One call that is on the list can still run long (a product of two giant numbers). That is what the workers are for.
 const edgeBuiltins = `
 	assign eq equal neq lt lte gt gte
 	plus minus mul div rem abs ceil floor round numbers.range numbers.range_step

@@ -76,7 +76,10 @@ func compile(ctx context.Context, sources []Source, cfg Config, prof profile) (p
 	if len(problems) > 0 {
 		return nil, newCompileError(problems...)
 	}
-	c := &compiled{cfg.withDefaults(), compiler, store, prof, revision(sources)}
+	c := &compiled{cfg.withDefaults(), compiler, store, prof, newSizes(data), revision(sources)}
+	if problems := c.guard(); len(problems) > 0 {
+		return nil, newCompileError(problems...)
+	}
 	p, err = c.decide(ctx, cfg.Path)
 	for i := 0; err == nil && i < len(cfg.Routes); i++ {
 		err = c.route(ctx, p, cfg.Routes[i])

@@ -59,6 +59,7 @@ type recipe struct {
 	store    storage.Store
 	decision ast.Ref
 	profile  profile
+	sizes    *sizes
 }
 
 // Explain evaluates input again, watched. It is for operators: it costs milliseconds, answers within half a second whatever
@@ -108,22 +109,18 @@ func (r *recipe) explain(ctx context.Context, cancel topdown.Cancel, input Value
 	watched.watching = true // what preparing reads is OPA's own
 	rules := &ruleTracer{held: map[*ast.Rule]bool{}}
 	labels := (&topdown.EvaluatedRuleTracker{}).WithAnnotationSet(r.compiler.GetAnnotationSet())
-	results, err := prepared.Eval(ctx,
-		rego.EvalParsedInput(input), rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()), rego.EvalSortSets(true),
+	within := r.sizes.bound(cancel)
+	results, err := prepared.Eval(ctx, within.options([]rego.EvalOption{
+		rego.EvalParsedInput(input), rego.EvalMetrics(metrics.NoOp()), rego.EvalSortSets(true),
 		rego.EvalQueryTracer(rules), rego.EvalEvaluatedRuleTracker(labels),
-	)
-	switch {
-	case topdown.IsCancel(err) || err == nil && cancel.Cancelled():
-		return nil, ErrTimeout
-	case err != nil:
-		return nil, fmt.Errorf("%w: %s", ErrEvaluation, oneLine(err.Error()))
+	})...)
+	decision, err := within.outcome(results, err)
+	if err != nil && !errors.Is(err, ErrUndefined) {
+		return nil, err
 	}
-	e = &Explanation{Rules: rules.list(), Data: watched.list(), Labels: labels.Labels, Truncated: rules.truncated || watched.truncated}
+	e = &Explanation{Decision: decision, Rules: rules.list(), Data: watched.list(), Labels: labels.Labels, Truncated: rules.truncated || watched.truncated}
 	if len(e.Labels) > explainLabelsMax {
 		e.Labels, e.Truncated = e.Labels[:explainLabelsMax], true
-	}
-	if len(results) > 0 {
-		e.Decision = results[0].Expressions[0].Value
 	}
 	return e, nil
 }
@@ -203,15 +200,6 @@ func shortened(s string) string {
 		return s[:explainTextMax] + "…"
 	}
 	return s
-}
-
-// ToAny is the inverse of FromAny: a tree of map[string]any, []any, string, json.Number, bool and nil.
-func ToAny(v Value) (any, error) {
-	tree, err := ast.JSON(v)
-	if err != nil {
-		return nil, errors.New("the value has no JSON form")
-	}
-	return tree, nil
 }
 
 // FromJSON builds a value from a document that ToAny and encoding/json made.

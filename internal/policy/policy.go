@@ -10,7 +10,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/topdown/cache"
 )
 
@@ -37,12 +36,14 @@ type engine struct {
 	quarantine quarantine
 	explaining chan struct{}              // holds one while an explanation is under way
 	patterns   cache.InterQueryValueCache // nil: those of the process are used
+	sizes      *sizes
 	options    []rego.EvalOption
 }
 
 func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *Policy {
 	e := &engine{
 		prepared: prepared, timeout: cfg.EvalTimeout, quarantine: quarantine{now: time.Now}, explaining: make(chan struct{}, 1),
+		sizes:   facts.recipe.sizes,
 		options: []rego.EvalOption{rego.EvalMetrics(metrics.NoOp()), rego.EvalSortSets(true)},
 	}
 	if cfg.OwnCaches {
@@ -111,7 +112,7 @@ func contextError(err error) error {
 const panicBytesMax = 200
 
 const (
-	evalOptionsMax = 5  // of one evaluation
+	evalOptionsMax = 7  // of one evaluation
 	ownCacheMax    = 64 // compiled patterns of a policy with caches of its own
 )
 
@@ -129,15 +130,8 @@ func (e *engine) evaluate(j *job) (decision any, err error) {
 			decision, err = nil, fmt.Errorf("%w: %s", ErrPanicked, text[:min(len(text), panicBytesMax)])
 		}
 	}()
-	options := append(make([]rego.EvalOption, 0, evalOptionsMax), rego.EvalParsedInput(j.input), rego.EvalExternalCancel(j))
-	results, err := e.prepared.Eval(j.ctx, append(options, e.options...)...)
-	switch {
-	case topdown.IsCancel(err) || err == nil && j.Cancelled():
-		return nil, ErrTimeout
-	case err != nil:
-		return nil, fmt.Errorf("%w: %s", ErrEvaluation, oneLine(err.Error()))
-	case len(results) == 0:
-		return nil, ErrUndefined
-	}
-	return results[0].Expressions[0].Value, nil
+	within := e.sizes.bound(j)
+	options := append(make([]rego.EvalOption, 0, evalOptionsMax), rego.EvalParsedInput(j.input))
+	results, err := e.prepared.Eval(j.ctx, append(within.options(options), e.options...)...)
+	return within.outcome(results, err)
 }

@@ -20,6 +20,7 @@ type compiled struct {
 	compiler *ast.Compiler
 	store    storage.Store
 	profile  profile
+	sizes    *sizes
 	revision string
 }
 
@@ -44,7 +45,7 @@ func (c *compiled) decide(ctx context.Context, path string) (*Policy, error) {
 	}
 	reads, nondeterministic := analyse(c.compiler, decision)
 	return newPolicy(prepared, c.cfg, policyFacts{
-		revision: c.revision, reads: reads, nondeterministic: nondeterministic, recipe: recipe{c.compiler, c.store, decision, c.profile},
+		revision: c.revision, reads: reads, nondeterministic: nondeterministic, recipe: recipe{c.compiler, c.store, decision, c.profile, c.sizes},
 	}), nil
 }
 
