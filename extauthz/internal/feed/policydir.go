@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
@@ -48,13 +50,57 @@ type PolicyDir struct {
 // Compiler makes a policy of its sources.
 type Compiler func(ctx context.Context, sources []policy.Source) (*policy.Policy, error)
 
-// compileWithin gives up after compileTimeout.
+// errCompiling is why an edit is not compiled yet. It will be.
+var errCompiling = errors.New("waits for an earlier edit, which is still being compiled")
+
+// compileWithin gives up after compileTimeout. What it gave up goes on, since OPA's compiler cannot be interrupted; until it has ended
+// nothing else is compiled, so that edits take one processor at most.
 func compileWithin(cfg policy.Config) Compiler {
-	return func(ctx context.Context, sources []policy.Source) (*policy.Policy, error) {
-		compiling, cancel := context.WithTimeout(ctx, compileTimeout)
-		defer cancel()
-		return policy.Compile(compiling, sources, cfg)
+	return oneAtATime(func(ctx context.Context, sources []policy.Source) (*policy.Policy, error) {
+		return policy.Compile(ctx, sources, cfg)
+	})
+}
+
+func oneAtATime(compile Compiler) Compiler {
+	type outcome struct {
+		policy *policy.Policy
+		err    error
 	}
+	busy := make(chan struct{}, 1)
+	return func(ctx context.Context, sources []policy.Source) (*policy.Policy, error) {
+		select {
+		case busy <- struct{}{}:
+		default:
+			return nil, errCompiling
+		}
+		done, left := make(chan outcome), make(chan struct{})
+		defer close(left)
+		go func() {
+			p, err := compile(context.WithoutCancel(ctx), sources)
+			<-busy
+			select {
+			case done <- outcome{p, err}:
+			case <-left:
+				if p != nil {
+					p.Close()
+				}
+			}
+		}()
+		timer := time.NewTimer(compileTimeout)
+		defer timer.Stop()
+		select {
+		case got := <-done:
+			return got.policy, got.err
+		case <-timer.C:
+			return nil, fmt.Errorf("not compiled within %s, and nothing else is before it ends; the largest file is %s", compileTimeout, largest(sources))
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func largest(sources []policy.Source) string {
+	return slices.MaxFunc(sources, func(a, b policy.Source) int { return cmp.Compare(len(a.Data), len(b.Data)) }).Name
 }
 
 // Slot is where a policy is put. An *atomic.Pointer[policy.Policy] is one.
@@ -180,6 +226,9 @@ func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []
 	if f.problem = err; err != nil {
 		if ctx.Err() != nil {
 			return // nobody wants to know any more
+		}
+		if errors.Is(err, errCompiling) {
+			f.judged = [sha256.Size]byte{} // again
 		}
 		f.logProblems(ctx, err)
 		f.health.bad(ctx, resultRefused, err)

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,4 +205,45 @@ func TestPolicyDirBoundsItsLog(t *testing.T) {
 	if n := b.log.count("policy refused"); n == 0 || n > problemsLogMax+1 {
 		t.Errorf("%d lines", n)
 	}
+}
+
+// An edit that takes the compiler for ever costs one processor, and neither the policy in force nor the next edit.
+func TestPolicyDirCompilesOneEditAtATime(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "authz.rego")
+	writeFile(t, file, rego("true"))
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundle(t)
+		f := newPolicyDir(b, dir)
+		compiled, started, release := f.compile, 0, make(chan struct{})
+		f.compile = oneAtATime(func(ctx context.Context, sources []policy.Source) (*policy.Policy, error) {
+			started++
+			if strings.Contains(string(sources[0].Data), "hard") {
+				<-release
+			}
+			return compiled(ctx, sources)
+		})
+		run(t, f)
+		writeFile(t, file, rego("false # hard"))
+		wait(compileTimeout + settled)
+		if b.log.count("not compiled within 30s", "authz.rego") != 1 {
+			t.Errorf("log: %s", b.log.lines)
+		}
+		for _, edit := range []string{"false # 1", "false # 2"} {
+			writeFile(t, file, rego(edit))
+			wait(time.Minute)
+		}
+		if started != 2 || !allows(t, b) {
+			t.Errorf("%d compilations, want 2; the policy of before is in force: %v", started, allows(t, b))
+		}
+		if b.log.count("waits for an earlier edit") == 0 {
+			t.Errorf("log: %s", b.log.lines)
+		}
+		close(release)
+		wait(settled)
+		if started != 3 || allows(t, b) {
+			t.Errorf("%d compilations, want 3; the last edit is in force: %v", started, !allows(t, b))
+		}
+	})
 }
