@@ -387,3 +387,15 @@ func BenchmarkAllow(b *testing.B) {
 		}
 	})
 }
+
+// A gRPC client reads a message from a header: it is sent less of a long one.
+func TestLongBodies(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 3<<10)
+	for grpc, want := range map[bool]int{false: 3 << 10, true: 1 << 10} {
+		denied := Deny(Denial{Status: 403, Code: "policy_denied", Body: &long, DecisionID: "d", GRPC: grpc}).message(t).GetDeniedResponse()
+		if n := len(denied.GetBody()); n != want {
+			t.Errorf("gRPC %v: %d bytes, want %d", grpc, n, want)
+		}
+	}
+}

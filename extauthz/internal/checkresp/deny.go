@@ -60,6 +60,8 @@ func Deny(d Denial) Answer {
 	var deniedRoom, metadataRoom, bodyRoom, challengeRoom [1 << 10]byte // usual sizes: 400, 60, 200 and 100 bytes
 	denied, body := appendCode(deniedRoom[:0], fieldHTTPStatus, d.Status), bodyRoom[:0]
 	switch {
+	case d.Body != nil && d.GRPC && len(*d.Body) > bodyBytesMax: // it becomes a header, three bytes for one in the worst case
+		body = append(body, clip(*d.Body, bodyBytesMax)...)
 	case d.Body != nil:
 		body = append(body, *d.Body...)
 	case d.GRPC: // a content-type of ours would replace application/grpc and break the client

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -265,7 +267,7 @@ func TestDecisionsThatAreNone(t *testing.T) {
 		"status unknown":          with(false, "http_status", json.Number("599")),
 		"status huge":             with(false, "http_status", json.Number("4030000000000000000000")),
 		"body a number":           with(false, "body", json.Number("1")),
-		"body too long":           with(false, "body", strings.Repeat("a", 1025)),
+		"body too long":           with(false, "body", strings.Repeat("a", 3<<10+1)),
 		"reason a string":         with(false, "reason", "a"),
 		"reason code":             with(false, "reason", map[string]any{"code": "Not A Code"}),
 		"reason detail":           with(false, "reason", map[string]any{"detail": json.Number("1")}),
@@ -379,6 +381,35 @@ func BenchmarkInput(b *testing.B) {
 	for b.Loop() {
 		if _, refusal, err := Input(Subject{Request: r}); refusal != nil || err != nil {
 			b.Fatal(refusal, err)
+		}
+	}
+}
+
+// A denial may have each redirect and error that Envoy knows, which are all that the plugin accepts, and a body of what Envoy lets
+// through as it is configured.
+func TestDenialsOfThePlugin(t *testing.T) {
+	t.Parallel()
+	accepted := 0
+	for code, name := range typev3.StatusCode_name {
+		_, err := parse(map[string]any{"allowed": false, "http_status": json.Number(strconv.Itoa(int(code)))})
+		if want := code >= 300; want != (err == nil) {
+			t.Errorf("%d %s: %v", code, name, err)
+		}
+		if err == nil {
+			accepted++
+		}
+	}
+	if accepted < 40 {
+		t.Errorf("only %d statuses", accepted)
+	}
+	for _, status := range []string{"420", "499", "520", "599"} { // the plugin answers an error, too
+		if _, err := parse(map[string]any{"allowed": false, "http_status": json.Number(status)}); err == nil {
+			t.Errorf("%s is accepted", status)
+		}
+	}
+	for length, good := range map[int]bool{3 << 10: true, 3<<10 + 1: false} {
+		if _, err := parse(map[string]any{"allowed": false, "body": strings.Repeat("x", length)}); (err == nil) != good {
+			t.Errorf("a body of %d bytes: %v", length, err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ const (
 	codeBytesMax       = 64
 	detailBytesMax     = 256
 	requiredScopesMax  = 16
-	denialBodyBytesMax = 1 << 10 // of a policy's own body
+	denialBodyBytesMax = 3 << 10 // of a policy's own body; Envoy, as shipped, cuts it at 4 KiB
 )
 
 // Decision is what the policy said. The zero value denies.
@@ -151,8 +151,8 @@ func (d *Decision) readMetadata(v any) error {
 	return d.Changes.SetMetadata(tree)
 }
 
-// readStatus accepts redirects and errors. The plugin accepts every status; a denial that looks like a success would
-// be cached, retried and counted as one.
+// readStatus accepts redirects and errors that IANA registered, which are those of Envoy's StatusCode and 418 and 425. The plugin
+// accepts all of Envoy's; a denial that looks like a success would be cached, retried and counted as one.
 func (d *Decision) readStatus(v any) error {
 	n, ok := v.(json.Number)
 	if !ok {
@@ -160,7 +160,7 @@ func (d *Decision) readStatus(v any) error {
 	}
 	status, err := n.Int64()
 	if err != nil || status < http.StatusMultipleChoices || status > 599 || http.StatusText(int(status)) == "" {
-		return errors.New("expected a status of 300 to 599")
+		return errors.New("expected a registered status of 300 to 511")
 	}
 	d.Status = int(status)
 	return nil
@@ -172,7 +172,7 @@ func (d *Decision) readBody(v any) error {
 		return errors.New("expected a string")
 	}
 	if len(body) > denialBodyBytesMax {
-		return errors.New("longer than 1 KiB")
+		return errors.New("longer than 3 KiB")
 	}
 	d.Body = &body
 	return nil
