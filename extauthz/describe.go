@@ -135,7 +135,7 @@ func compileDir(dir string, cfg policy.Config) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := policy.Compile(context.Background(), sources, cfg)
+	p, err := decide.Compile(context.Background(), sources, cfg)
 	var broken *policy.CompileError
 	if errors.As(err, &broken) && len(broken.Problems) > 0 {
 		return nil, errors.New(broken.Problems[0].String())

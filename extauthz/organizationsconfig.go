@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/policy"
@@ -156,7 +157,7 @@ func (c *Config) checkOrganization(dir string) []string {
 	if n, most := orgpolicy.Estimate(sources), int64(c.Policy.Organizations.Bytes); n > most {
 		return []string{fmt.Sprintf("%s: would take up to %d MiB of memory, and bytes is %d MiB", dir, n>>20+1, most>>20)}
 	}
-	compiled, err := policy.Compile(context.Background(), sources, c.organizationConfig())
+	compiled, err := decide.Compile(context.Background(), sources, c.organizationConfig())
 	var broken *policy.CompileError
 	switch {
 	case errors.As(err, &broken):

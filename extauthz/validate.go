@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
@@ -218,7 +219,7 @@ func (c *Config) compilePolicy(r *config.Report) {
 		r.Errorf("policy.dir", "%v", err)
 		return
 	}
-	compiled, err := policy.Compile(context.Background(), sources, c.policyConfig())
+	compiled, err := decide.Compile(context.Background(), sources, c.policyConfig())
 	var compileError *policy.CompileError
 	switch {
 	case errors.As(err, &compileError):

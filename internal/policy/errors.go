@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +15,8 @@ var (
 	ErrTimeout     = errors.New("policy did not answer in time")
 	ErrOverloaded  = errors.New("all policy workers are busy")
 	ErrPanicked    = errors.New("policy evaluation panicked")
-	ErrEvaluation  = errors.New("policy evaluation failed") // wrapped with the cause
+	ErrEvaluation  = errors.New("policy evaluation failed")        // wrapped with the cause
+	ErrTooLarge    = fmt.Errorf("%w within bounds", ErrEvaluation) // wrapped with what was too large
 	ErrQuarantined = errors.New("policy is in quarantine after it overran its deadline")
 )
 

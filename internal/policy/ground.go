@@ -14,9 +14,9 @@ const built = "agentidp.built"
 func builtFunction(s *sizes) function {
 	return function{
 		name: built, decl: types.NewFunction(types.Args(types.A), types.A),
-		impl: func(_ rego.BuiltinContext, terms []*ast.Term) (*ast.Term, error) {
+		impl: func(bctx rego.BuiltinContext, terms []*ast.Term) (*ast.Term, error) {
 			if !s.fit(terms[0]) {
-				return nil, rego.NewHaltError(errTooLarge)
+				return nil, endTooLarge(bctx, errTooLarge)
 			}
 			return terms[0], nil
 		},

@@ -87,11 +87,11 @@ func (s *sizes) guarded(name string, check func(*sizes, []*ast.Term) error) func
 		name: guardedPrefix + name, decl: ast.BuiltinMap[name].Decl,
 		impl: func(bctx rego.BuiltinContext, terms []*ast.Term) (result *ast.Term, err error) {
 			if !s.fit(terms...) {
-				return nil, rego.NewHaltError(errTooLarge)
+				return nil, endTooLarge(bctx, errTooLarge)
 			}
 			if check != nil {
 				if err := check(s, terms); err != nil {
-					return nil, rego.NewHaltError(err)
+					return nil, endTooLarge(bctx, err)
 				}
 			}
 			err = implementation(bctx, terms, func(t *ast.Term) error {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,20 @@ func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *
 
 // Revision is the SHA-256 over names and contents, hex.
 func (p *Policy) Revision() string { return p.revision }
+
+// DecidedIn is the place of the first rule of the decision at a path; no file when there is none.
+func (p *Policy) DecidedIn(path string) (file string, line int) {
+	decision, err := decisionRef(path)
+	if err != nil {
+		return "", 0
+	}
+	for _, rule := range append(p.recipe.compiler.GetRulesForVirtualDocument(decision), p.recipe.compiler.GetRulesWithPrefix(decision)...) {
+		if at := rule.Location; at != nil && (file == "" || cmp.Or(cmp.Compare(at.File, file), cmp.Compare(at.Row, line)) < 0) {
+			file, line = at.File, at.Row
+		}
+	}
+	return file, line
+}
 
 // ReadSet says which parts of the input the decision depends on.
 func (p *Policy) ReadSet() ReadSet { return p.reads }

@@ -38,7 +38,11 @@ type treeMaker struct {
 // decision is how OPA hands out the result of an evaluation.
 func (b *bounded) decision(t *ast.Term, _ *rego.EvalContext) (any, error) {
 	m := treeMaker{b, decisionValuesMax, decisionTextMax, errDecisionTooLarge}
-	return m.tree(t.Value)
+	tree, err := m.tree(t.Value)
+	if errors.Is(err, errDecisionTooLarge) {
+		b.tooLarge = err
+	}
+	return tree, err
 }
 
 // options appends those of OPA that hold an evaluation to its bounds.
@@ -141,8 +145,8 @@ func ToAny(v Value) (any, error) {
 // outcome is what an evaluation comes to.
 func (b *bounded) outcome(results rego.ResultSet, err error) (any, error) {
 	switch {
-	case b.tooLarge:
-		return nil, fmt.Errorf("%w: %w", ErrEvaluation, errTooLarge)
+	case b.tooLarge != nil:
+		return nil, fmt.Errorf("%w: %w", ErrTooLarge, b.tooLarge)
 	case topdown.IsCancel(err) || errors.Is(err, errCancelled) || err == nil && b.Cancelled():
 		return nil, ErrTimeout
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
@@ -124,7 +125,7 @@ type bounded struct {
 	topdown.VirtualCache
 	cancel   topdown.Cancel
 	sizes    *sizes
-	tooLarge bool
+	tooLarge error // why the evaluation is over
 }
 
 func (s *sizes) bound(cancel topdown.Cancel) *bounded {
@@ -134,13 +135,21 @@ func (s *sizes) bound(cancel topdown.Cancel) *bounded {
 // Put implements topdown.VirtualCache.
 func (b *bounded) Put(ref ast.Ref, value *ast.Term) {
 	if value != nil && composite(value.Value) && !b.sizes.fit(value) {
-		b.tooLarge = true
+		b.tooLarge = errTooLarge
 	}
 	b.VirtualCache.Put(ref, value)
+}
+
+// endTooLarge ends the evaluation that a function is called in.
+func endTooLarge(bctx rego.BuiltinContext, err error) error {
+	if b, ok := bctx.Cancel.(*bounded); ok {
+		b.tooLarge = err
+	}
+	return rego.NewHaltError(err)
 }
 
 // Cancel implements topdown.Cancel.
 func (b *bounded) Cancel() { b.cancel.Cancel() }
 
 // Cancelled implements topdown.Cancel.
-func (b *bounded) Cancelled() bool { return b.tooLarge || b.cancel.Cancelled() }
+func (b *bounded) Cancelled() bool { return b.tooLarge != nil || b.cancel.Cancelled() }

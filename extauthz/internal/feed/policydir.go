@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/policy"
 )
@@ -57,7 +58,7 @@ var errCompiling = errors.New("waits for an earlier edit, which is still being c
 // nothing else is compiled, so that edits take one processor at most.
 func compileWithin(cfg policy.Config) Compiler {
 	return oneAtATime(func(ctx context.Context, sources []policy.Source) (*policy.Policy, error) {
-		return policy.Compile(ctx, sources, cfg)
+		return decide.Compile(ctx, sources, cfg)
 	})
 }
 

@@ -79,6 +79,12 @@ func TestPolicyDirKeepsTheLastGood(t *testing.T) {
 			},
 			[]string{`"file":"sub/more.rego"`, `"line":3`},
 		},
+		"beyond its limits": {
+			func(t *testing.T, dir string) {
+				writeFile(t, filepath.Join(dir, "authz.rego"), "package authz\n\nallow if {\n\tn := numbers.range(1, 40000)\n\tcount(array.concat(n, n)) == 1\n}\n")
+			},
+			[]string{`"file":"authz.rego"`, `"line":3`, "beyond its limits"},
+		},
 		"empty directory": {
 			func(t *testing.T, dir string) {
 				if err := os.Remove(filepath.Join(dir, "authz.rego")); err != nil {

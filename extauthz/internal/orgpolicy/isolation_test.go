@@ -99,6 +99,7 @@ func TestHostileNeighbours(t *testing.T) {
 	decisions := 0
 	for _, h := range pack {
 		id := "org_" + strings.ReplaceAll(h.Name, " ", "_")
+		h.Body = "input.hostile; " + h.Body // or it would not come into force
 		w.write(t, id+"/a.rego", h.Module())
 		if err := w.Load(t.Context()); err != nil {
 			t.Fatal(err)
@@ -118,7 +119,7 @@ func TestHostileNeighbours(t *testing.T) {
 		var answered atomic.Int32
 		for range 2 * inFlightMax {
 			asking.Go(func() {
-				if got, err := bad.Eval(t.Context(), policy.Object()); got == true {
+				if got, err := bad.Eval(t.Context(), policy.Object(policy.Member{Name: "hostile", Value: policy.Bool(true)}, policy.Member{Name: "x", Value: policy.Int(1)})); got == true {
 					t.Errorf("%s: %v, %v", h.Name, got, err)
 				}
 				answered.Add(1)
@@ -156,7 +157,7 @@ func TestHostileNeighbours(t *testing.T) {
 func TestOverdraft(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *Config) { c.Policy.EvalTimeout = 5 * time.Millisecond }, "org_good")
-	w.write(t, "org_bad/a.rego", "package t\n\nallow if { n := numbers.range(1, 3000); some a in n; some b in n; a + b == -1 }\n")
+	w.write(t, "org_bad/a.rego", "package t\n\nallow if { input.hostile; n := numbers.range(1, 3000); some a in n; some b in n; a + b == -1 }\n")
 	if err := w.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestOverdraft(t *testing.T) {
 	began := time.Now()
 	evaluated := 0
 	for range 2000 {
-		switch _, err := bad.Eval(t.Context(), policy.Object()); {
+		switch _, err := bad.Eval(t.Context(), policy.Object(policy.Member{Name: "hostile", Value: policy.Bool(true)}, policy.Member{Name: "x", Value: policy.Int(1)})); {
 		case errors.Is(err, policy.ErrTimeout):
 			evaluated++
 		case !errors.Is(err, policy.ErrOverloaded):

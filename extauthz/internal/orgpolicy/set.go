@@ -60,7 +60,7 @@ type Set struct {
 func New(cfg Config) *Set {
 	cfg.Policy.Routes, cfg.Policy.TokenBuiltins, cfg.Policy.OwnCaches = nil, false, true
 	s := &Set{
-		cfg: cfg, compile: policy.Compile, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waits: usualWaits,
+		cfg: cfg, compile: decide.Compile, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waits: usualWaits,
 		residents: map[*residency]struct{}{}, missing: map[string]time.Time{},
 	}
 	s.folders.Store(&map[string]*Organization{})
