@@ -1,18 +1,18 @@
 package extauthz
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 
-	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
-	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 )
 
 // texts renders header options as "name: value" with the action, sorted.
@@ -168,13 +168,43 @@ func TestCompatPolicySwappedWhileRunning(t *testing.T) {
 // A call whose context has ended is no decision of the policy: cannot decide, and logged like any other.
 func TestCompatContextEnds(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]error{"cancelled": context.Canceled, "timed out": context.DeadlineExceeded} {
-		e := drop(t, "envoy/authz/allow", denyingAll, nil)
-		e.stages.decide = func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
-			return nil, nil, &decide.Fault{Reason: decide.ReasonTimeout, Err: fmt.Errorf("policy evaluation: %w", end)}
-		}
-		if got := e.ask(t, request("GET", "/x")); got.status != 503 {
-			t.Errorf("%s: %+v", name, got)
-		}
+	for name, ended := range map[string]func() (context.Context, context.CancelFunc){
+		"cancelled": func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			return ctx, cancel
+		},
+		"expired": func() (context.Context, context.CancelFunc) {
+			return context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+		},
+		"expires while the policy is asked": func() (context.Context, context.CancelFunc) {
+			return context.WithTimeout(context.Background(), 50*time.Millisecond)
+		},
+		"cancelled while the policy is asked": func() (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(50*time.Millisecond, cancel)
+			return ctx, cancel
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			log := decisionlog.New(decisionlog.ToWriter(&out), decisionlog.Config{SampleAllowed: 1})
+			e := drop(t, "envoy/authz/allow", "package envoy.authz\nallow if { n := numbers.range(1, 3000); some a in n; some b in n; a + b == -1 }\n", func(o *Options) { o.DecisionLog = log })
+			ctx, cancel := ended()
+			defer cancel()
+			m, err := e.Check(ctx, request("GET", "/x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, m); got.status != 503 || got.code != "cannot_decide" {
+				t.Errorf("got %+v", got)
+			}
+			if err := log.Close(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if lines := out.String(); strings.Count(lines, "\n") != 1 || !strings.Contains(lines, `"reason":"deadline"`) && !strings.Contains(lines, `"reason":"policy_timeout"`) {
+				t.Errorf("log: %s", lines)
+			}
+		})
 	}
 }
