@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +14,11 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
+	"github.com/open-policy-agent/opa/v1/topdown"
 	"go.uber.org/goleak"
 
 	"github.com/agentidp/agentidp/internal/policy"
@@ -63,6 +67,44 @@ func TestRego(t *testing.T) {
 	}
 	if report.Coverage != 100 && !t.Failed() {
 		t.Errorf("coverage is %v %%", report.Coverage)
+	}
+}
+
+// steps counts what an evaluation does, so that its cost can be compared without a clock.
+type steps int
+
+func (*steps) Enabled() bool               { return true }
+func (n *steps) TraceEvent(topdown.Event)  { *n++ }
+func (*steps) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
+
+// TestLongPathsCostNoMore: strangers choose how many segments a path has, and a public route's policy is asked before any token.
+func TestLongPathsCostNoMore(t *testing.T) {
+	t.Parallel()
+	decide := []func(*rego.Rego){rego.Query("data.agentidp.authz.decision")}
+	for _, source := range meshSources("") {
+		if source.Name != "data.yaml" {
+			decide = append(decide, rego.Module(source.Name, string(source.Data)))
+		}
+	}
+	data := map[string]any{"mesh": map[string]any{"services": map[string]any{"orders": map[string]any{
+		"organizations": []any{"org_a"},
+		"routes":        map[string]any{"healthz": map[string]any{"/": map[string]any{"GET": map[string]any{"public": true}}}},
+	}}}}
+	evaluate := func(segments int) int {
+		var taken steps
+		input := request("GET", "/healthz"+strings.Repeat("/a", segments-1), policy.Object())
+		options := append(slices.Clip(decide), rego.Store(inmem.NewFromObject(data)), rego.ParsedInput(input), rego.QueryTracer(&taken))
+		got, err := rego.New(options...).Eval(context.Background())
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%d segments: %v, %v", segments, got, err)
+		}
+		return int(taken)
+	}
+	if evaluate(1) == evaluate(2) {
+		t.Error("nothing is counted")
+	}
+	if short, long := evaluate(13), evaluate(4000); long > short {
+		t.Errorf("%d steps for 4,000 segments, %d for 13", long, short)
 	}
 }
 

@@ -45,7 +45,7 @@ methods := found if {
 	]
 } else := found[0] if {
 	found := [listed |
-		some length in numbers.range(depth - 1, 0)
+		some length in numbers.range(min([depth - 1, 12]), 0)
 		input.parsed_path[length] != ""
 		some node in nodes(length)
 		listed := node["/**"]
@@ -63,7 +63,8 @@ children(parents, position) := [child |
 ]
 
 # nodes(n) are the nodes of the tree that the first n segments lead to, in order of preference. Rego has no recursion,
-# hence a line for each segment a path may have; a longer path has no route.
+# hence a line for each segment a pattern may have. A longer path has no route of its own, only those that end in "/**":
+# they are looked for from the twelfth segment down, so that a stranger's path of thousands costs no more than one of twelve.
 nodes(0) := [entry.routes]
 
 nodes(1) := nodes_1

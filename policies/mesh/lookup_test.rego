@@ -60,6 +60,18 @@ test_longest_path if {
 	not lookup.rule with input as fixture.request("GET", "/deep/1/2/3/4/5/6/7/8/9/10/11/12/13/14") with data.mesh as fixture.mesh
 }
 
+# As many segments as a target of 8 KiB has room for. What cost comes of them is tested in Go (TestLongPathsCostNoMore).
+long(path) := concat("", array.concat([path], ["/a" | some _ in numbers.range(1, 4000)]))
+
+test_path_of_four_thousand_segments if {
+	got := lookup.rule with input as fixture.request("GET", long("/reports/2026")) with data.mesh as fixture.mesh
+	got.scopes == ["reports:read"]
+	rule := {"scopes": []}
+	lookup.rule == rule with input as fixture.request("GET", long("/deep/1/2/3/4/5/6/7/8/9/10/end")) with data.mesh as fixture.mesh
+	not lookup.rule with input as fixture.request("GET", long("/deep/1/2/3/4/5/6/7/8/9/10/11")) with data.mesh as fixture.mesh
+	not lookup.rule with input as fixture.request("GET", long("/orders/42")) with data.mesh as fixture.mesh
+}
+
 test_no_path if {
 	not lookup.rule with input as object.union(fixture.request("GET", "/"), {"parsed_path": []}) with data.mesh as fixture.mesh
 	not lookup.rule with input as object.remove(fixture.request("GET", "/"), ["parsed_path"]) with data.mesh as fixture.mesh
