@@ -35,13 +35,21 @@ func (h Headers) Get(name string) (string, bool) {
 func (h Headers) Joined(f func(name, value string)) {
 	for len(h) > 0 {
 		n := len(h.Values(h[0].Name))
-		value := h[0].Value
-		for _, field := range h[1:n] {
-			value += "," + field.Value
-		}
-		f(h[0].Name, value)
+		f(h[0].Name, h[:n].joined())
 		h = h[n:]
 	}
+}
+
+// joined are the values of fields of one name. Each is copied once, however many a stranger sends.
+func (h Headers) joined() string {
+	if len(h) == 1 {
+		return h[0].Value
+	}
+	values := make([]string, 0, HeadersMax)
+	for _, field := range h {
+		values = append(values, field.Value)
+	}
+	return strings.Join(values, ",")
 }
 
 // single are the headers of which the upstream would have to choose one if there were two (or of which choosing the wrong

@@ -353,3 +353,18 @@ func BenchmarkParse(b *testing.B) {
 		}
 	})
 }
+
+// TestJoinedCopiesOnce: fields of one name are joined at a price that grows with their bytes, not with their square.
+func TestJoinedCopiesOnce(t *testing.T) { // not parallel: AllocsPerRun counts what everybody allocates
+	var h Headers
+	for range HeadersMax {
+		h = append(h, Header{"x", strings.Repeat("a", 600)})
+	}
+	var got string
+	if n := testing.AllocsPerRun(100, func() { h.Joined(func(_, value string) { got = value }) }); n > 1 {
+		t.Errorf("%v allocations for one name", n)
+	}
+	if want := strings.Repeat(strings.Repeat("a", 600)+",", HeadersMax); got+"," != want {
+		t.Errorf("%d bytes, want %d", len(got), len(want)-1)
+	}
+}
