@@ -7,6 +7,7 @@ import (
 
 // What an operator reads about a key that was left out.
 const (
+	problemUnreadable       = "cannot be read in one way only: " // and what strictjson says
 	problemNotObject        = "not an object"
 	problemKeyID            = "kid is missing or not 1 to 128 visible ASCII characters"
 	problemKeyIDTwice       = "kid is used by another key of the set"

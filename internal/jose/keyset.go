@@ -50,63 +50,98 @@ type KeyProblem struct {
 // ParseKeySet reads a JWKS document by the intake rules (docs/adr/0001): bad keys are left out and reported, good ones are
 // kept. The error is for a document that is no JWKS at all. An empty set is no error: the caller decides what it means.
 func ParseKeySet(doc []byte) (*KeySet, []KeyProblem, error) {
-	document, err := strictjson.ParseObject(doc, keySetLimits)
+	_, entries, err := readEntries(doc)
 	if err != nil {
 		return nil, nil, fmt.Errorf("key set: %w", err)
 	}
-	entries, ok := document["keys"].([]any)
-	if !ok {
-		return nil, nil, errors.New(`key set: "keys" is missing or not a list`)
+	for i := range entries {
+		entries[i].readKey()
 	}
-	if len(entries) > keysMax {
-		return nil, nil, fmt.Errorf("key set: %d keys, at most %d are read", len(entries), keysMax)
-	}
-	set := &KeySet{keys: make(map[string]*VerificationKey, len(entries))}
-	var problems []KeyProblem
-	uses := countKeyIDs(entries)
-	for i, entry := range entries {
-		key, problem := parseEntry(entry, uses)
-		if problem != "" {
-			problems = append(problems, KeyProblem{Index: i, KeyID: printable(keyIDOf(entry)), Reason: problem})
-			continue
-		}
-		set.keys[key.id] = key
-	}
+	set, problems := collect(entries)
 	return set, problems, nil
 }
 
-// parseEntry refuses every bearer of a kid that occurs twice, usable or not: which of them the issuer meant cannot be told.
-func parseEntry(entry any, uses map[string]int) (*VerificationKey, string) {
-	jwk, ok := entry.(map[string]any)
-	if !ok {
-		return nil, problemNotObject
-	}
-	id := keyIDOf(entry)
-	if uses[id] > 1 {
-		return nil, problemKeyIDTwice
-	}
-	key, problem := parseKey(id, jwk)
-	if problem == "" && !visibleASCII(id, keyIDBytesMax) {
-		return nil, problemKeyID
-	}
-	return key, problem
+// keyEntry is one element of "keys", and what is made of it.
+type keyEntry struct {
+	jwk     map[string]any   // nil: it is no object that could be read in one way only
+	key     *VerificationKey // nil: there is none to use
+	problem string           // why there is none; "" in an entry for another purpose
 }
 
-func countKeyIDs(entries []any) map[string]int {
+// readEntries reads what stands around the keys as strictly as a token, and then each key as strictly, but by itself: an entry that cannot
+// be read is its own problem. The document comes without "keys".
+func readEntries(doc []byte) (map[string]any, []keyEntry, error) {
+	document, elements, err := strictjson.ParseObjectAround(doc, "keys", keySetLimits)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case elements == nil:
+		return nil, nil, errors.New(`"keys" is missing or not a list`)
+	case len(elements) > keysMax:
+		return nil, nil, fmt.Errorf("%d keys, at most %d are read", len(elements), keysMax)
+	}
+	entries := make([]keyEntry, len(elements))
+	for i, element := range elements {
+		entries[i].read(element)
+	}
+	return document, entries, nil
+}
+
+func (e *keyEntry) read(element []byte) {
+	v, err := strictjson.Parse(element, keyLimits)
+	if err != nil {
+		e.problem = problemUnreadable
+		if refusal := (*strictjson.Error)(nil); errors.As(err, &refusal) {
+			e.problem += refusal.Reason // fixed text, without anything of the document
+		}
+		return
+	}
+	var ok bool
+	if e.jwk, ok = v.(map[string]any); !ok {
+		e.problem = problemNotObject
+	}
+}
+
+// readKey makes the key, of an entry that could be read.
+func (e *keyEntry) readKey() {
+	if e.jwk == nil {
+		return
+	}
+	id := e.id()
+	if e.key, e.problem = parseKey(id, e.jwk); e.problem == "" && !visibleASCII(id, keyIDBytesMax) {
+		e.key, e.problem = nil, problemKeyID
+	}
+}
+
+// id is the kid as written, or empty.
+func (e *keyEntry) id() string {
+	id, _ := e.jwk["kid"].(string)
+	return id
+}
+
+// collect refuses every bearer of a kid that occurs twice, usable or not: which of them the issuer meant cannot be told.
+func collect(entries []keyEntry) (*KeySet, []KeyProblem) {
 	uses := make(map[string]int, len(entries))
-	for _, entry := range entries {
-		if id := keyIDOf(entry); id != "" {
+	for i := range entries {
+		if id := entries[i].id(); id != "" {
 			uses[id]++
 		}
 	}
-	return uses
-}
-
-// keyIDOf is the kid as written, or empty.
-func keyIDOf(entry any) string {
-	jwk, _ := entry.(map[string]any)
-	id, _ := jwk["kid"].(string)
-	return id
+	set := &KeySet{keys: make(map[string]*VerificationKey, len(entries))}
+	var problems []KeyProblem
+	for i := range entries {
+		e := &entries[i]
+		if uses[e.id()] > 1 {
+			e.key, e.problem = nil, problemKeyIDTwice
+		}
+		if e.problem != "" {
+			problems = append(problems, KeyProblem{Index: i, KeyID: printable(e.id()), Reason: e.problem})
+		}
+		if e.key != nil {
+			set.keys[e.key.id] = e.key
+		}
+	}
+	return set, problems
 }
 
 // printable makes a stranger's kid fit for a log line.

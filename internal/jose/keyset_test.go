@@ -72,7 +72,7 @@ func TestKeySetDocuments(t *testing.T) {
 }
 
 func allKeySetDocuments() []keySetCase {
-	return slices.Concat(ed25519Documents(), ecDocuments(), rsaDocuments(), purposeDocuments(), keyIDDocuments(), wholeDocuments())
+	return slices.Concat(ed25519Documents(), ecDocuments(), rsaDocuments(), purposeDocuments(), keyIDDocuments(), unreadableDocuments(), wholeDocuments())
 }
 
 // exercise does with a key whatever a caller can do with one: nothing may panic, no garbage may verify.
@@ -263,6 +263,37 @@ func keyIDDocuments() []keySetCase {
 	}
 }
 
+// unreadableDocuments hold a key that two readers could read differently. That is its own problem: the good one beside it stays.
+func unreadableDocuments() []keySetCase {
+	one := func(name, entry, reason string) keySetCase {
+		return keySetCase{"unreadable: " + name, with(entry), []string{"good"}, []string{"cannot be read in one way only: " + reason}, ""}
+	}
+	var members strings.Builder
+	for i := range 128 {
+		fmt.Fprintf(&members, `,"m%d":0`, i)
+	}
+	return []keySetCase{
+		one("member twice", `{"kty":"EC","kty":"oct"}`, "duplicate member"),
+		one("kid twice", ecEntry(`"kid":"good","kid":"k"`), "duplicate member"),
+		one("member twice, one escaped", ecEntry(`"kid":"k","\u006bid":"l"`), "duplicate member"),
+		one("member twice, further in", ecEntry(`"kid":"k","x":{"a":1,"a":1}`), "duplicate member"),
+		one("1e400", ecEntry(`"kid":"k","nbf":1e400`), "number out of range"),
+		one("lone surrogate", ecEntry(`"kid":"\ud800"`), "lone surrogate"),
+		one("kid that is not UTF-8", ecEntry("\"kid\":\"k\xff\""), "invalid UTF-8"),
+		one("name that is not UTF-8", ecEntry("\"kid\":\"k\",\"\xc0\xaf\":1"), "invalid UTF-8"),
+		one("129 members", `{"kid":"k"`+members.String()+`}`, "too many members"),
+		one("513 values", ecEntry(`"kid":"k","x5c":[0`+strings.Repeat(",0", 512)+`]`), "too many values"),
+		one("depth 7", ecEntry(`"kid":"k","x":`+strings.Repeat("[", 6)+strings.Repeat("]", 6)), "nested too deeply"),
+		one("depth 10,000", strings.Repeat("[", 10000)+strings.Repeat("]", 10000), "nested too deeply"),
+		one("control character", ecEntry("\"kid\":\"a\nb\""), "control character in a string"),
+		one("unknown escape", ecEntry(`"kid":"\x41"`), "unknown escape"),
+		one("NaN", `{"kid":"k","nbf":NaN}`, "no value"),
+		one("two values", goodKey+" "+goodKey, "bytes after the value"),
+		one("trailing comma", `{"kid":"k",}`, "no member name"),
+		one("no JSON", `key`, "no value"),
+	}
+}
+
 func wholeDocuments() []keySetCase {
 	whole := func(name, doc, err string) keySetCase { return keySetCase{name: name, doc: doc, err: err} }
 	many := func(n int) (string, []string) {
@@ -289,16 +320,41 @@ func wholeDocuments() []keySetCase {
 		whole("keys twice, one escaped", `{"keys":[`+goodKey+`],"\u006beys":[]}`, strict+"duplicate member"),
 		whole("bytes behind", `{"keys":[]}x`, strict+"bytes after the value"),
 		whole("document behind", `{"keys":[]}{"keys":[]}`, strict+"bytes after the value"),
-		whole("member of a key twice", `{"keys":[{"kty":"EC","kty":"oct"}]}`, strict+"duplicate member"),
 		whole("byte order mark", "\ufeff"+with(), strict+"byte order mark"),
 		whole("HTML", "<html>404</html>", strict),
 		whole("invalid UTF-8", "{\"keys\":[],\"x\":\"\xff\"}", strict+"invalid UTF-8"),
 		whole("65 keys", tooMany, "key set: 65 keys"),
 		whole("257 KiB", with()+strings.Repeat(" ", 257<<10), strict+"document is too long"),
-		whole("deep", `{"keys":[`+strings.Repeat("[", 10000)+`]}`, strict+"nested too deeply"),
+		whole("deep, outside of keys", `{"x":`+strings.Repeat("[", 10000)+strings.Repeat("]", 10000)+`,"keys":[]}`, strict+"nested too deeply"),
+		whole("brackets that do not match", `{"keys":[{"kty":"EC"],`+goodKey+`]}`, strict+"no comma and no end of the container"),
+		whole("a key without end", `{"keys":[`+goodKey+`,{"kty":"EC"`, strict+"no comma and no end of the container"),
+		whole("a string without end", `{"keys":[`+goodKey+`,{"kty":"EC]}`, strict+"string does not end"),
+		whole("no key between commas", `{"keys":[`+goodKey+`,,`+goodKey+`]}`, strict+"no value"),
+		whole("comma behind the last key", `{"keys":[`+goodKey+`,]}`, strict+"no value"),
+		whole("member twice, outside of keys", `{"x":{"a":1,"a":2},"keys":[`+goodKey+`]}`, strict+"duplicate member"),
+		whole("1e400, outside of keys", `{"x":1e400,"keys":[`+goodKey+`]}`, strict+"number out of range"),
+		whole("keys twice, one of them no list", `{"keys":[`+goodKey+`],"keys":1}`, strict+"duplicate member"),
 		{"64 keys", full, fullKids, nil, ""},
 		{"empty set", `{"keys":[]}`, nil, nil, ""},
 		{"other members beside keys", `{"issuer":"x","keys":[` + goodKey + `],"more":{"keys":[]}}`, []string{"good"}, nil, ""},
+	}
+}
+
+// TestManyUnreadableKeysAreCheap: what a whole document of them costs is bounded by its size, whatever its keys are made of.
+func TestManyUnreadableKeysAreCheap(t *testing.T) { // not parallel: AllocsPerRun counts what everybody allocates
+	room := (256<<10)/64 - 64
+	for name, entry := range map[string]string{
+		"deep": strings.Repeat("[", room/2) + strings.Repeat("]", room/2), "flat": "[" + strings.Repeat("0,", room/2) + "0]", "text": `"` + strings.Repeat(`\u0041`, room/6) + `"`,
+	} {
+		doc := []byte(`{"keys":[` + strings.Repeat(entry+",", 63) + goodKey + `]}`)
+		allocations := testing.AllocsPerRun(3, func() {
+			if set, problems, err := jose.ParseKeySet(doc); err != nil || set.Len() != 1 || len(problems) != 63 {
+				t.Fatalf("%s: %v, %d problems, %v", name, set, len(problems), err)
+			}
+		})
+		if allocations > 64*600 { // at most one for each value that is read, and then some
+			t.Errorf("%s: %v allocations", name, allocations)
+		}
 	}
 }
 

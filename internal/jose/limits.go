@@ -40,5 +40,6 @@ var (
 	headerLimits  = strictjson.Limits{Bytes: 1 << 10, Depth: 2, Values: 64, Members: 16}
 	payloadLimits = strictjson.Limits{Bytes: tokenBytesMax, Depth: 16, Values: 512, Members: 512}
 	proofLimits   = strictjson.Limits{Bytes: proofBytesMax, Depth: 4, Values: 64, Members: 32} // of header and payload, each
-	keySetLimits  = strictjson.Limits{Bytes: 256 << 10, Depth: 8, Values: 8192, Members: 128}
+	keySetLimits  = strictjson.Limits{Bytes: 256 << 10, Depth: 8, Values: 8192, Members: 128}  // around the keys
+	keyLimits     = strictjson.Limits{Bytes: 256 << 10, Depth: 6, Values: 512, Members: 128}   // of each key
 )

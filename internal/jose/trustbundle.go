@@ -2,12 +2,8 @@ package jose
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"maps"
 	"time"
-
-	"github.com/agentidp/agentidp/internal/strictjson"
 )
 
 // TrustBundle is what a SPIFFE trust domain publishes (SPIFFE Trust Domain and Bundle s4): keys for JWT-SVIDs and authorities for X.509-SVIDs. A key of one
@@ -29,51 +25,35 @@ const problemBundleUse = "use is neither jwt-svid nor x509-svid"
 // ParseTrustBundle reads a SPIFFE bundle by the intake rules for key sets (docs/adr/0001): keys that cannot be used are left out and reported, the others
 // are kept.
 func ParseTrustBundle(doc []byte) (*TrustBundle, []KeyProblem, error) {
-	document, err := strictjson.ParseObject(doc, keySetLimits)
+	document, entries, err := readEntries(doc)
 	if err != nil {
 		return nil, nil, fmt.Errorf("trust bundle: %w", err)
 	}
-	entries, ok := document["keys"].([]any)
-	if !ok {
-		return nil, nil, errors.New(`trust bundle: "keys" is missing or not a list`)
+	b := &TrustBundle{RefreshHint: refreshHint(document["spiffe_refresh_hint"])}
+	for i := range entries {
+		b.take(&entries[i])
 	}
-	if len(entries) > keysMax {
-		return nil, nil, fmt.Errorf("trust bundle: %d keys, at most %d are read", len(entries), keysMax)
-	}
-	b := &TrustBundle{Keys: &KeySet{keys: make(map[string]*VerificationKey)}, RefreshHint: refreshHint(document["spiffe_refresh_hint"])}
 	var problems []KeyProblem
-	uses := countKeyIDs(entries)
-	for i, entry := range entries {
-		if problem := b.take(entry, uses); problem != "" {
-			problems = append(problems, KeyProblem{Index: i, KeyID: printable(keyIDOf(entry)), Reason: problem})
-		}
-	}
+	b.Keys, problems = collect(entries)
 	return b, problems, nil
 }
 
-func (b *TrustBundle) take(entry any, uses map[string]int) (problem string) {
-	jwk, ok := entry.(map[string]any)
-	if !ok {
-		return problemNotObject
+func (b *TrustBundle) take(e *keyEntry) {
+	if e.jwk == nil {
+		return
 	}
-	switch jwk["use"] {
+	switch e.jwk["use"] {
 	case useJWTSVID:
-		signing := maps.Clone(jwk)
-		signing["use"] = "sig"
-		key, problem := parseEntry(signing, uses)
-		if problem != "" {
-			return problem
-		}
-		b.Keys.keys[key.id] = key
-		return ""
+		e.jwk["use"] = "sig"
+		e.readKey()
 	case useX509SVID:
-		der, problem := authorityOf(jwk)
-		if problem == "" {
+		var der []byte
+		if der, e.problem = authorityOf(e.jwk); e.problem == "" {
 			b.Authorities = append(b.Authorities, der)
 		}
-		return problem
+	default:
+		e.problem = problemBundleUse
 	}
-	return problemBundleUse
 }
 
 // authorityOf is the one certificate of an entry. The members of the key beside it say nothing that the certificate does not.

@@ -68,3 +68,39 @@ func standard(doc []byte) (any, error) {
 	}
 	return v, nil
 }
+
+// FuzzParseObjectAround compares with Parse: what Parse reads is read here with the same members and elements, and where only elements are
+// refused by Parse, encoding/json finds the same ones.
+func FuzzParseObjectAround(f *testing.F) {
+	for _, seed := range []string{`{"l":[1,{"a":[2]},"]"],"x":1}`, `{"l":[{"a":1,"a":2},1e400]}`, `{"l":[[}]]}`, `{"l":["\\"," ]"],"l":1}`, `{"\u006c":[]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		object, elements, err := strictjson.ParseObjectAround(doc, "l", roomy)
+		whole, wholeErr := strictjson.ParseObject(doc, roomy)
+		if err != nil {
+			if wholeErr == nil {
+				t.Fatalf("%q: %v, and as a whole it is read", doc, err)
+			}
+			return
+		}
+		if !json.Valid(doc) {
+			return // an element is no JSON
+		}
+		var raw map[string]json.RawMessage
+		var list []json.RawMessage
+		if json.Unmarshal(doc, &raw) == nil && json.Unmarshal(raw["l"], &list) == nil && len(list) != len(elements) {
+			t.Fatalf("%q: %d elements, encoding/json: %d", doc, len(elements), len(list))
+		}
+		for i := range list {
+			if !bytes.Equal(bytes.TrimSpace(elements[i]), list[i]) {
+				t.Fatalf("%q: element %q, encoding/json: %q", doc, elements[i], list[i])
+			}
+		}
+		if wholeErr == nil {
+			if len(object)+min(1, len(elements)) > len(whole) {
+				t.Fatalf("%q: %v, as a whole: %v", doc, object, whole)
+			}
+		}
+	})
+}

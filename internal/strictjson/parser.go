@@ -165,18 +165,27 @@ func (p *parser) object() (any, error) {
 }
 
 func (p *parser) member() (name string, v any, err error) {
-	if p.peek() != '"' {
-		return "", nil, p.refuse("no member name")
-	}
-	if name, err = p.str(); err != nil {
+	if name, err = p.memberName(); err != nil {
 		return "", nil, err
+	}
+	v, err = p.value()
+	return name, v, err
+}
+
+// memberName passes the colon behind it, too.
+func (p *parser) memberName() (string, error) {
+	if p.peek() != '"' {
+		return "", p.refuse("no member name")
+	}
+	name, err := p.str()
+	if err != nil {
+		return "", err
 	}
 	p.skipSpace()
 	if p.peek() != ':' {
-		return "", nil, p.refuse("no colon after the member name")
+		return "", p.refuse("no colon after the member name")
 	}
 	p.at++
 	p.skipSpace()
-	v, err = p.value()
-	return name, v, err
+	return name, nil
 }

@@ -63,20 +63,27 @@ func ParseObject(doc []byte, l Limits) (map[string]any, error) {
 
 // newParser checks what concerns the document as a whole.
 func newParser(doc []byte, l Limits) (*parser, error) {
-	if l.Bytes <= 0 || l.Depth <= 0 || l.Values <= 0 || l.Members <= 0 {
-		return nil, &Error{Reason: "limits are not all positive"}
-	}
-	if len(doc) > l.Bytes {
-		return nil, &Error{Offset: l.Bytes, Reason: "document is too long"}
-	}
-	// RFC 8259 s8.1: JSON is UTF-8 and must not begin with a byte order mark.
-	if len(doc) >= 3 && doc[0] == 0xEF && doc[1] == 0xBB && doc[2] == 0xBF {
-		return nil, &Error{Reason: "byte order mark"}
+	if err := checkWhole(doc, l); err != nil {
+		return nil, err
 	}
 	if !utf8.Valid(doc) {
 		return nil, &Error{Offset: firstInvalid(doc), Reason: "invalid UTF-8"}
 	}
 	return &parser{doc: string(doc), limits: l}, nil
+}
+
+func checkWhole(doc []byte, l Limits) error {
+	if l.Bytes <= 0 || l.Depth <= 0 || l.Values <= 0 || l.Members <= 0 {
+		return &Error{Reason: "limits are not all positive"}
+	}
+	if len(doc) > l.Bytes {
+		return &Error{Offset: l.Bytes, Reason: "document is too long"}
+	}
+	// RFC 8259 s8.1: JSON is UTF-8 and must not begin with a byte order mark.
+	if len(doc) >= 3 && doc[0] == 0xEF && doc[1] == 0xBB && doc[2] == 0xBF {
+		return &Error{Reason: "byte order mark"}
+	}
+	return nil
 }
 
 func firstInvalid(doc []byte) int {

@@ -254,3 +254,58 @@ func TestResultIsIndependentOfTheInput(t *testing.T) {
 		t.Errorf("value became %q after the buffer was reused", got["name"])
 	}
 }
+
+func TestParseObjectAround(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		doc      string
+		object   map[string]any
+		elements []string
+		err      string
+	}{
+		{doc: `{}`, object: map[string]any{}},
+		{doc: `{"l":1}`, object: map[string]any{"l": json.Number("1")}},
+		{doc: `{"l":{"l":[1]}}`, object: map[string]any{"l": map[string]any{"l": []any{json.Number("1")}}}},
+		{doc: ` {"l" : [ ] } `, object: map[string]any{}, elements: []string{}},
+		{doc: `{"a":[1],"l":[ 1 , {"l":[2,"]"]},[[],{}], "\"],[" ],"b":null}`, object: map[string]any{"a": []any{json.Number("1")}, "b": nil}, elements: []string{"1 ", `{"l":[2,"]"]}`, "[[],{}]", `"\"],[" `}},
+		{doc: `{"\u006c":[1]}`, object: map[string]any{}, elements: []string{"1"}},
+		{doc: "{\"l\":[\"\xff\",{\"a\":1,\"a\":2}]}", object: map[string]any{}, elements: []string{"\"\xff\"", `{"a":1,"a":2}`}},
+		{doc: "{\"l\":[],\"\xff\":1}", err: "invalid UTF-8 at byte 9"},
+		{doc: "{\"\xff\":1}", err: "invalid UTF-8 at byte 2"},
+		{doc: `[]`, err: "not an object"},
+		{doc: ``, err: "not an object"},
+		{doc: `{`, err: "no member name"},
+		{doc: `{"l"}`, err: "no colon"},
+		{doc: `{"l":[]`, err: "no comma and no end"},
+		{doc: `{"l":[`, err: "no comma and no end"},
+		{doc: `{"l":[1`, err: "no comma and no end"},
+		{doc: `{"l":[,]}`, err: "no value at byte 6"},
+		{doc: `{"l":[1,]}`, err: "no value at byte 8"},
+		{doc: `{"l":[(}]}`, err: "no comma and no end"},
+		{doc: `{"l":["\`, err: "string does not end"},
+		{doc: `{"l":[]}x`, err: "bytes after"},
+		{doc: `{"l":[],"l":[]}`, err: "duplicate member at byte 8"},
+		{doc: `{"a":1,"b":1,"c":1,"d":1}`, err: "too many members"},
+		{doc: `{"a":[[[]]]}`, err: "nested too deeply"},
+		{doc: "\ufeff{}", err: "byte order mark"},
+		{doc: `{"l":[` + strings.Repeat("1,", 100) + `1]}`, err: "document is too long"},
+	} {
+		object, elements, err := strictjson.ParseObjectAround([]byte(tt.doc), "l", strictjson.Limits{Bytes: 99, Depth: 3, Values: 9, Members: 3})
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) || object != nil || elements != nil {
+				t.Errorf("%q: %v, %q, %v, want %q", tt.doc, object, elements, err, tt.err)
+			}
+			continue
+		}
+		var texts []string
+		if elements != nil {
+			texts = []string{}
+		}
+		for _, e := range elements {
+			texts = append(texts, string(e))
+		}
+		if err != nil || !cmp.Equal(tt.object, object) || !cmp.Equal(tt.elements, texts) {
+			t.Errorf("%q: %v, %q, %v", tt.doc, object, texts, err)
+		}
+	}
+}
