@@ -10,7 +10,7 @@ const (
 	problemUnreadable       = "cannot be read in one way only: " // and what strictjson says
 	problemNotObject        = "not an object"
 	problemKeyID            = "kid is missing or not 1 to 128 visible ASCII characters"
-	problemKeyIDTwice       = "kid is used by another key of the set"
+	problemKeyIDTwice       = "kid is used by another verification key of the set"
 	problemKeyType          = "kty is missing or not supported"
 	problemSymmetric        = "symmetric key in a public set"
 	problemPrivate          = "private key in a public set"

@@ -119,19 +119,21 @@ func (e *keyEntry) id() string {
 	return id
 }
 
-// collect refuses every bearer of a kid that occurs twice, usable or not: which of them the issuer meant cannot be told.
+// collect refuses both keys of one kid: which of them the issuer meant cannot be told. An entry that verifies nothing here, for encryption
+// say, or of a kty that is not known, is not meant by any token, and may share a kid (RFC 7517 s4.5): a stranger's key must not take down
+// the one beside it.
 func collect(entries []keyEntry) (*KeySet, []KeyProblem) {
 	uses := make(map[string]int, len(entries))
 	for i := range entries {
-		if id := entries[i].id(); id != "" {
-			uses[id]++
+		if key := entries[i].key; key != nil {
+			uses[key.id]++
 		}
 	}
 	set := &KeySet{keys: make(map[string]*VerificationKey, len(entries))}
 	var problems []KeyProblem
 	for i := range entries {
 		e := &entries[i]
-		if uses[e.id()] > 1 {
+		if e.key != nil && uses[e.key.id] > 1 {
 			e.key, e.problem = nil, problemKeyIDTwice
 		}
 		if e.problem != "" {

@@ -241,9 +241,12 @@ func purposeDocuments() []keySetCase {
 }
 
 func keyIDDocuments() []keySetCase {
-	const form, twice = "kid is missing or not 1 to 128 visible ASCII characters", "kid is used by another key of the set"
+	const form, twice = "kid is missing or not 1 to 128 visible ASCII characters", "kid is used by another verification key of the set"
 	one := func(name, members string) keySetCase {
 		return keySetCase{"kid " + name, with(ecEntry(members)), []string{"good"}, []string{form}, ""}
+	}
+	beside := func(name, entry, reason string) keySetCase { // RFC 7517 s4.5: equal kids, no two of which verify
+		return keySetCase{"kid of a good key and one " + name, with(entry), []string{"good"}, []string{reason}, ""}
 	}
 	return []keySetCase{
 		one("missing", `"use":"sig"`),
@@ -258,7 +261,14 @@ func keyIDDocuments() []keySetCase {
 		{"kid twice, the same key", with(ecEntry(`"kid":"k"`), ecEntry(`"kid":"k"`)), []string{"good"}, []string{twice, twice}, ""},
 		{"kid twice, one escaped", with(ecEntry(`"kid":"k"`), edEntry(`"kid":"\u006b"`)), []string{"good"}, []string{twice, twice}, ""},
 		{"kid three times", with(ecEntry(`"kid":"k"`), edEntry(`"kid":"k"`), rsaEntry(`"kid":"k"`)), []string{"good"}, []string{twice, twice, twice}, ""},
-		{"kid twice, one of them unusable", with(ecEntry(`"kid":"k"`), `{"kty":"AKP","kid":"k"}`), []string{"good"}, []string{twice, twice}, ""},
+		beside("of an unknown kty", `{"kty":"AKP","kid":"good"}`, "kty is missing or not supported"),
+		beside("for encryption", rsaEntry(`"kid":"good","use":"enc"`), "use is not sig"),
+		beside("without verify", edEntry(`"kid":"good","key_ops":["encrypt"]`), "key_ops does not allow verify"),
+		beside("of an algorithm that is not ours", rsaEntry(`"kid":"good","alg":"RSA-OAEP"`), "alg is not supported"),
+		beside("that is symmetric", `{"kty":"oct","k":"AA","kid":"good"}`, "symmetric key in a public set"),
+		beside("that cannot be read", `{"kty":"EC","kid":"good","kid":"good"}`, "cannot be read in one way only: duplicate member"),
+		beside("of a curve that is not ours", `{"kty":"EC","crv":"P-384","kid":"good"}`, "crv is missing or not supported"),
+		{"kid of two verification keys and one for encryption", with(ecEntry(`"kid":"k"`), edEntry(`"kid":"k"`), rsaEntry(`"kid":"k","use":"enc"`)), []string{"good"}, []string{twice, twice, "use is not sig"}, ""},
 		{"kid that differs in case", with(ecEntry(`"kid":"k"`), edEntry(`"kid":"K"`)), []string{"good", "k", "K"}, nil, ""},
 	}
 }

@@ -26,6 +26,7 @@ func TestParseTrustBundle(t *testing.T) {
 		`{"kty":"oct","k":"AA","use":"jwt-svid","kid":"secret"}`,
 		`7`,
 		ecEntry(`"use":"jwt-svid","kid":"a","kid":"b"`),
+		ecEntry(`"use":"x509-svid","kid":"jwt"`),
 	}, ",") + `]}`
 	b, problems, err := jose.ParseTrustBundle([]byte(doc))
 	if err != nil {
@@ -34,7 +35,7 @@ func TestParseTrustBundle(t *testing.T) {
 	if _, ok := b.Keys.Lookup("jwt"); !ok || b.Keys.Len() != 1 || len(b.Authorities) != 1 || b.RefreshHint != 5*time.Minute {
 		t.Errorf("%+v, %d keys", b, b.Keys.Len())
 	}
-	if len(problems) != 9 {
+	if len(problems) != 10 {
 		t.Errorf("%d problems: %v", len(problems), problems)
 	}
 	for name, doc := range map[string]string{
