@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/config"
@@ -172,11 +173,15 @@ func (c *Config) SetDefaults() {
 	c.Identity = IdentityRequired
 }
 
+// algorithms are all that an issuer may sign with, and what is accepted of one by default: a key does one of them, and the salt of PS256 is always
+// checked.
+var algorithms = []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256, jose.PS256}
+
 // SetDefaults implements the defaults of the config file.
 func (i *Issuer) SetDefaults() {
 	i.MaxTokenLifetime = config.Duration{Duration: tokenLifetimeDefault}
 	i.Types = []string{"at+jwt"}
-	i.Algorithms = []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256}
+	i.Algorithms = slices.Clone(algorithms)
 }
 
 // SetDefaults implements the defaults of the config file.

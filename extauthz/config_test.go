@@ -83,7 +83,7 @@ func TestConfigDefaults(t *testing.T) {
 			Issuer: "https://issuer.example/org/a", Audiences: []string{"svc://payments"},
 			JWKS:             JWKS{File: config.Path(filepath.Join(dir, "keys.json")), MaxStale: config.Duration{Duration: 24 * time.Hour}},
 			MaxTokenLifetime: config.Duration{Duration: time.Hour}, Types: []string{"at+jwt"},
-			Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256},
+			Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256, jose.PS256},
 		}},
 		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}},
 		Identity: IdentityRequired,

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/policy"
 	"github.com/agentidp/agentidp/internal/servertls"
 )
@@ -82,6 +85,31 @@ func (i *Issuer) describe(w io.Writer) {
 		revocations = fmt.Sprintf("revocations of %s each %s", i.Revocations.URL, i.Revocations.Interval)
 	}
 	fmt.Fprintf(w, "issuer: %s, keys of %s, %s\n", i.Issuer, keys, revocations)
+	if i.JWKS.URL == "" {
+		i.describeKeys(w)
+	}
+}
+
+// describeKeys warns of keys in a file that verify nothing.
+func (i *Issuer) describeKeys(w io.Writer) {
+	doc, err := feed.ReadKeyFile(string(i.JWKS.File))
+	if err != nil { // it was there a moment ago
+		fmt.Fprintf(w, "issuer: %s, keys: %v\n", i.Issuer, err)
+		return
+	}
+	keys, problems, err := jose.ParseKeySetFor(doc, i.Algorithms)
+	if err != nil {
+		fmt.Fprintf(w, "issuer: %s, keys: %v\n", i.Issuer, err)
+		return
+	}
+	for _, p := range problems {
+		fmt.Fprintf(w, "issuer: %s, WARNING: key %d (kid %q) is left out: %s\n", i.Issuer, p.Index, p.KeyID, p.Reason)
+	}
+	for _, k := range keys.Keys() {
+		if !slices.Contains(i.Algorithms, k.Algorithm()) {
+			fmt.Fprintf(w, "issuer: %s, WARNING: key %q is for %s, which is not among the algorithms accepted of this issuer\n", i.Issuer, k.ID(), k.Algorithm())
+		}
+	}
 }
 
 // describePolicy compiles once more, to say what is remembered, and the candidate, which validation leaves alone.

@@ -111,7 +111,7 @@ func parsePublicKey(jwk map[string]any) (keyKind, crypto.PublicKey, string) {
 	return kindNone, nil, problemKeyType
 }
 
-// pinned is the algorithm a key is for: the one it names, else RS256, ES256 or EdDSA by its kind.
+// pinned is the algorithm a key is for: the one it names, else RS256, ES256 or EdDSA by its kind (but see ParseKeySetFor).
 func pinned(kind keyKind, jwk map[string]any) (Algorithm, string) {
 	var named Algorithm
 	if v, present := jwk["alg"]; present {

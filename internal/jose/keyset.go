@@ -49,13 +49,25 @@ type KeyProblem struct {
 
 // ParseKeySet reads a JWKS document by the intake rules (docs/adr/0001): bad keys are left out and reported, good ones are
 // kept. The error is for a document that is no JWKS at all. An empty set is no error: the caller decides what it means.
-func ParseKeySet(doc []byte) (*KeySet, []KeyProblem, error) {
+func ParseKeySet(doc []byte) (*KeySet, []KeyProblem, error) { return ParseKeySetFor(doc, nil) }
+
+// ParseKeySetFor is ParseKeySet for an issuer of whose tokens only some algorithms are accepted. An RSA key that names no alg is for the
+// only RSA algorithm among them; where both are accepted, or none, it is for RS256.
+func ParseKeySetFor(doc []byte, accepted []Algorithm) (*KeySet, []KeyProblem, error) {
 	_, entries, err := readEntries(doc)
 	if err != nil {
 		return nil, nil, fmt.Errorf("key set: %w", err)
 	}
+	unnamed := RS256
+	if slices.Contains(accepted, PS256) && !slices.Contains(accepted, RS256) {
+		unnamed = PS256
+	}
 	for i := range entries {
-		entries[i].readKey()
+		e := &entries[i]
+		if _, named := e.jwk["alg"]; !named && e.jwk["kty"] == "RSA" {
+			e.jwk["alg"] = string(unnamed)
+		}
+		e.readKey()
 	}
 	set, problems := collect(entries)
 	return set, problems, nil

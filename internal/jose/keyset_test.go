@@ -398,6 +398,33 @@ func TestKeyWithoutAlgIsPinned(t *testing.T) {
 	}
 }
 
+// TestRSAKeyWithoutAlgIsForWhatIsAccepted: an issuer that signs with PS256 alone need not say so in each key.
+func TestRSAKeyWithoutAlgIsForWhatIsAccepted(t *testing.T) {
+	t.Parallel()
+	doc := []byte(`{"keys":[` + rsaEntry(`"kid":"unnamed"`) + "," + rsaEntry(`"kid":"rs","alg":"RS256"`) + "," + rsaEntry(`"kid":"ps","alg":"PS256"`) + "," + ecEntry(`"kid":"ec"`) + "," + rsaEntry(`"kid":"null","alg":null`) + `]}`)
+	for _, tt := range []struct {
+		accepted []jose.Algorithm
+		unnamed  jose.Algorithm
+	}{
+		{nil, jose.RS256},
+		{[]jose.Algorithm{jose.RS256}, jose.RS256},
+		{[]jose.Algorithm{jose.PS256}, jose.PS256},
+		{[]jose.Algorithm{jose.ES256, jose.PS256}, jose.PS256},
+		{[]jose.Algorithm{jose.PS256, jose.RS256}, jose.RS256},
+		{[]jose.Algorithm{jose.ES256}, jose.RS256},
+	} {
+		set, problems, err := jose.ParseKeySetFor(doc, tt.accepted)
+		if err != nil || len(problems) != 1 || problems[0].KeyID != "null" {
+			t.Fatalf("%v: %v, %v", tt.accepted, problems, err)
+		}
+		for kid, want := range map[string]jose.Algorithm{"unnamed": tt.unnamed, "rs": jose.RS256, "ps": jose.PS256, "ec": jose.ES256} {
+			if key, ok := set.Lookup(kid); !ok || key.Algorithm() != want {
+				t.Errorf("%v: key %s: %v, %+v; want %s", tt.accepted, kid, ok, key, want)
+			}
+		}
+	}
+}
+
 func TestNilKeySetHasNoKeys(t *testing.T) {
 	t.Parallel()
 	var set *jose.KeySet

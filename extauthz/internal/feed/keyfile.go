@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
@@ -81,7 +82,7 @@ func (f *KeyFile) poll(ctx context.Context) {
 // judge puts new contents in force, or says why not.
 func (f *KeyFile) judge(ctx context.Context, doc []byte) error {
 	f.seen = sha256.Sum256(doc)
-	keys, err := parseKeys(ctx, f.health, doc)
+	keys, err := parseKeys(ctx, f.env.Store, f.health, doc)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
@@ -110,14 +111,21 @@ func ReadKeyFile(path string) ([]byte, error) {
 
 var errNoKeys = errors.New("holds no usable key")
 
-// parseKeys reads a key set that must have a key. Keys that were left out are logged one by one.
-func parseKeys(ctx context.Context, h *health, doc []byte) (*jose.KeySet, error) {
-	keys, problems, err := jose.ParseKeySet(doc)
+// parseKeys reads a key set that must have a key, for the issuer of h. Keys that are left out, or that no token may be signed with, are
+// logged one by one.
+func parseKeys(ctx context.Context, store *state.Store, h *health, doc []byte) (*jose.KeySet, error) {
+	accepted := store.Load().Issuers[h.issuer].Rules.Algorithms
+	keys, problems, err := jose.ParseKeySetFor(doc, accepted)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range problems {
 		h.log.WarnContext(ctx, "key left out", "index", p.Index, "kid", p.KeyID, "reason", p.Reason)
+	}
+	for _, k := range keys.Keys() {
+		if !slices.Contains(accepted, k.Algorithm()) {
+			h.log.WarnContext(ctx, "key is for an algorithm that is not accepted of this issuer: none of its tokens is", "kid", k.ID(), "algorithm", k.Algorithm())
+		}
 	}
 	if keys.Len() == 0 {
 		return nil, errNoKeys

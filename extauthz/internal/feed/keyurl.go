@@ -77,7 +77,7 @@ func (f *KeyURL) Load(ctx context.Context) error {
 		f.health.bad(ctx, resultFailed, err)
 		return nil
 	}
-	keys, err := parseKeys(ctx, f.health, r.Body)
+	keys, err := parseKeys(ctx, f.env.Store, f.health, r.Body)
 	if err != nil {
 		f.health.bad(ctx, resultRefused, err)
 		return nil
@@ -144,7 +144,7 @@ func (f *KeyURL) refresh(ctx context.Context) time.Duration {
 		f.confirm(ctx, f.current.Body, doc.ETag, f.keys)
 		return ahead(f.fresh)
 	}
-	keys, err := parseKeys(ctx, f.health, doc.Body)
+	keys, err := parseKeys(ctx, f.env.Store, f.health, doc.Body)
 	switch {
 	case errors.Is(err, errNoKeys) && !f.emptyForLong():
 		f.health.bad(ctx, resultRefused, err)
