@@ -22,10 +22,13 @@ type Config struct {
 	DrainDelay config.Duration `yaml:"drainDelay"`
 	// TLS, when there is one, is what ports speak.
 	TLS *TLS `yaml:"tls"`
-	// StateDir keeps the last good answers of URLs across restarts. Needed as soon as there is a URL.
+	// StateDir keeps the last good answers of URLs across restarts. See state.go for what it is by default.
 	StateDir config.Path `yaml:"stateDir"`
-	Issuers  []Issuer    `yaml:"issuers"`
-	Policy   Policy      `yaml:"policy"`
+	// File is where the configuration was read.
+	File config.Path `yaml:"-"`
+
+	Issuers []Issuer `yaml:"issuers"`
+	Policy  Policy   `yaml:"policy"`
 	// Identity says what a request without a token means.
 	Identity IdentityMode `yaml:"identity"`
 	// Public routes are asked of the policy without an identity.

@@ -77,6 +77,7 @@ func TestConfigDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
+		File:       config.Path(filepath.Join(dir, "extauthz.yaml")),
 		Listen:     config.OneOrMany{"unix:///run/agentidp/extauthz.sock"},
 		SocketMode: 0o660,
 		Issuers: []Issuer{{
@@ -199,7 +200,7 @@ func TestConfigMistakes(t *testing.T) {
 			"7: issuers[0].requireBoundOf[1]: is listed twice", "7: issuers[0].requireBoundOf[2]: want visible ASCII without spaces",
 		}},
 		"no keys":         {issuer("    audiences: [a]\n"), []string{"3: issuers[0].jwks: want exactly one of file and url"}},
-		"two sources":     {issuer("    jwks: {file: keys.json, url: \"https://a/\"}\n    audiences: [a]\n"), []string{"1: stateDir: ", "4: issuers[0].jwks: want exactly one of file and url"}},
+		"two sources":     {issuer("    jwks: {file: keys.json, url: \"https://a/\"}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks: want exactly one of file and url"}},
 		"keys missing":    {issuer("    jwks: {file: none.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: open DIR/none.json: no such file or directory"}},
 		"keys empty":      {issuer("    jwks: {file: empty.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: DIR/empty.json holds no key"}},
 		"keys unusable":   {issuer("    jwks: {file: symmetric.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: DIR/symmetric.json holds no usable key; the first was left out because: "}},
@@ -208,7 +209,6 @@ func TestConfigMistakes(t *testing.T) {
 		"url without TLS": {"stateDir: s\n" + issuer("    jwks: {url: \"http://issuer.example/\"}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.url: fetch: http:// is accepted for loopback hosts only"}},
 		"url ca missing":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: none.pem}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: ca: open DIR/none.pem: no such file or directory"}},
 		"url ca garbage":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: garbage.json}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: ca: DIR/garbage.json holds no PEM certificate"}},
-		"url no stateDir": {issuer("    jwks: {url: \"https://a/\"}\n    audiences: [a]\n"), []string{"1: stateDir: is required when keys or revocations come from a URL: their last good state is kept there across restarts"}},
 		"stale zero":      {issuer("    jwks: {file: keys.json, maxStale: 0s}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.maxStale: must be more than 0"}},
 		"revocations": {"stateDir: s\n" + issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    revocations: {interval: 10ms, maxStale: 10ms}\n"), []string{
 			"7: issuers[0].revocations.url: is required", "7: issuers[0].revocations.interval: want between 100ms and 1m0s", "7: issuers[0].revocations.maxStale: must be more than interval",

@@ -24,6 +24,7 @@ func (c *Config) Describe(w io.Writer) {
 	for i := range c.Issuers {
 		c.Issuers[i].describe(w)
 	}
+	c.describeState(w)
 	fmt.Fprintf(w, "identity: %s\n", c.Identity)
 	c.describePolicy(w)
 	if d := c.DecisionLog; d != nil {

@@ -3,16 +3,12 @@ package extauthz
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/jose"
 )
@@ -97,18 +93,7 @@ func TestKeysForPS256(t *testing.T) {
 // loaded is the snapshot of a process that has loaded its files.
 func loaded(t *testing.T, cfg *Config) *state.Snapshot {
 	t.Helper()
-	env := &feed.Env{Store: newStore(cfg), Log: slog.New(slog.DiscardHandler), Now: time.Now, Metrics: feed.NewMetrics(prometheus.NewRegistry())}
-	src, err := newSources(cfg, env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(src.close)
-	for _, f := range src.feeds {
-		if err := f.Load(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	snapshot := env.Store.Load()
+	snapshot := newFeeder(t, cfg).env.Store.Load()
 	t.Cleanup(snapshot.Policy.Close)
 	return snapshot
 }

@@ -46,12 +46,9 @@ type sources struct {
 // newSources makes one feed for each source the configuration names. Control will replace them all by one.
 func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 	s := &sources{hints: feed.NewHints()}
-	var disk *feed.LastGood
-	if cfg.StateDir != "" {
-		var err error
-		if disk, err = feed.OpenLastGood(string(cfg.StateDir)); err != nil {
-			return nil, fmt.Errorf("stateDir: %w", err)
-		}
+	disk, err := cfg.openDisk(env.Log)
+	if err != nil {
+		return nil, err
 	}
 	for i := range cfg.Issuers {
 		if err := s.addIssuer(&cfg.Issuers[i], env, disk); err != nil {

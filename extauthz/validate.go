@@ -19,6 +19,7 @@ import (
 // Validate reports everything that is wrong, files included: keys are read and the policy is compiled, because a config that names a
 // broken policy is broken. It opens no socket and asks no URL.
 func (c *Config) Validate(r *config.Report) {
+	c.validateState(r)
 	c.validateListen(r)
 	c.validateTLS(r)
 	c.validateIssuers(r)
@@ -83,7 +84,6 @@ func (c *Config) validateIssuers(r *config.Report) {
 		return
 	}
 	first := map[string]int{}
-	urls := false
 	for i := range c.Issuers {
 		issuer := &c.Issuers[i]
 		field := fmt.Sprintf("issuers[%d]", i)
@@ -93,12 +93,8 @@ func (c *Config) validateIssuers(r *config.Report) {
 		} else {
 			first[issuer.Issuer] = i
 		}
-		urls = urls || issuer.JWKS.URL != "" || issuer.Revocations != nil
 	}
 	c.validatePartners(r)
-	if urls && c.StateDir == "" {
-		r.Errorf("stateDir", "is required when keys or revocations come from a URL: their last good state is kept there across restarts")
-	}
 }
 
 func (i *Issuer) validate(r *config.Report, field string) {

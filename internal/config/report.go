@@ -55,6 +55,9 @@ func newReport(file string) *Report {
 	return &Report{file: file, lines: map[string]int{"": 1}, failed: map[string]bool{}}
 }
 
+// File is the config file, as Load was given it; "" for a config built in Go.
+func (r *Report) File() string { return r.file }
+
 // Errorf records a problem at a field path as written in the file, "issuers[1].audiences". Its line is the field's, or its nearest
 // parent's when the file leaves the field out. A field (or a parent of it) that already could not be decoded is not reported again.
 func (r *Report) Errorf(field, format string, args ...any) {

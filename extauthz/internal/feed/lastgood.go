@@ -15,12 +15,21 @@ import (
 )
 
 // LastGood keeps the last good document of each URL on disk, so that a sidecar that starts while the issuer is down knows what it knew.
-// What lies there is public (keys, revocations) but decides who gets in: the directory must be writable by the sidecar alone.
+// What lies there is public (keys, revocations) but decides who gets in: the directory must be writable by the sidecar alone. A nil
+// LastGood keeps nothing.
 type LastGood struct{ dir string }
 
-// OpenLastGood makes the directory (mode 0700) when it is missing.
+// OpenLastGood makes the directory (mode 0700) when it is missing. It fails when no file can be written there.
 func OpenLastGood(dir string) (*LastGood, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(probe.Name())
+	if err := probe.Close(); err != nil {
 		return nil, err
 	}
 	return &LastGood{dir: dir}, nil
@@ -49,6 +58,9 @@ func (l *LastGood) path(kind, issuer string) string {
 
 // save replaces the record of (Kind, Issuer). When it returns nil the record survives a crash; when it fails the old one is untouched.
 func (l *LastGood) save(r *record) error {
+	if l == nil {
+		return nil
+	}
 	header, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -61,6 +73,9 @@ func (l *LastGood) save(r *record) error {
 
 // load reads the record of (kind, issuer) back. A record of another URL is no record: the operator pointed the feed elsewhere.
 func (l *LastGood) load(kind, issuer, url string) (*record, error) {
+	if l == nil {
+		return nil, errNoRecord
+	}
 	path := l.path(kind, issuer)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

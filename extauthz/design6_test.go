@@ -1,0 +1,247 @@
+package extauthz
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/policies"
+)
+
+// design6 is the file of design.md, section 6, with its comments left out.
+var design6 = []string{
+	"listen: unix:///run/agentidp/extauthz.sock",
+	"issuers:",
+	"  - issuer: https://issuer.example/org/a",
+	"    jwks: {file: keys.json}",
+	`    audiences: ["svc://payments"]`,
+	"    organizationId: org_a",
+	"    maxTokenLifetime: 1h",
+	"    types: [at+jwt]",
+	"policy: {dir: ./policies/mesh, path: agentidp/authz/allow}",
+	"identity: required",
+	"public: [{method: GET, pathPrefix: /healthz}]",
+	"metrics: {listen: 127.0.0.1:9103}",
+}
+
+// design6With replaces the line that begins as text does; without text it is left out.
+func design6With(begins, text string) string {
+	var b strings.Builder
+	found := false
+	for _, line := range design6 {
+		if strings.HasPrefix(strings.TrimSpace(line), begins) {
+			if found = true; text == "" {
+				continue
+			}
+			line = line[:len(line)-len(strings.TrimLeft(line, " "))] + text
+		}
+		b.WriteString(line + "\n")
+	}
+	if !found {
+		panic(begins)
+	}
+	return b.String()
+}
+
+// design6Dir is a folder with what the file names.
+func design6Dir(t *testing.T) string {
+	t.Helper()
+	dir := configDir(t)
+	if err := os.CopyFS(filepath.Join(dir, "policies/mesh"), policies.Mesh()); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestDesign6: the configuration of the design is this file and nothing else, and what has a default may be left out. Each variant is read, and
+// what it names on disk is loaded.
+func TestDesign6(t *testing.T) {
+	t.Parallel()
+	const file, u = "jwks:", `jwks: {url: "https://issuer.example/keys"`
+	for name, text := range map[string]string{
+		"as it stands":                 strings.Join(design6, "\n") + "\n",
+		"keys at a URL":                design6With(file, u+"}"),
+		"keys at a URL, with ca":       design6With(file, u+", ca: ca.pem}"),
+		"port":                         design6With("listen", "listen: tcp://127.0.0.1:9191"),
+		"list":                         design6With("listen", "listen: [unix:///run/agentidp/extauthz.sock, tcp://127.0.0.1:9191]"),
+		"without organizationId":       design6With("organizationId", ""),
+		"without maxTokenLifetime":     design6With("maxTokenLifetime", ""),
+		"without types":                design6With("types", ""),
+		"types of others":              design6With("types", "types: [at+jwt, jwt]"),
+		"without path of the policy":   design6With("policy", "policy: {dir: ./policies/mesh}"),
+		"object form":                  design6With("policy", "policy: {dir: ./policies/mesh, path: agentidp/authz/decision}"),
+		"without identity":             design6With("identity", ""),
+		"identity optional":            design6With("identity", "identity: optional"),
+		"identity policy":              design6With("identity", "identity: policy"),
+		"without public":               design6With("public", ""),
+		"without metrics":              design6With("metrics", ""),
+		"metrics with pprof":           design6With("metrics", "metrics: {listen: 127.0.0.1:9103, pprof: true}"),
+		"nothing but what is required": strings.Join(append(design6[:5:5], "policy: {dir: ./policies/mesh}"), "\n") + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := design6Dir(t)
+			cfg, err := loadConfig(t, dir, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			snapshot := loaded(t, cfg)
+			if url := cfg.Issuers[0].JWKS.URL != ""; snapshot.Policy == nil || (snapshot.Issuers[cfg.Issuers[0].Issuer].Keys.Len() == 1) == url {
+				t.Errorf("loaded: %+v", snapshot)
+			}
+			info, err := os.Stat(filepath.Join(dir, "extauthz.state"))
+			if kept := cfg.Issuers[0].JWKS.URL != ""; kept != (err == nil) || kept && info.Mode() != os.ModeDir|0o700 {
+				t.Errorf("folder for last good answers: %v, %v", info, err)
+			}
+			var described strings.Builder
+			if cfg.Describe(&described); strings.Contains(described.String(), "WARNING") {
+				t.Error(described.String())
+			}
+		})
+	}
+	for _, required := range []string{"listen", "jwks", "audiences", "policy"} {
+		if _, err := loadConfig(t, design6Dir(t), design6With(required, "")); err == nil || !strings.Contains(err.Error(), required) {
+			t.Errorf("without %s: %v", required, err)
+		}
+	}
+}
+
+// keyServer serves a key set by TLS, until the test takes it down.
+func keyServer(t *testing.T, dir string) *httptest.Server {
+	t.Helper()
+	key, err := jose.GenerateSigningKey(jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := jose.MarshalKeySet([]json.RawMessage{key.PublicJWK()})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(keys)
+	}))
+	t.Cleanup(server.Close)
+	writeCA(t, filepath.Join(dir, "server.pem"), server)
+	return server
+}
+
+func writeCA(t *testing.T, path string, server *httptest.Server) {
+	t.Helper()
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until runs the feeds until what is asked for is in force.
+func (w *feeder) until(t *testing.T, inForce func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, len(w.src.feeds))
+	for _, f := range w.src.feeds {
+		go func() { done <- f.Run(ctx) }()
+	}
+	for end := time.Now().Add(20 * time.Second); !inForce() && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	}
+	held := inForce()
+	cancel()
+	for range w.src.feeds {
+		<-done
+	}
+	if !held {
+		t.Errorf("not in force; log: %s", w.log)
+	}
+}
+
+// feeder are the feeds of a configuration, without anything that listens.
+type feeder struct {
+	env *feed.Env
+	src *sources
+	log *bytes.Buffer
+}
+
+func newFeeder(t *testing.T, cfg *Config) *feeder {
+	t.Helper()
+	w := &feeder{log: new(bytes.Buffer)}
+	w.env = &feed.Env{Store: newStore(cfg), Log: slog.New(slog.NewJSONHandler(w.log, nil)), Now: time.Now, Metrics: feed.NewMetrics(prometheus.NewRegistry())}
+	var err error
+	if w.src, err = newSources(cfg, w.env); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.src.close)
+	for _, f := range w.src.feeds {
+		if err := f.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+func (w *feeder) keys() int {
+	return w.env.Store.Load().Issuers["https://issuer.example/org/a"].Keys.Len()
+}
+
+// TestDesign6KeysOfAURL: fetched, kept beside the configuration, and there after a restart without the network.
+func TestDesign6KeysOfAURL(t *testing.T) {
+	t.Parallel()
+	dir := design6Dir(t)
+	server := keyServer(t, dir)
+	cfg, err := loadConfig(t, dir, design6With("jwks:", fmt.Sprintf("jwks: {url: %q, ca: server.pem}", server.URL)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := newFeeder(t, cfg)
+	first.until(t, func() bool { return first.keys() == 1 })
+	server.Close()
+	again := newFeeder(t, cfg)
+	if again.keys() != 1 {
+		t.Errorf("after a restart without the network: %s", again.log)
+	}
+	again.env.Store.Load().Policy.Close()
+}
+
+// TestStateThatCannotBeKept: the default folder is a courtesy, a folder that was named is an order.
+func TestStateThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	dir := design6Dir(t)
+	server := keyServer(t, dir)
+	text := design6With("jwks:", fmt.Sprintf("jwks: {url: %q, ca: server.pem}", server.URL))
+	if err := os.WriteFile(filepath.Join(dir, "extauthz.state"), nil, 0o600); err != nil { // root may write anywhere, but not below a file
+		t.Fatal(err)
+	}
+	cfg, err := loadConfig(t, dir, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described strings.Builder
+	if cfg.Describe(&described); !strings.Contains(described.String(), "WARNING: nothing can be kept in "+dir+"/extauthz.state: not a directory") {
+		t.Error(described.String())
+	}
+	w := newFeeder(t, cfg)
+	if !strings.Contains(w.log.String(), "nothing is kept on disk") {
+		t.Errorf("log: %s", w.log)
+	}
+	w.until(t, func() bool { return w.keys() == 1 })
+
+	cfg.StateDir = config.Path(filepath.Join(dir, "extauthz.state"))
+	if _, err := newSources(cfg, w.env); err == nil || !strings.HasPrefix(err.Error(), "stateDir: ") {
+		t.Errorf("a folder that was named: %v", err)
+	}
+	var r config.Report
+	cfg.StateDir, cfg.File = "", ""
+	if cfg.Validate(&r); r.Err() == nil || !strings.Contains(r.Err().Error(), "stateDir: is required") {
+		t.Errorf("a configuration without a file: %v", r.Err())
+	}
+}
