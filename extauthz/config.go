@@ -98,10 +98,13 @@ type Revocations struct {
 
 // Policy says where the policy is and which rule of it decides.
 type Policy struct {
-	Dir    config.Path `yaml:"dir"`
-	Bundle string      `yaml:"bundle"` // refused until control delivers bundles
-	Path   string      `yaml:"path"`   // of the decision, a boolean or an object; or Query, or neither
-	Query  string      `yaml:"query"`  // the same, as data.agentidp.authz.allow
+	Dir      config.Path     `yaml:"dir"`
+	Bundle   string          `yaml:"bundle"`   // URL of an OPA bundle, in place of Dir
+	CA       config.Path     `yaml:"ca"`       // roots for it beside the system's
+	Token    config.Secret   `yaml:"token"`    // sent to it as Authorization: Bearer, if there is one
+	Interval config.Duration `yaml:"interval"` // how often it is asked
+	Path     string          `yaml:"path"`     // of the decision, a boolean or an object; or Query, or neither
+	Query    string          `yaml:"query"`    // the same, as data.agentidp.authz.allow
 	// RoutePaths are further decisions; a route of Envoy may name one of them instead of Path. See route.go.
 	RoutePaths []string        `yaml:"routePaths"`
 	Timeout    config.Duration `yaml:"timeout"` // of one evaluation
@@ -162,6 +165,10 @@ const (
 	policyPathDefault       = "agentidp/authz/allow"
 	policyTimeoutDefault    = 25 * time.Millisecond
 	policyTimeoutMax        = 200 * time.Millisecond // Envoy gives up after 250 ms
+	bundleEveryDefault      = 10 * time.Second
+	bundleEveryMin          = time.Second
+	bundleEveryMax          = time.Hour
+	bundleTimeout           = 30 * time.Second // of one fetch: bundles are larger than keys
 	issuersMax              = 1000
 	listenersMax            = 16
 	identifierBytesMax      = 512 // issuer, audience, organization
@@ -199,6 +206,7 @@ func (r *Revocations) SetDefaults() {
 // SetDefaults implements the defaults of the config file.
 func (p *Policy) SetDefaults() {
 	p.RegoVersion = RegoV1
+	p.Interval = config.Duration{Duration: bundleEveryDefault}
 	p.Timeout = config.Duration{Duration: policyTimeoutDefault}
 }
 

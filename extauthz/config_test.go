@@ -34,6 +34,7 @@ func configDir(t *testing.T) string {
 		"empty.json":           `{"keys":[]}`,
 		"symmetric.json":       `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`,
 		"garbage.json":         `nothing`,
+		"spaced":               "two words",
 		"ca.pem":               string(ca),
 		"policies/authz.rego":  "package agentidp.authz\n\ndefault allow := false\n",
 		"broken/authz.rego":    "package agentidp.authz\n\nallow := nowhere(1)\n\nallow if {\n\tnowhere(2)\n}\n",
@@ -86,7 +87,7 @@ func TestConfigDefaults(t *testing.T) {
 			MaxTokenLifetime: config.Duration{Duration: time.Hour}, Types: []string{"at+jwt"},
 			Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA, jose.RS256, jose.PS256},
 		}},
-		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}},
+		Policy:   Policy{Dir: config.Path(filepath.Join(dir, "policies")), RegoVersion: RegoV1, Timeout: config.Duration{Duration: 25 * time.Millisecond}, Interval: config.Duration{Duration: 10 * time.Second}},
 		Identity: IdentityRequired,
 
 		CORS:          CORS{Preflight: PreflightOff},
@@ -94,7 +95,7 @@ func TestConfigDefaults(t *testing.T) {
 		DecisionCache: DecisionCache{Bytes: 32 << 20, MaxAge: config.Duration{Duration: time.Minute}},
 		DPoP:          DPoP{MaxAge: config.Duration{Duration: time.Minute}, Nonce: NonceOff, ReplayBytes: 64 << 20},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config.Secret{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -160,7 +161,7 @@ func TestConfigMistakes(t *testing.T) {
 		"nothing": {"{}\n", []string{
 			"1: listen: is required: unix:///path, tcp://host:port, or a list of them",
 			"1: issuers: at least one is required, except with identity: policy",
-			"1: policy.dir: is required",
+			"1: policy: want exactly one of dir and bundle",
 		}},
 		"unknown key": {minimal + "identiti: required\n", []string{`7: identiti: unknown key; did you mean "identity"?`}},
 		"wrong type":  {minimal + "metrics: {listen: 9103}\n", []string{"7: metrics.listen: want a string, got the number 9103 (put it in quotes)"}},
@@ -232,7 +233,14 @@ func TestConfigMistakes(t *testing.T) {
 		"policy missing":        {strings.Replace(minimal, "./policies", "./none", 1), []string{"6: policy.dir: DIR/none is not a directory"}},
 		"policy broken":         {strings.Replace(minimal, "./policies", "./broken", 1), []string{"6: policy.dir: DIR/broken/authz.rego:3: ", "6: policy.dir: DIR/broken/authz.rego:6: "}},
 		"policy elsewhere":      {strings.Replace(minimal, "./policies", "./elsewhere", 1), []string{`6: policy.dir: no rule at decision path "agentidp/authz/allow"`}},
-		"policy bundle":         {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\"", 1), []string{"6: policy.bundle: bundles are delivered by control and cannot be fetched by extauthz alone: use dir"}},
+		"policy dir and bundle": {strings.Replace(minimal, "./policies", "./policies, bundle: \"https://a/b.tar.gz\"", 1), []string{"6: policy: want exactly one of dir and bundle"}},
+		"policy nowhere":        {strings.Replace(minimal, "dir: ./policies", "timeout: 10ms", 1), []string{"6: policy: want exactly one of dir and bundle"}},
+		"policy bundle": {strings.Replace(minimal, "dir: ./policies", "bundle: \"http://a/b.tar.gz\", interval: 1ms, token: {file: spaced}", 1), []string{
+			"6: policy.bundle: fetch: http:// is accepted for loopback hosts only", "6: policy.token: want visible ASCII without spaces", "6: policy.interval: want between 1s and 1h0m0s",
+		}},
+		"policy bundle, ca":     {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\", ca: none.pem", 1), []string{"6: policy.ca: ca: open DIR/none.pem: no such file or directory"}},
+		"policy bundle, path":   {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\", path: a//b", 1), []string{"6: policy.path: "}},
+		"policy dir, ca":        {strings.Replace(minimal, "./policies", "./policies, ca: ca.pem", 1), []string{"6: policy: ca and token are for a bundle; a directory needs none"}},
 		"policy path and query": {strings.Replace(minimal, "./policies", "./policies, path: a/b, query: data.a.b", 1), []string{"6: policy.query: want one of path and query: they are two names of one thing"}},
 		"policy query":          {strings.Replace(minimal, "./policies", "./policies, query: \"data.agentidp.authz.allow == true\"", 1), []string{"6: policy.query: want a reference to a rule and nothing else, such as data.envoy.authz.allow"}},
 		"policy query, no rule": {strings.Replace(minimal, "./policies", "./policies, query: data.elsewhere.allow", 1), []string{`6: policy.dir: no rule at decision path "elsewhere/allow"`}},

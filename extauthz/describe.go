@@ -113,29 +113,37 @@ func (i *Issuer) describeKeys(w io.Writer) {
 	}
 }
 
-// describePolicy compiles once more, to say what is remembered, and the candidate, which validation leaves alone.
+// describePolicy compiles once more, to say what is remembered, and the candidate, which validation leaves alone. A bundle is not asked for.
 func (c *Config) describePolicy(w io.Writer) {
-	p, err := compileDir(string(c.Policy.Dir), c.policyConfig())
-	if err != nil { // it was good a moment ago
-		fmt.Fprintf(w, "policy: %v\n", err)
-		return
+	if c.Policy.Bundle != "" {
+		fmt.Fprintf(w, "policy: %s of the bundle %s, asked each %s\n", c.Policy.decisionPath(), c.Policy.Bundle, c.Policy.Interval)
+	} else {
+		p, err := compileDir(string(c.Policy.Dir), c.policyConfig())
+		if err != nil { // it was good a moment ago
+			fmt.Fprintf(w, "policy: %v\n", err)
+			return
+		}
+		defer p.Close()
+		fmt.Fprintf(w, "policy: %s of %s, revision %.12s\n", c.Policy.decisionPath(), c.Policy.Dir, p.Revision())
+		c.describeCache(w, p)
 	}
-	defer p.Close()
-	fmt.Fprintf(w, "policy: %s of %s, revision %.12s\n", c.Policy.decisionPath(), c.Policy.Dir, p.Revision())
-	c.describeCache(w, p)
 	if c.Policy.DryRun {
 		fmt.Fprintln(w, "policy: DRY RUN, what it denies passes")
 	}
 	c.describeOrganizations(w)
 	if s := c.Shadow; s != nil {
-		candidate, err := compileDir(string(s.Dir), c.policyConfig())
-		if err != nil {
-			fmt.Fprintf(w, "shadow: %s is not asked: %v\n", s.Dir, err)
-			return
-		}
-		candidate.Close()
-		fmt.Fprintf(w, "shadow: %s is asked about %g %% of the decisions\n", s.Dir, s.Percent)
+		s.describe(w, c.policyConfig())
 	}
+}
+
+func (s *Shadow) describe(w io.Writer, cfg policy.Config) {
+	candidate, err := compileDir(string(s.Dir), cfg)
+	if err != nil {
+		fmt.Fprintf(w, "shadow: %s is not asked: %v\n", s.Dir, err)
+		return
+	}
+	candidate.Close()
+	fmt.Fprintf(w, "shadow: %s is asked about %g %% of the decisions\n", s.Dir, s.Percent)
 }
 
 func (c *Config) describeCache(w io.Writer, p *policy.Policy) {

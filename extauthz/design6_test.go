@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +64,9 @@ func design6With(begins, text string) string {
 func design6Dir(t *testing.T) string {
 	t.Helper()
 	dir := configDir(t)
+	if err := os.WriteFile(filepath.Join(dir, "bundle.token"), []byte("t0ken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.CopyFS(filepath.Join(dir, "policies/mesh"), policies.Mesh()); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +90,8 @@ func TestDesign6(t *testing.T) {
 		"types of others":              design6With("types", "types: [at+jwt, jwt]"),
 		"without path of the policy":   design6With("policy", "policy: {dir: ./policies/mesh}"),
 		"object form":                  design6With("policy", "policy: {dir: ./policies/mesh, path: agentidp/authz/decision}"),
+		"bundle":                       design6With("policy", `policy: {bundle: "https://policies.example/mesh.tar.gz", path: agentidp/authz/allow}`),
+		"bundle, with all":             design6With("policy", `policy: {bundle: "https://policies.example/mesh.tar.gz", ca: ca.pem, token: {file: bundle.token}, interval: 1m}`),
 		"without identity":             design6With("identity", ""),
 		"identity optional":            design6With("identity", "identity: optional"),
 		"identity policy":              design6With("identity", "identity: policy"),
@@ -101,11 +108,11 @@ func TestDesign6(t *testing.T) {
 				t.Fatal(err)
 			}
 			snapshot := loaded(t, cfg)
-			if url := cfg.Issuers[0].JWKS.URL != ""; snapshot.Policy == nil || (snapshot.Issuers[cfg.Issuers[0].Issuer].Keys.Len() == 1) == url {
+			if url := cfg.Issuers[0].JWKS.URL != ""; (snapshot.Policy == nil) != (cfg.Policy.Bundle != "") || (snapshot.Issuers[cfg.Issuers[0].Issuer].Keys.Len() == 1) == url {
 				t.Errorf("loaded: %+v", snapshot)
 			}
 			info, err := os.Stat(filepath.Join(dir, "extauthz.state"))
-			if kept := cfg.Issuers[0].JWKS.URL != ""; kept != (err == nil) || kept && info.Mode() != os.ModeDir|0o700 {
+			if kept := cfg.asksURLs(); kept != (err == nil) || kept && info.Mode() != os.ModeDir|0o700 {
 				t.Errorf("folder for last good answers: %v, %v", info, err)
 			}
 			var described strings.Builder
@@ -243,5 +250,52 @@ func TestStateThatCannotBeKept(t *testing.T) {
 	cfg.StateDir, cfg.File = "", ""
 	if cfg.Validate(&r); r.Err() == nil || !strings.Contains(r.Err().Error(), "stateDir: is required") {
 		t.Errorf("a configuration without a file: %v", r.Err())
+	}
+}
+
+// TestDesign6PolicyOfABundle: through the whole process, with a token, and the last good one after a restart without the network.
+func TestDesign6PolicyOfABundle(t *testing.T) {
+	t.Parallel()
+	dir := design6Dir(t)
+	out := filepath.Join(dir, "mesh.tar.gz")
+	build := exec.CommandContext(t.Context(), "go", "tool", "-modfile=../internal/tools/go.mod", "opa", "build", "-b", filepath.Join(dir, "policies/mesh"), "-o", out, "--ignore", "*.schema.json")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("opa build: %v: %s", err, text)
+	}
+	doc, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Value
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Header.Get("Authorization") + "|" + r.Header.Get("If-None-Match"))
+		w.Header().Set("Content-Type", "application/gzip")
+		w.Header().Set("ETag", `"1"`)
+		if r.Header.Get("If-None-Match") == `"1"` {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = w.Write(doc)
+	}))
+	t.Cleanup(server.Close)
+	writeCA(t, filepath.Join(dir, "server.pem"), server)
+	cfg, err := loadConfig(t, dir, design6With("policy", fmt.Sprintf("policy: {bundle: %q, ca: server.pem, token: {file: bundle.token}, interval: 1s}", server.URL+"/mesh.tar.gz")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := newFeeder(t, cfg)
+	if err := first.env.Store.Ready(); err == nil || !strings.Contains(err.Error(), "policy") {
+		t.Errorf("ready without a policy: %v", err)
+	}
+	first.until(t, func() bool { return first.env.Store.Load().Policy != nil && asked.Load() == `Bearer t0ken|"1"` })
+	server.Close()
+	again := newFeeder(t, cfg)
+	if again.env.Store.Ready() != nil {
+		t.Fatalf("after a restart without the network: %v; %s", again.env.Store.Ready(), again.log)
+	}
+	again.env.Store.Load().Policy.Close()
+	var described strings.Builder
+	if cfg.Describe(&described); !strings.Contains(described.String(), "policy: agentidp/authz/allow of the bundle "+server.URL+"/mesh.tar.gz, asked each 1s") || strings.Contains(described.String(), "t0ken") {
+		t.Error(described.String())
 	}
 }

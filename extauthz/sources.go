@@ -20,6 +20,15 @@ func newFetcher(ca config.Path, bodyBytesMax int64) (*fetch.Client, error) {
 	})
 }
 
+// fetcher makes a client for the bundle. The types are those of OPA's own, and what web servers say of a .tar.gz.
+func (p *Policy) fetcher() (*fetch.Client, error) {
+	return fetch.New(fetch.Config{
+		CAFile: string(p.CA), BodyBytesMax: feed.BundleBytesMax, Timeout: bundleTimeout, Bearer: p.Token.Reveal(),
+		ContentTypes: []string{"application/vnd.openpolicyagent.bundles", "application/gzip", "application/x-gzip", "application/octet-stream"},
+		AllowPrivate: true, AllowPlaintext: true,
+	})
+}
+
 // newStore starts with every configured issuer known and nothing of them loaded: until then all their tokens are refused.
 func newStore(cfg *Config) *state.Store {
 	issuers := make(map[string]*state.Issuer, len(cfg.Issuers))
@@ -55,7 +64,9 @@ func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 			return nil, fmt.Errorf("issuers[%d]: %w", i, err)
 		}
 	}
-	s.feeds = append(s.feeds, feed.NewPolicyDir(env, string(cfg.Policy.Dir), cfg.policyConfig()))
+	if err := s.addPolicy(cfg, env, disk); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
 	if o := cfg.Policy.Organizations; o != nil {
 		s.organizations = orgpolicy.New(orgpolicy.Config{
 			Dir: string(o.Dir), Policy: cfg.organizationConfig(), Max: o.Max, BytesMax: int64(o.Bytes), Log: env.Log, Now: env.Now,
@@ -63,6 +74,21 @@ func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 		s.feeds = append(s.feeds, s.organizations)
 	}
 	return s, nil
+}
+
+func (s *sources) addPolicy(cfg *Config, env *feed.Env, disk *feed.LastGood) error {
+	p := &cfg.Policy
+	if p.Bundle == "" {
+		s.feeds = append(s.feeds, feed.NewPolicyDir(env, string(p.Dir), cfg.policyConfig()))
+		return nil
+	}
+	client, err := p.fetcher()
+	if err != nil {
+		return err
+	}
+	s.clients = append(s.clients, client)
+	s.feeds = append(s.feeds, feed.NewPolicyBundle(env, p.Bundle, client, disk, p.Interval.Duration, cfg.policyConfig()))
+	return nil
 }
 
 func (s *sources) addIssuer(c *Issuer, env *feed.Env, disk *feed.LastGood) error {

@@ -32,7 +32,7 @@ func (c *Config) asksURLs() bool {
 			return true
 		}
 	}
-	return false
+	return c.Policy.Bundle != ""
 }
 
 // stateDir is where last good answers are kept: where the operator says, else beside the config file and named by it, as extauthz.state

@@ -194,12 +194,35 @@ func (c *Config) validatePolicy(r *config.Report) {
 		p.Organizations.validate(c, r)
 	}
 	switch {
+	case (p.Dir == "") == (p.Bundle == ""):
+		r.Errorf("policy", "want exactly one of dir and bundle")
+	case !p.validateDecision(r):
 	case p.Bundle != "":
-		r.Errorf("policy.bundle", "bundles are delivered by control and cannot be fetched by extauthz alone: use dir")
-	case p.Dir == "":
-		r.Errorf("policy.dir", "is required")
-	case p.validateDecision(r):
+		p.validateBundle(r)
+	default:
+		if p.CA != "" || p.Token.Reveal() != "" {
+			r.Errorf("policy", "ca and token are for a bundle; a directory needs none")
+		}
 		c.compilePolicy(r)
+	}
+}
+
+// validateBundle checks all but the bundle: no URL is asked.
+func (p *Policy) validateBundle(r *config.Report) {
+	client, err := p.fetcher()
+	if err != nil {
+		r.Errorf("policy.ca", "%v", err)
+	} else if err := client.CheckURL(p.Bundle); err != nil {
+		r.Errorf("policy.bundle", "%v", err)
+	}
+	if slices.Contains(strings.Split(p.decisionPath(), "/"), "") {
+		r.Errorf("policy.path", "want names separated by single slashes, as in %s", policyPathDefault)
+	}
+	if token := p.Token.Reveal(); !isVisible(token) {
+		r.Errorf("policy.token", "want visible ASCII without spaces")
+	}
+	if p.Interval.Duration < bundleEveryMin || p.Interval.Duration > bundleEveryMax {
+		r.Errorf("policy.interval", "want between %s and %s", bundleEveryMin, bundleEveryMax)
 	}
 }
 

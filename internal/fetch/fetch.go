@@ -38,6 +38,7 @@ type Config struct {
 	ContentTypes   []string      // accepted media types, e.g. application/json, application/jwk-set+json; at least one
 	AllowPrivate   bool          // addresses that are not global unicast, any port; only for URLs an operator wrote
 	AllowPlaintext bool          // http:// ; only for loopback hosts
+	Bearer         string        // token that Get sends as Authorization: Bearer; "" sends none
 }
 
 // Client fetches documents. It is safe for concurrent use and keeps connections alive between calls.
@@ -132,6 +133,9 @@ func (c *Client) Get(ctx context.Context, rawURL, etag string) (*Document, error
 	}
 	req.Header.Set("User-Agent", "agentidp")
 	req.Header.Set("Accept", strings.Join(c.cfg.ContentTypes, ", "))
+	if c.cfg.Bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+c.cfg.Bearer)
+	}
 	if etag != "" {
 		req.Header.Set("If-None-Match", etag)
 	}

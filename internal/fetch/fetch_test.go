@@ -311,3 +311,20 @@ func TestETagTooLongIsDropped(t *testing.T) {
 		t.Errorf("got %+v, %v", doc, err)
 	}
 }
+
+func TestGetSendsItsToken(t *testing.T) {
+	t.Parallel()
+	var got []string
+	s, ca := server(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Header.Get("Authorization"))
+		jsonAnswer(w, "{}")
+	}))
+	for _, token := range []string{"t0ken", ""} {
+		if _, err := client(t, Config{AllowPrivate: true, CAFile: ca, Bearer: token}).Get(t.Context(), s.URL, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"Bearer t0ken", ""}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,4 +1,4 @@
-// Package feed fills the snapshot: keys from files and URLs, revocation lists from URLs, the policy from a directory.
+// Package feed fills the snapshot: keys from files and URLs, revocation lists from URLs, the policy from a directory or a bundle.
 //
 // Each feed owns one part of the snapshot and one goroutine, so that at most one read of a source is under way and nothing here runs
 // on the request path. All of them keep what was good: a source that is down, slow, empty or broken never takes away what works, it

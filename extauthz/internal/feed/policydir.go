@@ -231,7 +231,7 @@ func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []
 		if errors.Is(err, errCompiling) {
 			f.judged = [sha256.Size]byte{} // again
 		}
-		f.logProblems(ctx, err)
+		logProblems(ctx, f.health, err, "dir", f.dir)
 		f.health.bad(ctx, resultRefused, err)
 		return
 	}
@@ -245,17 +245,17 @@ func (f *PolicyDir) judge(ctx context.Context, sum [sha256.Size]byte, sources []
 }
 
 // logProblems names file and line of each finding, one log line each.
-func (f *PolicyDir) logProblems(ctx context.Context, err error) {
+func logProblems(ctx context.Context, h *health, err error, where ...any) {
 	var compileError *policy.CompileError
 	if !errors.As(err, &compileError) {
 		return
 	}
 	for i, p := range compileError.Problems {
 		if i == problemsLogMax {
-			f.health.log.ErrorContext(ctx, "policy refused, more findings left out", "findings", len(compileError.Problems))
+			h.log.ErrorContext(ctx, "policy refused, more findings left out", "findings", len(compileError.Problems))
 			return
 		}
-		f.health.log.ErrorContext(ctx, "policy refused", "file", p.File, "line", p.Line, "err", p.Message, "dir", f.dir)
+		h.log.ErrorContext(ctx, "policy refused", append([]any{"file", p.File, "line", p.Line, "err", p.Message}, where...)...)
 	}
 }
 
