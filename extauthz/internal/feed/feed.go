@@ -92,14 +92,14 @@ type health struct {
 	log          *slog.Logger
 	problem      string    // the last failure reported, "" when well
 	problemAt    time.Time // when it was reported
-	lastSuccess  time.Time
+	lastSuccess  time.Time // when what is in force was last confirmed; zero while nothing is
 }
 
 // problemRepeat is how often an unchanged problem is logged again: often enough to be found, too seldom to bury the rest.
 const problemRepeat = 5 * time.Minute
 
 func newHealth(env *Env, feed, issuer string) *health {
-	h := &health{now: env.Now, metrics: env.Metrics, feed: feed, issuer: issuer, log: env.Log.With("feed", feed), lastSuccess: env.Now()}
+	h := &health{now: env.Now, metrics: env.Metrics, feed: feed, issuer: issuer, log: env.Log.With("feed", feed)}
 	if issuer != "" {
 		h.log = h.log.With("issuer", issuer)
 	}
@@ -132,7 +132,7 @@ func (h *health) tell(result string, failing float64) {
 	}
 }
 
-// bad records a read that left the last good contents in force; the same problem is logged once, then now and then.
+// bad records a read that left the last good contents in force, if there are any; the same problem is logged once, then now and then.
 func (h *health) bad(ctx context.Context, result string, err error, attrs ...any) {
 	h.tell(result, 1)
 	now := h.now()
@@ -140,6 +140,10 @@ func (h *health) bad(ctx context.Context, result string, err error, attrs ...any
 		return
 	}
 	h.problem, h.problemAt = err.Error(), now
-	attrs = append(attrs, "result", result, "err", err.Error(), "last_success", h.lastSuccess.UTC().Format(time.RFC3339))
-	h.log.ErrorContext(ctx, "source cannot be used, the last good contents stay in force", attrs...)
+	attrs = append(attrs, "result", result, "err", err.Error())
+	if h.lastSuccess.IsZero() {
+		h.log.ErrorContext(ctx, "source cannot be used, and nothing of it is in force yet", attrs...)
+		return
+	}
+	h.log.ErrorContext(ctx, "source cannot be used, the last good contents stay in force", append(attrs, "last_success", h.lastSuccess.UTC().Format(time.RFC3339))...)
 }

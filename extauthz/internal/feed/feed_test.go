@@ -304,3 +304,41 @@ func TestKeyFileNamesKeysLeftOut(t *testing.T) {
 		t.Errorf("log: %s", b.log.lines)
 	}
 }
+
+// TestHealthSaysWhatIsInForce: an operator must see whether requests are served by old contents or by none, and how old they are.
+func TestHealthSaysWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const none, kept = "source cannot be used, and nothing of it is in force yet", "source cannot be used, the last good contents stay in force"
+		b := newBundle(t)
+		started := time.Now()
+		b.source.fail(errors.New("unreachable"))
+		f := newKeyURL(b)
+		f.refresh(t.Context())
+		if b.log.count(none) != 1 || b.log.count(kept) != 0 || b.log.count("last_success") != 0 || testutil.CollectAndCount(b.Metrics.lastSuccess) != 0 {
+			t.Errorf("never loaded: %v", b.log.lines)
+		}
+		doc, _ := keySet(t, 1)
+		b.source.set(doc, `"1"`)
+		wait(time.Hour)
+		f.refresh(t.Context())
+		good := time.Now()
+		b.source.fail(errors.New("gone"))
+		wait(time.Hour)
+		f.refresh(t.Context())
+		if b.log.count(kept, "gone", `"last_success":"`+good.UTC().Format(time.RFC3339)) != 1 || good.Equal(started) {
+			t.Errorf("loaded, then gone: %v", b.log.lines)
+		}
+
+		b.Env = b.env()
+		b.log.lines = nil
+		again := newKeyURL(b)
+		if err := again.Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again.refresh(t.Context())
+		if b.log.count(kept, `"last_success":"`+good.UTC().Format(time.RFC3339)) != 1 {
+			t.Errorf("from disk: %v", b.log.lines)
+		}
+	})
+}

@@ -86,6 +86,7 @@ func (f *KeyURL) Load(ctx context.Context) error {
 	confirmed := earlier(r.FetchedAt, f.env.Now())
 	if until := confirmed.Add(f.maxStale); until.After(f.env.Now()) {
 		f.current, f.keys, f.until = r, keys, until
+		f.health.lastSuccess = confirmed
 		publishKeys(f.env.Store, f.issuer, keys, until)
 		f.health.log.InfoContext(ctx, "keys in force from disk", "keys", keys.Len(), "confirmed_at", confirmed.UTC().Format(time.RFC3339))
 		return nil

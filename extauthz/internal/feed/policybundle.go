@@ -53,7 +53,9 @@ func (f *PolicyBundle) Load(ctx context.Context) error {
 		f.health.bad(ctx, resultFailed, err)
 		return nil
 	}
-	f.judge(ctx, r.Body, r.ETag)
+	if f.judge(ctx, r.Body, r.ETag); f.problem == nil {
+		f.health.lastSuccess = earlier(r.FetchedAt, f.env.Now())
+	}
 	return nil
 }
 
@@ -88,7 +90,8 @@ func (f *PolicyBundle) refresh(ctx context.Context) time.Duration {
 	f.failures = 0
 	switch {
 	case !doc.NotModified && sha256.Sum256(doc.Body) != f.judged:
-		if f.judge(ctx, doc.Body, doc.ETag); f.problem == nil {
+		if f.judge(ctx, doc.Body, doc.ETag); f.problem == nil && ctx.Err() == nil {
+			f.health.good(ctx, resultChanged)
 			f.keep(ctx, doc.Body)
 		}
 	case f.problem != nil:
@@ -121,7 +124,6 @@ func (f *PolicyBundle) judge(ctx context.Context, body []byte, etag string) {
 	if old != nil {
 		old.Close() // requests that began with it end with it
 	}
-	f.health.good(ctx, resultChanged)
 	f.health.log.InfoContext(ctx, "policy in force", "revision", compiled.Revision(), "bundle_revision", b.revision, "files", len(b.sources), "url", f.url)
 }
 

@@ -152,7 +152,7 @@ const privatePoll = time.Second
 func NewPrivateDir(p Private) *PolicyDir {
 	f := &PolicyDir{
 		now: p.Now, dir: p.Dir, every: privatePoll, compile: p.Compile, slot: p.Slot, optional: true,
-		health: &health{now: p.Now, log: p.Log, lastSuccess: p.Now()},
+		health: &health{now: p.Now, log: p.Log},
 	}
 	f.health.heard = func(result string) { p.Judged(result == resultChanged || result == resultUnchanged) }
 	return f

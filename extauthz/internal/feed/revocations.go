@@ -68,6 +68,7 @@ func (f *RevocationURL) Load(ctx context.Context) error {
 	f.current, f.index = r, index
 	confirmed := earlier(r.FetchedAt, f.env.Now())
 	if until := confirmed.Add(f.maxStale); until.After(f.env.Now()) {
+		f.health.lastSuccess = confirmed
 		f.publish(until)
 		f.health.log.InfoContext(ctx, "revocation list in force from disk", "sequence", index.Sequence(), "confirmed_at", confirmed.UTC().Format(time.RFC3339))
 		return nil
