@@ -147,6 +147,8 @@ func TestEdgeIdentityHeadersAreOurs(t *testing.T) {
 		"only hop by hop":    {"Connection: close, x-agent-id"},
 		"underscores":        {"x_agent_id: forged"},
 		"mixed underscores":  {"x-agent_id: forged"},
+		"dots":               {"X.Agent.Id: forged"},
+		"other marks":        {"x!agent'id: forged", "x~agent-scopes: forged"},
 		"comma-joined":       {"x-agent-id: forged, forged"},
 		"with space before":  {"x-agent-id : forged"},
 		"no dash":            {"x-agentid: forged"},

@@ -155,8 +155,16 @@ func nominates(connection string) bool {
 	return false
 }
 
-// fold maps the spellings a CGI-like upstream cannot tell apart to one.
-func fold(name string) string { return strings.ReplaceAll(name, "_", "-") }
+// fold maps the spellings a CGI-like upstream cannot tell apart to one: in HTTP_X_AGENT_ID a hyphen and an underscore are the same, and for
+// some runtimes whatever else is no letter or digit (RFC 3875 s4.1.18 names the hyphen alone).
+func fold(name string) string { return strings.Map(foldRune, name) }
+
+func foldRune(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == ':' { // a colon begins the name of a pseudo header, and no other
+		return r
+	}
+	return '-'
+}
 
 // isFieldName accepts an RFC 9110 token, or a known pseudo header.
 func isFieldName(s string) bool {

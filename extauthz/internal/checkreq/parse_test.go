@@ -272,23 +272,29 @@ func TestParseAccepts(t *testing.T) {
 func TestStrip(t *testing.T) {
 	t.Parallel()
 	r, refusal := parse(t, get(raw("x-agent-id", "a", "x-agent-id", "b", "X-Agent-Organization", "o", "x_agent_id", "c", "x-agent_name", "n",
-		"x-agent", "1", "x-agentless", "2", "x-original-url", "/admin", "x_http_method_override", "DELETE", "x-age", "kept")))
+		"x-agent", "1", "x-agentless", "2", "X.Agent.Id", "d", "x-agent.name", "e", "x~agent'role", "f", "x.http.method", "PUT", "xagent-id", "kept", "x-original-url", "/admin", "x_http_method_override", "DELETE", "x-age", "kept")))
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
 	want := []string{
-		"x-agent", "x-agent-id", "x-agent-organization", "x-agent_name", "x-agentless", "x-original-url", "x_agent_id", "x_http_method_override",
+		"x-agent", "x-agent-id", "x-agent-organization", "x-agent.name", "x-agent_name", "x-agentless", "x-original-url",
+		"x.agent.id", "x.http.method", "x_agent_id", "x_http_method_override", "x~agent'role",
 	}
 	if d := cmp.Diff(want, r.Strip); d != "" {
 		t.Error(d)
 	}
 	for _, h := range r.Headers {
-		if strings.Contains(h.Name, "agent") || strings.Contains(h.Name, "original") || strings.Contains(h.Name, "override") {
+		if strings.Contains(h.Name, "agent") && h.Name != "xagent-id" || strings.Contains(h.Name, "original") || strings.Contains(h.Name, "override") {
 			t.Errorf("the policy would see %s", h.Name)
 		}
 	}
-	if v, ok := r.Headers.Get("x-age"); !ok || v != "kept" {
-		t.Error("x-age was lost")
+	for _, name := range []string{"x-age", "xagent-id"} {
+		if v, ok := r.Headers.Get(name); !ok || v != "kept" {
+			t.Errorf("%s was lost", name)
+		}
+	}
+	if _, refusal := parse(t, get(raw("connection", "close, X.Agent.Id"))); refusal == nil {
+		t.Error("the connection header may name x.agent.id")
 	}
 }
 

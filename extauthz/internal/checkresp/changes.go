@@ -137,12 +137,19 @@ func (c *Changes) SetMetadata(tree map[string]any) error {
 	return nil
 }
 
+// speaksForUs reports whether a name in lower case begins as our headers do, with whatever a CGI-like upstream takes for a hyphen.
+func speaksForUs(name string) bool {
+	return len(name) >= len(identityPrefix) && name[0] == identityPrefix[0] && !isAlphanumeric(name[1]) && name[2:len(identityPrefix)] == identityPrefix[2:]
+}
+
+func isAlphanumeric(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
+
 // checkHeader returns the name in lower case. Reserved are the identity headers (in spellings a CGI-like upstream cannot
 // tell apart), pseudo headers and host (they would change where the request goes), and what frames the message or belongs
 // to one connection (RFC 9110 s7.6.1).
 func checkHeader(name string, values []string) (string, error) {
 	name = strings.ToLower(name)
-	if strings.HasPrefix(name, ":") || reserved[name] || strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), identityPrefix) {
+	if strings.HasPrefix(name, ":") || reserved[name] || speaksForUs(name) {
 		return "", ErrReserved
 	}
 	if !isToken(name) {

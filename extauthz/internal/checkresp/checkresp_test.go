@@ -290,7 +290,7 @@ func TestExplicitRefusesEverythingElse(t *testing.T) {
 func TestChangesRefuse(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"x-agent-id", "X-Agent-Id", "x_agent_id", "x-agent_name", "x-agent", ":path", ":authority", "host", "Host", "content-length", "transfer-encoding",
+		"x-agent-id", "X-Agent-Id", "x_agent_id", "x-agent_name", "x-agent", "X.Agent.Id", "x~agent", ":path", ":authority", "host", "Host", "content-length", "transfer-encoding",
 		"connection", "upgrade", "te", "trailer", "keep-alive", "proxy-connection",
 	} {
 		var c Changes
