@@ -80,5 +80,5 @@ func TestSignInWithAuthorizationDetails(t *testing.T) {
 	i.oauthRefused("nothing granted", p.redeem(without, verifier, "authorization_details", both), 400, "invalid_authorization_details")
 
 	form := url.Values{"grant_type": {"client_credentials"}}
-	i.oauthRefused("a relying party by itself", p.tokens(form), 401, "invalid_client")
+	i.oauthRefused("a relying party by itself", p.tokens(form), 400, "unauthorized_client")
 }
