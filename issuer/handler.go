@@ -97,7 +97,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{
 				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: authenticator, Clients: signIn.clients,
-				Revocation: revocation.NewService(store, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
+				Revocation: revocation.NewService(revocations{store, agentService}, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},
 			endpoint, documents, list, asked, signIn.endpoint, signIn.info,

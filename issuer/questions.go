@@ -1,6 +1,10 @@
 package issuer
 
 import (
+	"context"
+
+	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/caller"
 	"github.com/agentidp/agentidp/issuer/internal/introspection"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
@@ -15,6 +19,18 @@ type questions struct {
 	*introspection.Introspector
 }
 
+// revocations tells whoever remembers agents that one has a watermark now, which a revoked token too many gives it. Without it the next token could be older than that, and dead.
+type revocations struct {
+	revocation.Store
+	agents *agents.Service
+}
+
+// RevokeToken implements revocation.Store.
+func (r revocations) RevokeToken(ctx context.Context, actor audit.Actor, t revocation.Token) error {
+	defer r.agents.Changed(t.Agent)
+	return r.Store.RevokeToken(ctx, actor, t)
+}
+
 func newQuestions(s shared, in signInParts) (questions, *selfregistration.Service, error) {
 	secrets, err := selfregistration.NewSecrets(s.hashKey)
 	if err != nil {
@@ -24,7 +40,7 @@ func newQuestions(s shared, in signInParts) (questions, *selfregistration.Servic
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
 	return questions{
 		selfregistration.New(s.store, secrets, s.agents, s.clients.Methods, s.gate, s.now),
-		revocation.NewRevoker(callers, s.judge, s.store, refresh),
+		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh),
 		introspection.New(callers, s.judge, refresh),
 	}, selfregistration.NewService(s.store, secrets, s.now), nil
 }

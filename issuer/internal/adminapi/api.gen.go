@@ -919,6 +919,9 @@ type NotFound = Problem
 // PreconditionFailed RFC 9457.
 type PreconditionFailed = Problem
 
+// RateLimited RFC 9457.
+type RateLimited = Problem
+
 // SignInInternalApplicationJSON An OAuth error of the endpoints of signing in.
 type SignInInternalApplicationJSON = SignInError
 

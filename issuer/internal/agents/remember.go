@@ -31,6 +31,13 @@ func (s *Service) Remember(known *recall.Cache[agentid.Agent, Known]) {
 	s.known, s.store = known, remembering{s.store, known}
 }
 
+// Changed forgets an agent whose row was changed by something else than this service, in this process: the next token must not be made of what the agent was.
+func (s *Service) Changed(id agentid.Agent) {
+	if s.known != nil {
+		s.known.Forget(id)
+	}
+}
+
 // recalled answers a right secret from memory. For somebody unknown it does the same work.
 func (s *Service) recalled(clientID, secret string) (Agent, agentid.Credential, bool) {
 	if s.known == nil {
