@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	jose4 "github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/agentidp/agentidp/internal/config"
@@ -66,6 +67,65 @@ func TestGuessingLocksNobodyOut(t *testing.T) {
 	}
 	if got := i.statuses(20, there, victim, secret); got != "map[200:20]" {
 		t.Errorf("the owner: %s", got)
+	}
+}
+
+// Who has seen an assertion and sends it again uses up nothing of its client's, and is barred as one who guesses. Nor does a secret at an issuer that is not its client's.
+func TestReplayedAssertionsAreFailures(t *testing.T) {
+	t.Parallel()
+	i := start(t, func(c *issuer.Config) { c.Limits.Client, c.Limits.FailuresOfClient = slow(5), slow(4) })
+	agent := i.agent(i.organization("acme"), "a")
+	i.organization("other")
+	h := newHolder(t, jose4.ES256)
+	i.register(agent, "private_key_jwt", map[string]any{"jwks": jwks(t, h)})
+	seen, thief := h.assertion(t, agent, i.url), i.at(there)
+	i.must(i.assert(seen), 200)
+	got := map[int]int{}
+	for range 12 {
+		got[thief.assert(seen).StatusCode]++
+	}
+	if fmt.Sprint(got) != "map[401:4 429:8]" {
+		t.Errorf("replays: %v", got)
+	}
+	for n := range 4 {
+		if a := i.assert(h.assertion(t, agent, i.url)); a.StatusCode != 200 {
+			t.Errorf("the owner, assertion %d: %s %s", n+2, a.Status, a.Header.Get("RateLimit"))
+		}
+	}
+	if a := i.assert(h.assertion(t, agent, i.url)); a.StatusCode != 429 {
+		t.Errorf("beyond the client's limit: %s", a.Status)
+	}
+	second := i.agent(i.must(i.admin("POST", "/organizations", map[string]any{"slug": "third", "displayName": "Third"}), 201).field("id"), "b")
+	_, secret := i.credential(second)
+	stranger := i.at("127.0.0.3")
+	got = map[int]int{}
+	for range 8 {
+		r := i.request("POST", "/o/other/oauth2/token", "application/x-www-form-urlencoded", "grant_type=client_credentials")
+		r.SetBasicAuth(second, secret)
+		got[stranger.do(r).StatusCode]++
+	}
+	if fmt.Sprint(got) != "map[401:4 429:4]" {
+		t.Errorf("at another's issuer: %v", got)
+	}
+	if got := i.statuses(5, here, second, secret); got != "map[200:5]" {
+		t.Errorf("at its own: %s", got)
+	}
+}
+
+// A relying party beyond a limit is told so.
+func TestRelyingPartiesAreLimited(t *testing.T) {
+	t.Parallel()
+	i := start(t, func(c *issuer.Config) { c.Limits.Client = slow(3) })
+	p := i.relyingParty(i.organization("acme"), nil)
+	got := map[int]int{}
+	for range 5 {
+		got[i.from(here, p.oauth.ClientID, p.oauth.ClientSecret).StatusCode]++
+		r := i.request("POST", "/oauth2/introspect", "application/x-www-form-urlencoded", "token=x")
+		r.SetBasicAuth(p.oauth.ClientID, p.oauth.ClientSecret)
+		got[i.do(r).StatusCode]++
+	}
+	if got[429] < 2 || got[500] != 0 || got[200] > 3 {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -128,7 +128,7 @@ level: debug
 		Buffer:  buffer{Size: 1024},
 		Labels:  map[string]string{"a": "b"},
 		Limits:  map[string]buffer{"one": {Size: 1024}, "two": {Size: 1 << 20}},
-		Token:   NewSecret("s3cret"),
+		Token:   Secret{"s3cret", filepath.Join(dir, "token")},
 		Pprof:   true, Workers: -3, Port: 65535, Ratio: 0.5, Level: slog.LevelDebug,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(daemon{}, shared{}, Secret{}), cmp.FilterPath(func(p cmp.Path) bool {
