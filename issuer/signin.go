@@ -50,7 +50,7 @@ func newSignIn(s shared) (signInParts, error) {
 	if err != nil {
 		return signInParts{}, err
 	}
-	parties := clientauth.NewParties(clientauth.GatedParties(service, s.gate), s.agents, s.trust)
+	parties := clientauth.NewParties(service, s.agents, s.trust, s.gate)
 	senders := clientauth.Clients{Agents: s.clients, Parties: parties}
 	checker := presented.New(s.judge, s.agents, s.proofs, s.gate, s.now)
 	return signInParts{

@@ -92,7 +92,7 @@ func newKeyed(t *testing.T, source clientauth.KeySource) *keyed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &keyed{l, key, clientauth.New(service, clientauth.Trust{Keys: source, Now: time.Now})}
+	return &keyed{l, key, clientauth.New(service, clientauth.Trust{Keys: source, Now: time.Now}, open{})}
 }
 
 func (k *keyed) sign(t *testing.T, client string) string {
@@ -233,7 +233,7 @@ func TestMethodsAreThoseServed(t *testing.T) {
 			"client_secret_basic client_secret_post private_key_jwt tls_client_auth self_signed_tls_client_auth",
 		},
 	} {
-		if got := strings.Join(clientauth.New(nil, tt.trust).Methods(), " "); got != tt.want {
+		if got := strings.Join(clientauth.New(nil, tt.trust, open{}).Methods(), " "); got != tt.want {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

@@ -69,10 +69,11 @@ type Trust struct {
 type Authenticator struct {
 	agents Agents
 	trust  Trust
+	gate   Gate
 }
 
-// New returns an Authenticator over the registered agents.
-func New(a Agents, t Trust) *Authenticator { return &Authenticator{a, t} }
+// New returns an Authenticator over the registered agents, behind a gate.
+func New(a Agents, t Trust, g Gate) *Authenticator { return &Authenticator{a, t, g} }
 
 // Methods is every method served, for metadata.
 func (a *Authenticator) Methods() []string {
@@ -118,7 +119,7 @@ func (a *Authenticator) Authenticate(r *http.Request, form oauth.Form) (Client, 
 }
 
 func (a *Authenticator) authenticate(ctx context.Context, p proof) (Client, error) {
-	agent, credential, method, err := prove(ctx, p, &a.trust, a.agents.UseUp, registry[agents.Agent]{
+	agent, credential, method, err := prove(ctx, p, &a.trust, a.agents.UseUp, a.gate, registry[agents.Agent]{
 		bySecret: func(ctx context.Context, s secret) (agents.Agent, agentid.Credential, error) {
 			return a.agents.AuthenticateSecret(ctx, s.id, s.value)
 		},

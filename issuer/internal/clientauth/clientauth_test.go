@@ -48,6 +48,13 @@ func (s *store) CreateCredential(_ context.Context, _ audit.Actor, c agents.Cred
 
 const issuerID = "https://id.example.com"
 
+// open is a gate that lets everybody in.
+type open struct{}
+
+func (open) Admit(context.Context, string) error                               { return nil }
+func (open) Failed(context.Context, string)                                    {}
+func (open) Authenticated(context.Context, string, agentid.Organization) error { return nil }
+
 // fixture is an Authenticator over the real service with one agent.
 type fixture struct {
 	store  *store
@@ -68,7 +75,7 @@ func setup(t *testing.T) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{s, clientauth.New(service, clientauth.Trust{Now: time.Now}), s.agent.ID.String(), secret, credential}
+	return fixture{s, clientauth.New(service, clientauth.Trust{Now: time.Now}, open{}), s.agent.ID.String(), secret, credential}
 }
 
 func (f fixture) authenticate(t *testing.T, form url.Values, header ...string) (clientauth.Client, *oauth.Error) {
@@ -180,7 +187,7 @@ func TestUnclassifiedFailureIsOurs(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest("POST", "/", nil)
 	r.SetBasicAuth("a", "b")
-	_, err := clientauth.New(failing{err: errors.New("bug")}, clientauth.Trust{}).Authenticate(r, oauth.Form{})
+	_, err := clientauth.New(failing{err: errors.New("bug")}, clientauth.Trust{}, open{}).Authenticate(r, oauth.Form{})
 	if failure, ok := errors.AsType[*oauth.Error](err); !ok || failure.Code != oauth.ServerError {
 		t.Errorf("%v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -33,18 +34,26 @@ func (g *scriptedGate) Authenticated(_ context.Context, id string, _ agentid.Org
 
 // oneClient is a client of both kinds whose authentication ends as it is told.
 type oneClient struct {
-	Agents
+	org   agentid.Organization
 	err   error
+	used  error
 	tried int
 }
 
-func (o *oneClient) Authenticate(context.Context, string, agents.Check) (agents.Agent, agentid.Credential, error) {
+func (o *oneClient) AuthenticateSecret(context.Context, string, string) (agents.Agent, agentid.Credential, error) {
 	o.tried++
-	return agents.Agent{Name: "one"}, agentid.New[agentid.Credential](), o.err
+	return agents.Agent{Name: "one", OrganizationID: o.org}, agentid.New[agentid.Credential](), o.err
 }
 
-func (o *oneClient) AuthenticateSecret(ctx context.Context, id, _ string) (agents.Agent, agentid.Credential, error) {
-	return o.Authenticate(ctx, id, nil)
+func (o *oneClient) Authenticate(ctx context.Context, id string, check agents.Check) (agents.Agent, agentid.Credential, error) {
+	if _, err := check(ctx, nil); err != nil {
+		return agents.Agent{}, agentid.Credential{}, err
+	}
+	return o.AuthenticateSecret(ctx, id, "")
+}
+
+func (o *oneClient) UseUp(context.Context, agentid.Organization, agents.SingleUse) error {
+	return o.used
 }
 
 type oneParty struct {
@@ -53,53 +62,72 @@ type oneParty struct {
 }
 
 func (o oneParty) AuthenticateSecret(context.Context, string, string, clients.Authentication) (clients.Client, agentid.Credential, error) {
-	return o.Authenticate(context.Background(), "", nil)
-}
-
-func (o oneParty) Authenticate(context.Context, string, agents.Check) (clients.Client, agentid.Credential, error) {
 	o.tried++
-	return clients.Client{Name: "one"}, agentid.New[agentid.Credential](), o.err
+	return clients.Client{Name: "one", OrganizationID: o.org}, agentid.New[agentid.Credential](), o.err
 }
 
-// Every way to authenticate passes the gate, before and after, and nothing of a client comes out that the gate has refused.
+func (o oneParty) Authenticate(ctx context.Context, id string, check agents.Check) (clients.Client, agentid.Credential, error) {
+	if _, err := check(ctx, nil); err != nil {
+		return clients.Client{}, agentid.Credential{}, err
+	}
+	return o.AuthenticateSecret(ctx, id, "", "")
+}
+
+// once is a good proof that may be used once.
+type once struct{}
+
+func (once) client() string { return "c" }
+
+func (once) check(context.Context, *Trust, []agents.Registered) (proven, error) {
+	return proven{use: &agents.SingleUse{}}, nil
+}
+
+// Every way to authenticate passes the gate, before and after, and nothing of a client comes out that the gate has refused. A request is the client's when nothing is
+// wrong with it any more; a client of another issuer, and a proof that was used before, are failures.
 func TestGate(t *testing.T) {
 	t.Parallel()
 	limited, broken := &oauth.Error{Code: oauth.TemporarilyUnavailable}, errors.New("broken")
-	ways := map[string]func(*oneClient, Gate) (name string, err error){
-		"secret": func(o *oneClient, g Gate) (string, error) {
-			a, _, err := Gated(o, g).AuthenticateSecret(t.Context(), "c", "s")
-			return a.Name, err
+	org := agentid.New[agentid.Organization]()
+	here := issuers.With(t.Context(), issuers.Issuer{ID: "https://id.example.com"})
+	elsewhere := issuers.With(t.Context(), issuers.Issuer{ID: "https://id.example.com/o/x", Organization: agentid.New[agentid.Organization]()})
+	ways := map[string]func(context.Context, *oneClient, Gate, proof) (name string, err error){
+		"agent": func(ctx context.Context, o *oneClient, g Gate, p proof) (string, error) {
+			c, err := New(o, Trust{}, g).authenticate(ctx, p)
+			return c.Agent.Name, err
 		},
-		"other methods": func(o *oneClient, g Gate) (string, error) {
-			a, _, err := Gated(o, g).Authenticate(t.Context(), "c", nil)
-			return a.Name, err
-		},
-		"relying party": func(o *oneClient, g Gate) (string, error) {
-			c, _, err := GatedParties(oneParty{oneClient: o}, g).AuthenticateSecret(t.Context(), "c", "s", clients.ClientSecretBasic)
-			return c.Name, err
-		},
-		"relying party, other methods": func(o *oneClient, g Gate) (string, error) {
-			c, _, err := GatedParties(oneParty{oneClient: o}, g).Authenticate(t.Context(), "c", nil)
+		"relying party": func(ctx context.Context, o *oneClient, g Gate, p proof) (string, error) {
+			c, _, err := NewParties(oneParty{oneClient: o}, o, Trust{}, g).authenticate(ctx, p)
 			return c.Name, err
 		},
 	}
 	for way, authenticate := range ways {
 		for name, tt := range map[string]struct {
-			gate  scriptedGate
-			inner error
-			want  error
-			tried int
-			asked []string
+			ctx    context.Context
+			proof  proof
+			gate   scriptedGate
+			client oneClient
+			want   oauth.Code
+			tried  int
+			asked  []string
 		}{
-			"authenticated":    {scriptedGate{}, nil, nil, 1, []string{"admit c", "authenticated c"}},
-			"not admitted":     {scriptedGate{admit: limited}, nil, limited, 0, []string{"admit c"}},
-			"beyond its limit": {scriptedGate{authenticated: limited}, nil, limited, 1, []string{"admit c", "authenticated c"}},
-			"failed":           {scriptedGate{}, agents.ErrAuthentication, agents.ErrAuthentication, 1, []string{"admit c", "failed c"}},
-			"our own failure":  {scriptedGate{}, broken, broken, 1, []string{"admit c"}},
+			"secret":               {here, secret{id: "c"}, scriptedGate{}, oneClient{}, "", 1, []string{"admit c", "authenticated c"}},
+			"another proof":        {here, once{}, scriptedGate{}, oneClient{}, "", 1, []string{"admit c", "authenticated c"}},
+			"not admitted":         {here, once{}, scriptedGate{admit: limited}, oneClient{}, oauth.TemporarilyUnavailable, 0, []string{"admit c"}},
+			"beyond its limit":     {here, secret{id: "c"}, scriptedGate{authenticated: limited}, oneClient{}, oauth.TemporarilyUnavailable, 1, []string{"admit c", "authenticated c"}},
+			"failed":               {here, secret{id: "c"}, scriptedGate{}, oneClient{err: agents.ErrAuthentication}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
+			"our own failure":      {here, secret{id: "c"}, scriptedGate{}, oneClient{err: broken}, oauth.ServerError, 1, []string{"admit c"}},
+			"at another's issuer":  {elsewhere, secret{id: "c"}, scriptedGate{}, oneClient{}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
+			"used before":          {here, once{}, scriptedGate{}, oneClient{used: &agents.UsedError{}}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
+			"uses cannot be asked": {here, once{}, scriptedGate{}, oneClient{used: broken}, oauth.ServerError, 1, []string{"admit c"}},
 		} {
-			o := &oneClient{err: tt.inner}
-			got, err := authenticate(o, &tt.gate)
-			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || (got == "one") != (tt.want == nil) || o.tried != tt.tried {
+			o := tt.client
+			o.org = org
+			got, err := authenticate(tt.ctx, &o, &tt.gate, tt.proof)
+			var code oauth.Code
+			if e, ok := errors.AsType[*oauth.Error](err); ok {
+				code = e.Code
+			}
+			if code != tt.want || (err == nil) != (tt.want == "") || (got == "one") != (tt.want == "") || o.tried != tt.tried {
 				t.Errorf("%s, %s: %q, %v after %d tries", way, name, got, err, o.tried)
 			}
 			if diff := cmp.Diff(tt.asked, tt.gate.asked); diff != "" {

@@ -32,10 +32,11 @@ type Parties struct {
 	parties RelyingParties
 	uses    Uses
 	trust   Trust
+	gate    Gate
 }
 
-// NewParties returns Parties over those that are registered.
-func NewParties(p RelyingParties, u Uses, t Trust) *Parties { return &Parties{p, u, t} }
+// NewParties returns Parties over those that are registered, behind a gate.
+func NewParties(p RelyingParties, u Uses, t Trust, g Gate) *Parties { return &Parties{p, u, t, g} }
 
 // Find is the relying party a client_id names at an issuer; NotFound when there is none. Nothing is proven by it.
 func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID string) (clients.Client, error) {
@@ -56,7 +57,7 @@ func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Cl
 	if public || err != nil {
 		return c, None, err
 	}
-	c, _, method, err := prove(ctx, presented, &p.trust, p.uses.UseUp, registry[clients.Client]{
+	c, _, method, err := prove(ctx, presented, &p.trust, p.uses.UseUp, p.gate, registry[clients.Client]{
 		bySecret: func(ctx context.Context, s secret) (clients.Client, agentid.Credential, error) {
 			return p.parties.AuthenticateSecret(ctx, s.id, s.value, clients.Authentication(s.method))
 		},

@@ -40,13 +40,38 @@ type registry[C registrant] struct {
 // useUp fails with an agents.UsedError for what was used before.
 type useUp func(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
 
-// prove authenticates the client of a registry that a proof names: the one way there is for every kind of proof and of client. Every error is an *oauth.Error. What
-// may be used once is used up last, when all else is in order.
-func prove[C registrant](ctx context.Context, p proof, t *Trust, use useUp, r registry[C]) (C, agentid.Credential, Method, error) {
+// prove authenticates the client of a registry that a proof names, behind the gate: the one way there is for every kind of proof and of client. Every error is an
+// *oauth.Error. What may be used once is used up last, when all else is in order; only then is the request the client's, and not one of somebody who claims to be it.
+func prove[C registrant](ctx context.Context, p proof, t *Trust, use useUp, g Gate, r registry[C]) (C, agentid.Credential, Method, error) {
 	var none C
-	var found proven
-	var client C
-	var err error
+	if _, empty := p.(nothing); empty {
+		return none, agentid.Credential{}, "", errUnproven()
+	}
+	if err := g.Admit(ctx, p.client()); err != nil {
+		return none, agentid.Credential{}, "", asOAuth(err)
+	}
+	client, found, err := r.find(ctx, p, t)
+	if err == nil && !issuers.From(ctx).Admits(client.Organization()) {
+		err = failed(errOtherOrganization)
+	}
+	if err == nil && found.use != nil {
+		err = use(ctx, client.Organization(), *found.use)
+	}
+	if err != nil {
+		failure := asOAuth(err)
+		if failure.Code == oauth.InvalidClient {
+			g.Failed(ctx, p.client())
+		}
+		return none, agentid.Credential{}, "", failure
+	}
+	if err := g.Authenticated(ctx, p.client(), client.Organization()); err != nil {
+		return none, agentid.Credential{}, "", asOAuth(err)
+	}
+	return client, found.credential, found.method, nil
+}
+
+// find is the registered client with the credential that the proof is of.
+func (r registry[C]) find(ctx context.Context, p proof, t *Trust) (client C, found proven, err error) {
 	switch p := p.(type) {
 	case secret:
 		found.method = p.method
@@ -59,18 +84,7 @@ func prove[C registrant](ctx context.Context, p proof, t *Trust, use useUp, r re
 	default:
 		err = errUnproven()
 	}
-	if err != nil {
-		return none, agentid.Credential{}, "", asOAuth(err)
-	}
-	if !issuers.From(ctx).Admits(client.Organization()) {
-		return none, agentid.Credential{}, "", failed(errOtherOrganization)
-	}
-	if found.use != nil {
-		if err := use(ctx, client.Organization(), *found.use); err != nil {
-			return none, agentid.Credential{}, "", asOAuth(err)
-		}
-	}
-	return client, found.credential, found.method, nil
+	return client, found, err
 }
 
 func errUnproven() *oauth.Error {

@@ -65,7 +65,7 @@ func (l *trail) config(registry *prometheus.Registry) grants.Config {
 	if err != nil {
 		panic(err)
 	}
-	return grants.Config{Clients: clientauth.Clients{Agents: clientauth.New(l, clientauth.Trust{})}, Minter: l, Recorder: l, Proofs: proofs, Metrics: registry, Now: time.Now}
+	return grants.Config{Clients: clientauth.Clients{Agents: clientauth.New(l, clientauth.Trust{}, open{})}, Minter: l, Recorder: l, Proofs: proofs, Metrics: registry, Now: time.Now}
 }
 
 func (l *trail) grant(err error) grants.Grant {
@@ -174,3 +174,10 @@ func TestEndpointRefusesBadGrants(t *testing.T) {
 		}
 	}
 }
+
+// open is a gate that lets everybody in.
+type open struct{}
+
+func (open) Admit(context.Context, string) error                               { return nil }
+func (open) Failed(context.Context, string)                                    {}
+func (open) Authenticated(context.Context, string, agentid.Organization) error { return nil }
