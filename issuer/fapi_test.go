@@ -53,9 +53,9 @@ func startFAPI(t *testing.T, more string) *fapi {
 // dpop is a token of the agent with keys, bound to a key.
 func (f *fapi) dpop(h *josetest.Holder) string {
 	f.t.Helper()
-	form := url.Values{"client_assertion_type": {jwtBearer}}
+	// As the conformance suite does: a request that is repeated with a nonce (RFC 9449 s8) has the same assertion.
+	form := url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(f.t, f.byKey, f.instance.url)}}
 	for nonce := ""; ; {
-		form.Set("client_assertion", f.key.assertion(f.t, f.byKey, f.instance.url))
 		proof := h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), "ath", nil, "nonce", emptyIsNil(nonce))
 		a := f.by(nil, form, withProof(proof))
 		if a.field("error") == "use_dpop_nonce" && nonce == "" {
@@ -232,8 +232,8 @@ func TestFAPIProofTimes(t *testing.T) {
 			if a := f.proven(h, token, "DPoP", append(tc.more, "iat", ago(tc.iat))...); a.StatusCode != tc.status {
 				t.Errorf("resource: %s %s", a.Status, a.body)
 			}
+			form := url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}
 			ask := func(changes ...any) answer {
-				form := url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}
 				changes = append(append(changes, tc.more...), "ath", nil, "iat", ago(tc.iat))
 				return f.by(nil, form, withProof(h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), changes...)))
 			}
@@ -383,4 +383,21 @@ func rsaProof(t *testing.T, alg, payload string) string {
 		t.Fatal(err)
 	}
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
+}
+
+// What is asked for a nonce was not looked at: the same assertion does for the repeated request, and for no other.
+func TestAssertionOutlivesTheNonceChallenge(t *testing.T) {
+	t.Parallel()
+	f := startFAPI(t, "")
+	h := josetest.NewHolder()
+	form := url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {f.key.assertion(t, f.byKey, f.instance.url)}}
+	ask := func(nonce string) answer {
+		return f.by(nil, form, withProof(h.Prove("POST", f.instance.url+"/oauth2/token", "", time.Now(), "ath", nil, "nonce", emptyIsNil(nonce))))
+	}
+	for range 2 {
+		wantRefused(t, "without a nonce", ask(""), 400, "use_dpop_nonce")
+	}
+	nonce := ask("").Header.Get("DPoP-Nonce")
+	f.must(ask(nonce), 200)
+	wantRefused(t, "used", ask(nonce), 401, "invalid_client")
 }

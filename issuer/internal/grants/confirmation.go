@@ -13,21 +13,26 @@ import (
 // tokenPath is where the token endpoint is below an issuer, as metadata says it: htu of a proof.
 const tokenPath = "/oauth2/token"
 
-// confirm finds out what the sender holds, and what the token will be bound to: the key of a DPoP proof whenever there is one (RFC 9449 s5), the certificate of
-// the connection when the client's record says so (RFC 8705 s3). A client whose tokens are to be bound gets no other.
-func (e *Endpoint) confirm(w http.ResponseWriter, r *http.Request, request *Request) error {
-	keyBound, certificateBound := request.binding()
+// confirmKey binds the token to the key of a DPoP proof whenever there is one (RFC 9449 s5). It comes before the client is looked at, and so before anything is used up: a
+// client that is asked for a nonce (s8) repeats its request with another proof, and may do so with the same client assertion.
+func (e *Endpoint) confirmKey(w http.ResponseWriter, r *http.Request, request *Request) error {
 	proof, err := e.cfg.Proofs.Check(r, request.Issuer.URL(tokenPath), "", request.Now)
-	switch {
-	case err != nil:
+	if err != nil || proof == nil {
 		return err
-	case proof != nil:
-		request.Confirmation.KeyThumbprint = proof.Thumbprint
-		request.Issuance.Uses = append(request.Issuance.Uses, proof.Use)
-		if proof.NextNonce != "" {
-			w.Header().Set(dpop.NonceHeader, proof.NextNonce)
-		}
-	case keyBound:
+	}
+	request.Confirmation.KeyThumbprint = proof.Thumbprint
+	request.Issuance.Uses = append(request.Issuance.Uses, proof.Use)
+	if proof.NextNonce != "" {
+		w.Header().Set(dpop.NonceHeader, proof.NextNonce)
+	}
+	return nil
+}
+
+// confirm holds what the sender proved to have against the client's record: a client whose tokens are to be bound gets no other. They are bound to the certificate of the
+// connection when the record says so (RFC 8705 s3).
+func (e *Endpoint) confirm(r *http.Request, request *Request) error {
+	keyBound, certificateBound := request.binding()
+	if keyBound && request.Confirmation.KeyThumbprint == "" {
 		return e.cfg.Proofs.Demand(request.Now)
 	}
 	request.Certificate = certificateThumbprint(r.TLS)

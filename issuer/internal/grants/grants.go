@@ -103,11 +103,11 @@ func (e *Endpoint) IssueOrganizationToken(w http.ResponseWriter, r *http.Request
 
 // issue is the template.
 func (e *Endpoint) issue(w http.ResponseWriter, r *http.Request) (oauth.TokenResponse, error) {
-	request, grant, err := e.receive(r)
+	request, grant, err := e.receive(w, r)
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
-	if err := e.confirm(w, r, request); err != nil {
+	if err := e.confirm(r, request); err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	authorization, err := allowed(request, grant)
@@ -138,7 +138,7 @@ func (e *Endpoint) issue(w http.ResponseWriter, r *http.Request) (oauth.TokenRes
 }
 
 // receive is everything up to a request that a grant may see.
-func (e *Endpoint) receive(r *http.Request) (*Request, Grant, error) {
+func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*Request, Grant, error) {
 	form, err := oauth.ReadForm(r)
 	if err != nil {
 		return nil, Grant{}, err
@@ -148,6 +148,9 @@ func (e *Endpoint) receive(r *http.Request) (*Request, Grant, error) {
 	}
 	grant, ok := e.grants[form.Get("grant_type")]
 	request := &Request{Form: form, Issuer: issuers.From(r.Context()), Now: e.cfg.Now()}
+	if err := e.confirmKey(w, r, request); err != nil {
+		return nil, Grant{}, err
+	}
 	sender, err := e.cfg.Clients.Authenticate(r, form)
 	switch {
 	case err != nil:

@@ -48,6 +48,11 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	if err != nil {
 		return "", err
 	}
+	issuer, now := issuers.From(r.Context()), e.cfg.Now()
+	proof, err := e.cfg.Proofs.Check(r, issuer.URL(pushPath), "", now) // before anything is used up: whoever is asked for a nonce may come again with the same assertion
+	if err != nil {
+		return "", err
+	}
 	sender, err := e.cfg.Senders.Authenticate(r, form)
 	if err != nil {
 		return "", err
@@ -66,8 +71,7 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	if _, err := readRequest(form, client, target); err != nil {
 		return "", err
 	}
-	issuer, now := issuers.From(r.Context()), e.cfg.Now()
-	key, err := e.codeKey(w, r, form, client, now)
+	key, err := e.codeKey(w, r, form, client, proof)
 	if err != nil {
 		return "", err
 	}
@@ -84,16 +88,15 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 }
 
 // codeKey is the key that the code will be bound to: dpop_jkt, or that of the proof the request was pushed with, which must be the same (RFC 9449 s10.1).
-func (e *Authorization) codeKey(w http.ResponseWriter, r *http.Request, form oauth.Form, client clients.Client, now time.Time) (string, error) {
+func (e *Authorization) codeKey(w http.ResponseWriter, r *http.Request, form oauth.Form, client clients.Client, proof *dpop.Proof) (string, error) {
 	named := form.Get("dpop_jkt")
-	proof, err := e.cfg.Proofs.Check(r, issuers.From(r.Context()).URL(pushPath), "", now)
-	if err != nil || proof == nil {
-		return named, err
+	if proof == nil {
+		return named, nil
 	}
 	if named != "" && named != proof.Thumbprint {
 		return "", &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "dpop_jkt is not the key of the DPoP proof."}
 	}
-	err = e.cfg.Uses.UseUp(r.Context(), client.OrganizationID, proof.Use)
+	err := e.cfg.Uses.UseUp(r.Context(), client.OrganizationID, proof.Use)
 	if _, used := agents.AsUsed(err); used {
 		return "", &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before."}
 	}
