@@ -80,7 +80,7 @@ func nameTerm(name string) *ast.Term {
 var inputNames = internNames(
 	"attributes", "source", "destination", "request", "http", "address", "socketAddress", "portValue", "principal",
 	"certificate", "service", "labels", "time", "contextExtensions", "metadataContext", "id", "method", "path", "host", "scheme", "protocol",
-	"headers", "query", "fragment", "size", "body", "rawBody", "parsed_path", "parsed_query", "parsed_body",
+	"headers", "query", "fragment", "size", "body", "rawBody", "parsed_path", "parsed_query", "parsed_body", "parsed_host",
 	"truncated_body", "version", "ext_authz", "encoding",
 	"identity", "subject", "organizationId", "issuer", "origin", "clientId", "scopes", "agent", "actors", "confirmation",
 	"tokenId", "issuedAt", "expiresAt", "claims",

@@ -58,7 +58,8 @@ func Rehearse(ctx context.Context, p *policy.Policy) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, policy.ErrTimeout), errors.Is(err, policy.ErrTooLarge), errors.Is(err, policy.ErrQuarantined):
+		case errors.Is(err, policy.ErrTimeout), errors.Is(err, policy.ErrTooLarge), errors.Is(err, policy.ErrQuarantined),
+			errors.Is(err, policy.ErrOverloaded): // nobody else uses the policy: its workers are still at the requests before
 			if first == nil {
 				first = err
 			}
