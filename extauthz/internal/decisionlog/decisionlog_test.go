@@ -110,7 +110,7 @@ func TestLineIsAnEvent(t *testing.T) {
 			"identity": {"subject": "agt_1", "organizationId": "org_a", "issuer": "https://i", "origin": "local", "clientId": "c", "scopes": ["a"], "actors": null,
 				"confirmation": "none", "tokenId": "t", "issuedAt": 1, "expiresAt": 2}},
 		"result": {"allowed": false, "headers": [{"Set-Cookie": "[masked]", "x": "y"}], "n": 1},
-		"masked": ["/input/attributes/request/http/headers/authorization", "/input/attributes/request/http/headers/cookie", "/input/attributes/request/http/headers/dpop",
+		"masked": ["/input/attributes/request/http/headers/:path", "/input/attributes/request/http/headers/authorization", "/input/attributes/request/http/headers/cookie", "/input/attributes/request/http/headers/dpop",
 			"/input/attributes/request/http/headers/proxy-authorization", "/input/attributes/request/http/headers/x-api-key",
 			"/input/attributes/request/http/headers/x-forwarded-client-cert", "/input/attributes/request/http/path"],
 		"error": {"message": "fault"}, "timestamp": "2026-09-21T14:13:20Z", "metrics": {"timer_server_handler_ns": 42000},

@@ -1,12 +1,9 @@
 package decisionlog
 
 import (
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
-	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 )
 
@@ -129,15 +126,6 @@ type shadow struct {
 	Labels   []map[string]any `json:"rule_labels,omitempty"`
 }
 
-// secrets are the headers whose values are credentials, or contain them.
-var secrets = map[string]bool{
-	"authorization": true, "proxy-authorization": true, "cookie": true, "set-cookie": true, "dpop": true, "x-api-key": true,
-	"x-auth-token": true, "x-amz-security-token": true, "x-forwarded-client-cert": true, "x-goog-iap-jwt-assertion": true,
-}
-
-// secretParts are parts of query parameter names whose values are masked.
-var secretParts = []string{"token", "secret", "password", "passwd", "assertion", "signature", "api_key", "apikey", "code", "credential"}
-
 func (r Record) event(labels map[string]string, mask []pointer) event {
 	e := event{
 		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: maskResult(r.Decision, resultDepthMax), Timestamp: r.Time.UTC(),
@@ -175,7 +163,7 @@ func failureOf(message string) *failure {
 	if message == "" {
 		return nil
 	}
-	return &failure{Message: message}
+	return &failure{Message: maskText(message)}
 }
 
 // erase leaves out what the operator does not want in the log. What a candidate policy decided is a result, too.
@@ -214,31 +202,14 @@ func (e *event) erase(mask []pointer) {
 // inputOf renders the parts of the policy's input that explain a decision, in the same places. Bodies and certificates
 // are left out; so is what was signed beyond the members every identity has.
 func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []string) {
-	var masked []string
 	headers := make(map[string]any, len(r.Headers))
-	r.Headers.Joined(func(name, value string) {
-		if secrets[name] {
-			value = decide.Masked
-			masked = append(masked, "/input/attributes/request/http/headers/"+name)
-		}
-		switch name {
-		case ":path":
-			value, _ = maskTarget(value)
-		case "referer":
-			value, _, _ = strings.Cut(value, "?")
-		}
-		headers[name] = value
-	})
-	path, hidden := maskTarget(r.Target)
-	if hidden {
-		masked = append(masked, "/input/attributes/request/http/path")
-	}
+	r.Headers.Joined(func(name, value string) { headers[name] = value })
 	input := map[string]any{
 		"attributes": map[string]any{
 			"source":      peerOf(&r.Source),
 			"destination": peerOf(&r.Destination),
 			"request": map[string]any{"http": map[string]any{
-				"id": r.ID, "method": r.Method, "path": path, "host": r.Host, "scheme": r.Scheme, "protocol": r.Protocol, "headers": headers,
+				"id": r.ID, "method": r.Method, "path": r.Target, "host": r.Host, "scheme": r.Scheme, "protocol": r.Protocol, "headers": headers,
 			}},
 			"contextExtensions": textsOf(r.Extensions),
 		},
@@ -251,7 +222,7 @@ func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []strin
 			"issuedAt": i.IssuedAt, "expiresAt": i.ExpiresAt,
 		}
 	}
-	return input, masked
+	return input, hide(input)
 }
 
 // textsOf is a copy from which members can be erased.
@@ -275,67 +246,6 @@ func peerOf(p *checkreq.Peer) map[string]any {
 		peer["address"] = map[string]any{"socketAddress": map[string]any{"address": p.IP, "portValue": p.Port}}
 	}
 	return peer
-}
-
-// maskTarget hides the values of query parameters that look like credentials by their raw name.
-func maskTarget(target string) (string, bool) {
-	path, query, ok := strings.Cut(target, "?")
-	if !ok {
-		return target, false
-	}
-	hidden := false
-	pairs := strings.Split(query, "&")
-	for n, pair := range pairs {
-		name, _, ok := strings.Cut(pair, "=")
-		if ok && isSecretName(name) {
-			pairs[n] = name + "=" + decide.Masked
-			hidden = true
-		}
-	}
-	return path + "?" + strings.Join(pairs, "&"), hidden
-}
-
-// isSecretName errs towards hiding; an escaped name hides its value too, because it may spell anything.
-func isSecretName(name string) bool {
-	lower := strings.ToLower(name)
-	if strings.ContainsRune(lower, '%') || !utf8.ValidString(lower) {
-		return true
-	}
-	for _, part := range secretParts {
-		if strings.Contains(lower, part) {
-			return true
-		}
-	}
-	return false
-}
-
-const resultDepthMax = 16
-
-// maskResult hides what a policy puts into credential headers (an upstream's API key, a session cookie).
-func maskResult(v any, depth int) any {
-	if depth == 0 {
-		return decide.Masked
-	}
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for name, value := range v {
-			if secrets[strings.ToLower(name)] {
-				out[name] = decide.Masked
-				continue
-			}
-			out[name] = maskResult(value, depth-1)
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for n, value := range v {
-			out[n] = maskResult(value, depth-1)
-		}
-		return out
-	default:
-		return v
-	}
 }
 
 // Size is about how many bytes a queued record keeps in memory.

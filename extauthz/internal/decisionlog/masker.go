@@ -1,11 +1,5 @@
 package decisionlog
 
-import (
-	"strings"
-
-	"github.com/agentidp/agentidp/extauthz/internal/decide"
-)
-
 // Masker hides in whole input documents, and in results, what Log hides in its lines.
 type Masker struct{ mask []pointer }
 
@@ -20,32 +14,7 @@ var contents = pointers([]string{
 
 // Input changes an input document, as policy.ToAny makes it, and returns pointers to what is masked and what is left out.
 func (m Masker) Input(input map[string]any) (masked, erased []string) {
-	const http = "/input/attributes/request/http"
-	request := member(input, "attributes", "request", "http")
-	headers := member(request, "headers")
-	for name, value := range headers {
-		switch text, _ := value.(string); {
-		case secrets[name]:
-			headers[name] = decide.Masked
-			masked = append(masked, http+"/headers/"+name)
-		case name == ":path":
-			headers[name], _ = maskTarget(text)
-		case name == "referer":
-			headers[name], _, _ = strings.Cut(text, "?")
-		}
-	}
-	if path, ok := request["path"].(string); ok {
-		hidden := false
-		if request["path"], hidden = maskTarget(path); hidden {
-			masked = append(masked, http+"/path")
-		}
-	}
-	for name := range member(input, "parsed_query") {
-		if isSecretName(name) {
-			member(input, "parsed_query")[name] = []any{decide.Masked}
-			masked = append(masked, "/input/parsed_query/"+strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1"))
-		}
-	}
+	masked = hide(input)
 	document := map[string]any{"input": input}
 	for _, list := range [][]pointer{contents, m.mask} {
 		for _, p := range list {
@@ -68,6 +37,9 @@ func (m Masker) Result(result any) any {
 	}
 	return document["result"]
 }
+
+// Text returns a text without the credentials in it.
+func (m Masker) Text(text string) string { return maskText(text) }
 
 // member goes down a tree; nil where there is no object.
 func member(tree map[string]any, names ...string) map[string]any {

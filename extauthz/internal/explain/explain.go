@@ -21,8 +21,8 @@ import (
 const (
 	queueMax      = 256     // decisions
 	queueBytesMax = 4 << 20 // of requests they hold on to
-	entryFixed    = 640     // bytes of an entry beside its documents, its place in the ring included (TestCountedBytesAreHonest)
-	nameBytes     = 16      // of each member that was masked
+	entryFixed    = 512     // bytes of an entry beside its documents, its place in the ring included (TestCountedBytesAreHonest)
+	nameBytes     = 32      // of each pointer to what was masked, beside its text
 
 	organizationFixed = 256 // of what is kept of a second decision, beside its document
 )
@@ -157,7 +157,7 @@ func (r *Recorder) entryOf(d Decided) (e *entry) {
 	from := d.Record
 	e = &entry{kept: Kept{
 		DecisionID: from.DecisionID, Time: from.Time.UTC(), Path: from.Path, Result: from.Result, Reason: from.Reason, Code: from.Code,
-		Status: from.Status, Error: from.Err, Epoch: from.Epoch,
+		Status: from.Status, Error: r.masker.Text(from.Err), Epoch: from.Epoch,
 	}, revision: from.Revision}
 	var err error
 	if from.Decision != nil {
@@ -177,8 +177,11 @@ func (r *Recorder) entryOf(d Decided) (e *entry) {
 	if o := e.kept.Organization; o != nil {
 		documents += organizationFixed + len(o.ID) + len(o.Decision)
 	}
-	names := len(e.kept.Masked) + len(e.kept.Erased)
-	e.size = int64(entryFixed + documents + documents/8 + names*nameBytes) // an eighth is lost to sizes of allocations
+	for _, masked := range e.kept.Masked {
+		documents += nameBytes + len(masked)
+	}
+	documents += nameBytes * len(e.kept.Erased)          // their texts are the configuration's
+	e.size = int64(entryFixed + documents + documents/8) // an eighth is lost to sizes of allocations
 	return e
 }
 
