@@ -201,7 +201,7 @@ func (c *call) record(path, orgPath string, elapsed time.Duration) decisionlog.R
 	r := decisionlog.Record{
 		DecisionID: c.id, Time: c.now, Elapsed: elapsed, Epoch: c.snapshot.Epoch, Path: path,
 		Result: c.result, Reason: c.reason, Status: c.status, Request: c.request, Identity: c.identity,
-		DryRun: c.rehearsed, Overruled: c.overruled,
+		DryRun: c.rehearsed, Overruled: c.overruled, Trace: c.traceOf(),
 	}
 	if c.snapshot.Policy != nil {
 		r.Revision = c.snapshot.Policy.Revision()

@@ -17,10 +17,15 @@ const (
 	stageDecide   = "decide"
 )
 
-// The headers of W3C Trace Context.
+// The headers of W3C Trace Context, and of B3.
 const (
 	traceparentHeader = "traceparent"
 	tracestateHeader  = "tracestate"
+	b3Header          = "b3"
+	b3TraceHeader     = "x-b3-traceid"
+	b3SpanHeader      = "x-b3-spanid"
+	b3SampledHeader   = "x-b3-sampled"
+	b3FlagsHeader     = "x-b3-flags"
 )
 
 func openTracer(cfg *obs.Tracing, env *feed.Env, r prometheus.Registerer) (*obs.Tracer, error) {
@@ -38,13 +43,39 @@ func (s *Server) trace(c *call, request *checkreq.Request) {
 	if s.options.Tracer == nil {
 		return
 	}
-	parent := obs.ParseTraceContext(c.traceParent, c.traceState)
-	if !parent.IsValid() && request != nil {
-		traceparent, _ := request.Headers.Get(traceparentHeader) // one that came twice is none (W3C Trace Context s4.3)
-		tracestate, _ := request.Headers.Get(tracestateHeader)
-		parent = obs.ParseTraceContext(traceparent, tracestate)
-	}
+	parent := c.traceContext(request)
 	c.span = s.options.Tracer.Begin(&parent, checkMethod[1:], c.started)
+}
+
+// traceContext is the parent of a check: Envoy's, else the client's, in W3C's headers or else in those of B3. One that came twice is none (W3C
+// Trace Context s4.3).
+func (c *call) traceContext(request *checkreq.Request) obs.TraceContext {
+	parent := obs.ParseTraceContext(c.traceParent, c.traceState)
+	if parent.IsValid() || request == nil {
+		return parent
+	}
+	traceparent, _ := request.Headers.Get(traceparentHeader)
+	tracestate, _ := request.Headers.Get(tracestateHeader)
+	if parent = obs.ParseTraceContext(traceparent, tracestate); parent.IsValid() {
+		return parent
+	}
+	var b3 obs.B3
+	b3.Single, _ = request.Headers.Get(b3Header)
+	if b3.Single == "" {
+		b3.TraceID, _ = request.Headers.Get(b3TraceHeader)
+		b3.SpanID, _ = request.Headers.Get(b3SpanHeader)
+		b3.Sampled, _ = request.Headers.Get(b3SampledHeader)
+		b3.Flags, _ = request.Headers.Get(b3FlagsHeader)
+	}
+	return b3.Context()
+}
+
+// traceOf names the span of a check; without one, that of whoever asked.
+func (c *call) traceOf() obs.TraceContext {
+	if c.span != nil {
+		return c.span.Context()
+	}
+	return c.traceContext(c.request)
 }
 
 // enter begins a stage, unless the call was postponed in it and goes on.

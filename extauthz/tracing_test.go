@@ -140,6 +140,28 @@ func TestSpansOfChecks(t *testing.T) {
 		"two of Envoy's": {
 			envoys(traceparent(envoysTrace, envoysSpan, "01"), traceparent(clientsTrace, clientsSpan, "01")), nil, nil, nil, nil, "", "",
 		},
+		"Envoy says nothing, the client yes, by b3": {
+			context.Background(),
+			[]string{"b3", clientsTrace + "-" + clientsSpan + "-1"},
+			nil,
+			[]string{"identity", "decide"},
+			map[string]string{"result": "allowed", "reason": "allowed", "organization": "org_a"},
+			clientsTrace, clientsSpan,
+		},
+		"Envoy says nothing, the client yes, by B3's many headers": {
+			context.Background(),
+			[]string{"x-b3-traceid", clientsTrace, "x-b3-spanid", clientsSpan, "x-b3-sampled", "1"},
+			nil,
+			[]string{"identity", "decide"},
+			map[string]string{"result": "allowed", "reason": "allowed", "organization": "org_a"},
+			clientsTrace, clientsSpan,
+		},
+		"the client says two things": { // traceparent counts
+			context.Background(), []string{"b3", envoysTrace + "-" + envoysSpan + "-1", "traceparent", traceparent(clientsTrace, clientsSpan, "00")}, nil, nil, nil, "", "",
+		},
+		"the client leaves it to us, by b3": { // ratio: 0
+			context.Background(), []string{"b3", clientsTrace + "-" + clientsSpan}, nil, nil, nil, "", "",
+		},
 		"two of the client's": {
 			context.Background(), []string{"traceparent", traceparent(clientsTrace, clientsSpan, "01"), "traceparent", traceparent(envoysTrace, envoysSpan, "01")}, nil, nil, nil, "", "",
 		},

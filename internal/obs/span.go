@@ -33,6 +33,16 @@ func (s *Span) unix(at time.Time) uint64 {
 	return uint64(s.started.UnixNano() + int64(at.Sub(s.started)))
 }
 
+// Context names the span, for what is to be found by it; of a nil *Span it names none.
+func (s *Span) Context() (c TraceContext) {
+	if s != nil {
+		copy(c.TraceID[:], s.whole.TraceId)
+		copy(c.SpanID[:], s.whole.SpanId)
+		c.Sampled = true
+	}
+	return c
+}
+
 // Enter begins a stage, a child span, and ends the one before it.
 func (s *Span) Enter(stage string) {
 	if s == nil {

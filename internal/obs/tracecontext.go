@@ -13,7 +13,9 @@ type TraceContext struct {
 	TraceID [16]byte
 	SpanID  [8]byte
 	Sampled bool
-	State   string // what vendors wrote for each other: passed on, never looked at
+	// Deferred leaves to whoever continues the trace whether it is recorded (B3, which has a word for it).
+	Deferred bool
+	State    string // what vendors wrote for each other: passed on, never looked at
 }
 
 // IsValid reports whether there is a parent. Identifiers of zeros are no identifiers (W3C Trace Context s3.2.2.3, s3.2.2.4).

@@ -86,7 +86,7 @@ func (t *Tracer) Begin(parent *TraceContext, name string, at time.Time) *Span {
 		return nil
 	}
 	known := parent.IsValid()
-	if known && t.sampler == SamplerParent {
+	if known && t.sampler == SamplerParent && !parent.Deferred {
 		if !parent.Sampled {
 			return nil
 		}

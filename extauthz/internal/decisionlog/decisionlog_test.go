@@ -17,6 +17,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 const canary = "canary-7c1e"
@@ -83,7 +84,7 @@ func TestLineIsAnEvent(t *testing.T) {
 		Result: "denied", Reason: "policy_denied", Code: "insufficient_scope", Status: 403, Request: request(t),
 		Identity: &identity.Identity{Subject: "agt_1", OrganizationID: "org_a", Issuer: "https://i", Origin: "local", ClientID: "c", Scopes: []string{"a"}, Confirmation: "none", TokenID: "t", IssuedAt: 1, ExpiresAt: 2},
 		Decision: map[string]any{"allowed": false, "headers": []any{map[string]any{"Set-Cookie": canary, "x": "y"}}, "n": json.Number("1")},
-		Err:      "fault",
+		Err:      "fault", Trace: obs.TraceContext{TraceID: [16]byte{0xa1}, SpanID: [8]byte{0xb2}},
 	})
 	closed(t, l)
 	if len(out.written) != 1 || bytes.Count(out.written[0], []byte("\n")) != 1 {
@@ -98,7 +99,7 @@ func TestLineIsAnEvent(t *testing.T) {
 	}
 	const path = `/orders?x=1&access_token=[masked]&%74oken=[masked]`
 	doc := `{
-		"labels": {"id": "sidecar-1"}, "decision_id": "d-1", "bundles": {"policy": {"revision": "abc"}}, "path": "agentidp/authz/allow",
+		"labels": {"id": "sidecar-1"}, "decision_id": "d-1", "trace_id": "a1000000000000000000000000000000", "span_id": "b200000000000000", "bundles": {"policy": {"revision": "abc"}}, "path": "agentidp/authz/allow",
 		"input": {
 			"attributes": {
 				"source": {"principal": "spiffe://example/a"}, "destination": {},
@@ -106,7 +107,7 @@ func TestLineIsAnEvent(t *testing.T) {
 					"headers": {":path": "` + path + `", "accept": "*/*", "authorization": "[masked]", "cookie": "[masked]", "dpop": "[masked]", "proxy-authorization": "[masked]",
 						"referer": "https://a/", "x-api-key": "[masked]", "x-forwarded-client-cert": "[masked]"}}},
 				"contextExtensions": {"route": "r"}},
-			"parsed_path": ["orders"],
+			"parsed_path": ["orders"], "parsed_host": "shop.example",
 			"identity": {"subject": "agt_1", "organizationId": "org_a", "issuer": "https://i", "origin": "local", "clientId": "c", "scopes": ["a"], "actors": null,
 				"confirmation": "none", "tokenId": "t", "issuedAt": 1, "expiresAt": 2}},
 		"result": {"allowed": false, "headers": [{"Set-Cookie": "[masked]", "x": "y"}], "n": 1},

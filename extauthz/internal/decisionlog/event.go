@@ -1,10 +1,12 @@
 package decisionlog
 
 import (
+	"encoding/hex"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 // Record is one decision, as the pipeline knows it.
@@ -23,9 +25,10 @@ type Record struct {
 	Identity   *identity.Identity
 	Decision   any // what the policy returned; nil when it was not asked
 	Err        string
-	DryRun     bool    // the policy is asked, and not obeyed when it denies
-	Overruled  bool    // it denied, or could not decide, and the request passed for that reason
-	Shadow     *Shadow // when set, the record says that a candidate policy disagrees
+	DryRun     bool             // the policy is asked, and not obeyed when it denies
+	Overruled  bool             // it denied, or could not decide, and the request passed for that reason
+	Trace      obs.TraceContext // the span of the check, or of whoever asked; the zero value names none
+	Shadow     *Shadow          // when set, the record says that a candidate policy disagrees
 
 	Organization *Organization // when set, the policy of the caller's organization was to be asked, too
 }
@@ -67,6 +70,8 @@ type Shadow struct {
 type event struct {
 	Labels     map[string]string `json:"labels"`
 	DecisionID string            `json:"decision_id"`
+	TraceID    string            `json:"trace_id,omitempty"`
+	SpanID     string            `json:"span_id,omitempty"`
 	Bundles    map[string]bundle `json:"bundles,omitempty"`
 	Path       string            `json:"path,omitempty"`
 	Input      map[string]any    `json:"input,omitempty"`
@@ -131,6 +136,9 @@ func (r Record) event(labels map[string]string, mask []pointer) event {
 		Labels: labels, DecisionID: r.DecisionID, Path: r.Path, Result: maskResult(r.Decision, resultDepthMax), Timestamp: r.Time.UTC(),
 		Metrics: map[string]int64{"timer_server_handler_ns": r.Elapsed.Nanoseconds()},
 		Custom:  custom{Epoch: r.Epoch, Result: r.Result, Reason: r.Reason, Code: r.Code, Status: r.Status, DryRun: r.DryRun, Passed: r.Overruled},
+	}
+	if r.Trace.IsValid() {
+		e.TraceID, e.SpanID = hex.EncodeToString(r.Trace.TraceID[:]), hex.EncodeToString(r.Trace.SpanID[:])
 	}
 	if r.Revision != "" {
 		e.Bundles = map[string]bundle{"policy": {Revision: r.Revision}}
@@ -214,6 +222,9 @@ func inputOf(r *checkreq.Request, i *identity.Identity) (map[string]any, []strin
 			"contextExtensions": textsOf(r.Extensions),
 		},
 		"parsed_path": r.Segments,
+	}
+	if r.HostName != "" {
+		input["parsed_host"] = r.HostName
 	}
 	if i != nil {
 		input["identity"] = map[string]any{

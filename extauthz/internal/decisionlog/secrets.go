@@ -2,9 +2,9 @@ package decisionlog
 
 import (
 	"encoding/base64"
-	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -167,9 +167,7 @@ func hide(input map[string]any) []string {
 	if referer, ok := headers["referer"].(string); ok { // another site's query is not ours to know
 		headers["referer"], _, _ = strings.Cut(referer, "?")
 	}
-	for name, value := range input {
-		input[name] = maskTexts(value, pointerTo("/input", name), &masked)
-	}
+	maskTexts(input, "/input", &masked)
 	slices.Sort(masked)
 	return masked
 }
@@ -183,42 +181,40 @@ func hideNames(members map[string]any, at string, isSecret func(string) bool, wi
 	}
 }
 
-// maskTexts is v, in which every text is as maskText makes it; objects are changed, lists copied when they must be. The places of what was
-// hidden are added to masked, if that is not nil.
-func maskTexts(v any, at string, masked *[]string) any {
+// maskTexts makes each text in v what maskText makes of it, and adds the places of those that changed to masked. Objects and lists are changed;
+// a list of the request's own is replaced where it stands.
+func maskTexts(v any, at string, masked *[]string) {
 	switch v := v.(type) {
-	case string:
-		hidden := maskText(v)
-		if hidden != v && masked != nil {
-			*masked = append(*masked, at)
-		}
-		return hidden
 	case map[string]any:
 		for name, value := range v {
-			v[name] = maskTexts(value, pointerTo(at, name), masked)
+			if texts, ok := value.([]string); ok {
+				value = slices.Clone(texts)
+				v[name] = value
+			}
+			if text, ok := value.(string); !ok {
+				maskTexts(value, pointerTo(at, name), masked)
+			} else if hidden := maskText(text); hidden != text {
+				v[name] = hidden
+				*masked = append(*masked, pointerTo(at, name))
+			}
 		}
 	case []any:
 		for n, value := range v {
-			v[n] = maskTexts(value, pointerTo(at, fmt.Sprint(n)), masked)
-		}
-	case []string: // belongs to the request
-		var copied []string
-		for n, text := range v {
-			if hidden := maskText(text); hidden != text {
-				if copied == nil {
-					copied = slices.Clone(v)
-				}
-				copied[n] = hidden
-				if masked != nil {
-					*masked = append(*masked, pointerTo(at, fmt.Sprint(n)))
-				}
+			if text, ok := value.(string); !ok {
+				maskTexts(value, pointerTo(at, strconv.Itoa(n)), masked)
+			} else if hidden := maskText(text); hidden != text {
+				v[n] = hidden
+				*masked = append(*masked, pointerTo(at, strconv.Itoa(n)))
 			}
 		}
-		if copied != nil {
-			return copied
+	case []string:
+		for n, text := range v {
+			if hidden := maskText(text); hidden != text {
+				v[n] = hidden
+				*masked = append(*masked, pointerTo(at, strconv.Itoa(n)))
+			}
 		}
 	}
-	return v
 }
 
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
