@@ -60,6 +60,9 @@ func (c *Config) validateObservers(r *config.Report) {
 	if s == nil {
 		return
 	}
+	if c.DecisionLog == nil {
+		r.Errorf("shadow", "needs decisionLog: that is where disagreements go")
+	}
 	if s.Dir == "" {
 		r.Errorf("shadow.dir", "is required")
 	}

@@ -21,7 +21,7 @@ import (
 func TestConfigOfObservers(t *testing.T) {
 	t.Parallel()
 	dir := configDir(t)
-	cfg, err := loadConfig(t, dir, minimal+"metrics: {listen: \"127.0.0.1:0\"}\nexplain: {bytes: 4MiB}\nshadow: {dir: broken, organizations: [org_a]}\n")
+	cfg, err := loadConfig(t, dir, minimal+"metrics: {listen: \"127.0.0.1:0\"}\nexplain: {bytes: 4MiB}\nshadow: {dir: broken, organizations: [org_a]}\ndecisionLog: {stdout: true}\n")
 	if err != nil {
 		t.Fatalf("a broken candidate keeps the process from starting: %v", err)
 	}
@@ -30,11 +30,11 @@ func TestConfigOfObservers(t *testing.T) {
 	}
 	for text, want := range map[string][]string{
 		"explain: {bytes: 1KiB}": {"explain: needs metrics.listen: that is where it answers", "explain.bytes: want between 64KiB and 256MiB, such as 4MiB"},
-		"shadow: {percent: 0}":   {"shadow.dir: is required", "shadow.percent: want a number above 0, up to 100"},
-		"shadow: {dir: policies}": {
+		"shadow: {percent: 0}":   {"shadow: needs decisionLog: that is where disagreements go", "shadow.dir: is required", "shadow.percent: want a number above 0, up to 100"},
+		"decisionLog: {stdout: true}\nshadow: {dir: policies}": {
 			"shadow.dir: is the policy in force: there is nothing to compare",
 		},
-		"shadow: {dir: broken, percent: 101, path: /a, organizations: [\"\", a, a]}": {
+		"decisionLog: {stdout: true}\nshadow: {dir: broken, percent: 101, path: /a, organizations: [\"\", a, a]}": {
 			"shadow.organizations[0]: is required", "shadow.organizations[2]: is listed twice", "shadow.path: want names separated by single slashes, as in agentidp/authz/allow",
 			"shadow.percent: want a number above 0, up to 100",
 		},

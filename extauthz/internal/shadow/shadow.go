@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,14 @@ const (
 	explainEvery = 50 * time.Millisecond
 
 	codeFault = "fault" // reason of a candidate whose evaluation broke in a way of its own
+)
+
+// Causes of a comparison that did not take place. Closed set: metric label.
+const (
+	causeMissing = "missing" // no candidate compiles
+	causeResting = "resting" // it ran out of time a moment ago
+	causeBusy    = "busy"    // too many decisions were waiting
+	causeClosed  = "closed"  // the process ends
 )
 
 // Config says which decisions the candidate is asked about.
@@ -63,6 +72,8 @@ type Shadow struct {
 	decisions *prometheus.CounterVec
 	skipped   *prometheus.CounterVec
 
+	closing sync.RWMutex // held for reading while a decision is handed over
+
 	ctx  context.Context // ends with Close
 	end  context.CancelFunc
 	done chan struct{}
@@ -78,7 +89,7 @@ func New(cfg Config) (*Shadow, error) {
 		}, []string{"from", "to"}),
 		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentidp_extauthz_shadow_skipped_total",
-			Help: "Decisions the candidate policy should have been asked about and was not: missing (none compiles), resting (it ran out of time), busy.",
+			Help: "Decisions the candidate policy should have been asked about and was not: missing (none compiles), resting (it ran out of time), busy, closed.",
 		}, []string{"cause"}),
 	}
 	if cfg.Registerer != nil {
@@ -96,29 +107,37 @@ func New(cfg Config) (*Shadow, error) {
 // Candidate is where the policy to be asked is put; nil asks none.
 func (s *Shadow) Candidate() *atomic.Pointer[policy.Policy] { return &s.candidate }
 
-// Offer hands a decision over. It never blocks.
+// Offer hands a decision over. It never blocks. One that concerns the candidate ends in exactly one count: compared, or skipped and why.
 func (s *Shadow) Offer(d Decided) {
 	if !s.share.Has(d.Record.DecisionID) || !s.concerns(d.Subject) {
 		return
 	}
+	s.closing.RLock()
+	defer s.closing.RUnlock()
 	size := d.Record.Size()
 	switch {
+	case s.ctx.Err() != nil:
+		s.skip(causeClosed)
 	case s.candidate.Load() == nil:
-		s.skipped.WithLabelValues("missing").Inc()
-	case time.Now().UnixNano() < s.restUntil.Load():
-		s.skipped.WithLabelValues("resting").Inc()
+		s.skip(causeMissing)
+	case s.rests():
+		s.skip(causeResting)
 	case s.pending.Add(size) > queueBytesMax:
 		s.pending.Add(-size)
-		s.skipped.WithLabelValues("busy").Inc()
+		s.skip(causeBusy)
 	default:
 		select {
 		case s.queue <- d:
 		default:
 			s.pending.Add(-size)
-			s.skipped.WithLabelValues("busy").Inc()
+			s.skip(causeBusy)
 		}
 	}
 }
+
+func (s *Shadow) rests() bool { return time.Now().UnixNano() < s.restUntil.Load() }
+
+func (s *Shadow) skip(cause string) { s.skipped.WithLabelValues(cause).Inc() }
 
 func (s *Shadow) concerns(subject decide.Subject) bool {
 	if len(s.cfg.Organizations) == 0 {
@@ -127,10 +146,12 @@ func (s *Shadow) concerns(subject decide.Subject) bool {
 	return subject.Identity != nil && slices.Contains(s.cfg.Organizations, subject.Identity.OrganizationID)
 }
 
-// Close ends the worker, at the latest when the candidate's deadline ends what it is at. What waits is let go. Offer does no
+// Close ends the worker, at the latest when the candidate's deadline ends what it is at. What waits is let go, and counted. Offer does no
 // harm after it.
 func (s *Shadow) Close() {
+	s.closing.Lock() // nothing is queued from here on
 	s.end()
+	s.closing.Unlock()
 	<-s.done
 }
 
@@ -139,10 +160,23 @@ func (s *Shadow) work() {
 	for {
 		select {
 		case <-s.ctx.Done():
+			s.letGo()
 			return
 		case d := <-s.queue:
 			s.pending.Add(-d.Record.Size())
 			s.compare(d)
+		}
+	}
+}
+
+func (s *Shadow) letGo() {
+	for {
+		select {
+		case d := <-s.queue:
+			s.pending.Add(-d.Record.Size())
+			s.skip(causeClosed)
+		default:
+			return
 		}
 	}
 }
@@ -156,12 +190,21 @@ type opinion struct {
 
 func (s *Shadow) compare(d Decided) {
 	candidate := s.candidate.Load()
-	if candidate == nil || s.ctx.Err() != nil || time.Now().UnixNano() < s.restUntil.Load() {
+	switch { // it may have changed while the decision waited
+	case s.ctx.Err() != nil:
+		s.skip(causeClosed)
+		return
+	case candidate == nil:
+		s.skip(causeMissing)
+		return
+	case s.rests():
+		s.skip(causeResting)
 		return
 	}
 	would := s.opinionOf(candidate, d.Subject)
 	if s.ctx.Err() != nil {
-		return // it was interrupted: that says nothing about it
+		s.skip(causeClosed) // it was interrupted: that says nothing about it
+		return
 	}
 	defer s.decisions.WithLabelValues(d.Record.Result, would.result).Inc()
 	if would.result == d.Record.Result || s.cfg.Log == nil {

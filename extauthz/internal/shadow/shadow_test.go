@@ -203,15 +203,66 @@ func TestHostileCandidates(t *testing.T) {
 	}
 	await(t, "rest", func() bool { return s.restUntil.Load() != 0 })
 	s.Offer(decided("late", "GET", "allowed"))
-	if got := testutil.ToFloat64(s.skipped.WithLabelValues("resting")); got != 1 {
-		t.Errorf("%v skipped while the candidate rests", got)
-	}
 	if got := testutil.ToFloat64(s.skipped.WithLabelValues("busy")); got < offers-queueMax-1 {
 		t.Errorf("%v skipped", got)
 	}
-	await(t, "an empty queue", func() bool { return s.pending.Load() == 0 })
+	await(t, "all are counted", func() bool { return s.compared()+total(s.skipped) == offers+1 })
+	if got := testutil.ToFloat64(s.skipped.WithLabelValues("resting")); got < 2 {
+		t.Errorf("%v skipped while the candidate rests", got)
+	}
 	if got := testutil.ToFloat64(s.decisions.WithLabelValues("allowed", "undecided")); got != 1 {
 		t.Errorf("%v asked: the first ran out of time, the others should have been let go", got)
+	}
+}
+
+// Every decision that was offered is counted once, as compared or as skipped, whatever became of the candidate meanwhile.
+func TestEveryOfferIsCounted(t *testing.T) {
+	t.Parallel()
+	for name, then := range map[string]func(*Shadow){
+		"compared":                       func(*Shadow) {},
+		"the candidate goes meanwhile":   func(s *Shadow) { s.Candidate().Store(nil) },
+		"it begins to rest meanwhile":    func(s *Shadow) { s.restUntil.Store(time.Now().Add(time.Hour).UnixNano()) },
+		"it is closed meanwhile":         func(s *Shadow) { go s.Close(); <-s.ctx.Done() },
+		"the queue is full long ago":     func(s *Shadow) { offerMany(s, 2*queueMax) },
+		"closed before others are there": func(s *Shadow) { go s.Close(); <-s.ctx.Done(); offerMany(s, 10) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, nil)
+			entered, gate := make(chan struct{}, 1), make(chan struct{})
+			ask := s.ask
+			s.ask = func(ctx context.Context, e decide.Evaluator, d decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+				select {
+				case entered <- struct{}{}:
+					<-gate
+				default:
+				}
+				return ask(ctx, e, d)
+			}
+			s.Candidate().Store(compile(t, candidate))
+			offerMany(s, 1)
+			<-entered
+			offerMany(s, 99)
+			offered := 100.0
+			switch then(s); name {
+			case "the queue is full long ago":
+				offered += 2 * queueMax
+			case "closed before others are there":
+				offered += 10
+			}
+			close(gate)
+			await(t, "all are counted", func() bool { return s.compared()+total(s.skipped) >= offered })
+			s.Close()
+			if got := s.compared() + total(s.skipped); got != offered {
+				t.Errorf("%v compared and %v skipped of %v", s.compared(), total(s.skipped), offered)
+			}
+		})
+	}
+}
+
+func offerMany(s *Shadow, n int) {
+	for i := range n {
+		s.Offer(decided(fmt.Sprint(i), "GET", "allowed"))
 	}
 }
 
