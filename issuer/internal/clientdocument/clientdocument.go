@@ -1,7 +1,7 @@
 // Package clientdocument knows clients by the document behind their client_id: OAuth Client ID Metadata Document
 // (draft-ietf-oauth-client-id-metadata-document). A client_id that is an https URL names itself; nobody has registered it. What is behind the URL was written by
-// a stranger and lies where a stranger says, so it is fetched by internal/fetch alone, from hosts the operator named, and believed only for what a redirect
-// needs.
+// a stranger and lies where a stranger says, so it is fetched by internal/fetch alone, from hosts the operator named, and believed only for where its answers go and
+// how it proves itself. What it may ask of agents is the operator's word.
 package clientdocument
 
 import (
@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/fetch"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 )
 
 // AnyHost in Config.Hosts allows every host with a public address.
@@ -23,40 +25,28 @@ const AnyHost = "*"
 // Limits. The draft recommends at most 5 KiB of document.
 const (
 	documentBytesMax = 5 << 10
-	clientIDBytesMax = 1 << 10
+	clientIDBytesMax = 512 // it stands in tokens, and sidecars take no more
 	fetchTimeout     = 3 * time.Second
 	freshMin         = time.Minute      // of a document without or with a shorter max-age: who asks more often is answered from memory
-	freshMax         = 24 * time.Hour   // however long the document says it may be kept
+	freshMax         = time.Hour        // however long the document says it may be kept
 	refusedFor       = 10 * time.Second // what was refused is not fetched again before
 	documentsMax     = 1000             // kept in memory, about 6 MiB at most
 	refusalsMax      = 1000
-	fetchesMax       = 16 // at once; more clients are asked to come again
-)
-
-// How a client without a secret proves itself (RFC 7591 s2).
-const (
-	authenticationNone = "none"
-	authenticationKey  = "private_key_jwt"
+	fetchesMax       = 16 // at once, key sets among them; more clients are asked to come again
 )
 
 // Errors of Resolve. The first is final, the second passes.
 var (
 	// ErrUnknown is every client_id that names no client here: not a URL of an allowed host, no document behind it, or one that is not about it.
 	ErrUnknown = errors.New("no client document")
-	// ErrBusy is a document that cannot be fetched right now because too many others are being fetched.
+	// ErrBusy is a document or a key set that cannot be fetched right now because too many others are being fetched.
 	ErrBusy = errors.New("too many client documents are being fetched")
 )
 
-// Client is a client that named itself. It holds no secret and belongs to no organization.
+// Client is a client that named itself. It holds no secret and belongs to no organization. Its name is what it calls itself, and never proven.
 type Client struct {
-	ID           string // the URL
-	Name         string // what it calls itself; never proven
-	Host         string // whose word all of this is
-	Type         string // clientmetadata.Web or Native
-	RedirectURIs []string
-	// Authentication is "none", or "private_key_jwt" with keys in Metadata.
-	Authentication string
-	Metadata       *clientmetadata.Metadata
+	clients.Client
+	Registration agents.Registration // its keys; empty for a client of None
 }
 
 // Resolver finds the client that a client_id names. Resolve's error is ErrUnknown, ErrBusy or that of the context; the reason is in the error's text, for
@@ -74,15 +64,19 @@ type Config struct {
 	// AllowPrivate lets the hosts have addresses that are not public. It needs Hosts that are named.
 	AllowPrivate bool
 
+	// Scopes and Audiences of agents that any of these clients may ask for, if the agent has them too. Those of OpenID Connect need no mention.
+	Scopes    []string
+	Audiences []string
+
 	Log *slog.Logger
 	Now func() time.Time
 }
 
-// Enabled reports whether any document is believed, for metadata (client_id_metadata_document_supported).
-func (c Config) Enabled() bool { return len(c.Hosts) > 0 }
-
 // Validate says what is wrong with the configuration and at which member.
 func (c Config) Validate() (member string, err error) {
+	if len(c.Hosts) == 0 {
+		return "hosts", errors.New(`is required: names of hosts, or "*" for every host with a public address`)
+	}
 	for _, h := range c.Hosts {
 		if h == AnyHost {
 			if c.AllowPrivate || len(c.Hosts) > 1 {
@@ -95,6 +89,12 @@ func (c Config) Validate() (member string, err error) {
 			return "hosts", errors.New("want host or host:port in lower case, such as apps.example.com")
 		}
 	}
+	if err := agents.CheckScopes("", c.Scopes); err != nil {
+		return "scopes", err
+	}
+	if err := agents.CheckAudiences("", c.Audiences); err != nil {
+		return "audiences", err
+	}
 	return "", nil
 }
 
@@ -103,7 +103,8 @@ type Documents struct {
 	cfg   Config
 	fetch *fetch.Client
 	cache *cache
-	slots chan struct{}
+	keys  *keys
+	slots slots
 }
 
 var _ Resolver = (*Documents)(nil)
@@ -119,11 +120,16 @@ func New(cfg Config) (*Documents, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Documents{cfg: cfg, fetch: client, cache: newCache(cfg.Now), slots: make(chan struct{}, fetchesMax)}, nil
+	d := &Documents{cfg: cfg, fetch: client, cache: newCache(cfg.Now), slots: make(slots, fetchesMax)}
+	d.keys, err = newKeys(cfg, d.slots)
+	return d, err
 }
 
 // Close drops idle connections.
-func (d *Documents) Close() { d.fetch.Close() }
+func (d *Documents) Close() {
+	d.fetch.Close()
+	d.keys.client.Close()
+}
 
 // Names reports whether a client_id is of this kind, whether or not it is allowed: no client that was registered has an id with a colon in it.
 func Names(clientID string) bool { return strings.HasPrefix(clientID, "https:") }
@@ -134,17 +140,15 @@ func (d *Documents) Resolve(ctx context.Context, clientID string) (Client, error
 	if err != nil {
 		return Client{}, unknown(err)
 	}
-	if !d.allows(host) {
+	if !d.cfg.allows(host) {
 		return Client{}, unknown(errors.New("its host is not allowed"))
 	}
 	return d.cache.get(ctx, clientID, func(ctx context.Context, etag string) (outcome, error) {
-		select {
-		case d.slots <- struct{}{}:
-			defer func() { <-d.slots }()
-		default:
+		if !d.slots.take() {
 			return outcome{}, ErrBusy
 		}
-		got, err := d.load(ctx, clientID, host, etag)
+		defer d.slots.give()
+		got, err := d.load(ctx, clientID, etag)
 		if err != nil {
 			d.cfg.Log.InfoContext(ctx, "a client document was refused", "client_id", clientID, "err", err)
 			return outcome{}, unknown(err)
@@ -154,7 +158,7 @@ func (d *Documents) Resolve(ctx context.Context, clientID string) (Client, error
 }
 
 // load fetches the document and reads it.
-func (d *Documents) load(ctx context.Context, clientID, host, etag string) (outcome, error) {
+func (d *Documents) load(ctx context.Context, clientID, etag string) (outcome, error) {
 	doc, err := d.fetch.Get(ctx, clientID, etag)
 	if err != nil {
 		return outcome{}, err
@@ -163,12 +167,12 @@ func (d *Documents) load(ctx context.Context, clientID, host, etag string) (outc
 	if doc.NotModified {
 		return got, nil
 	}
-	got.client, err = read(doc.Body, clientID, host)
+	got.client, err = d.read(doc.Body, clientID)
 	return got, err
 }
 
-func (d *Documents) allows(host string) bool {
-	return slices.Contains(d.cfg.Hosts, host) || slices.Equal(d.cfg.Hosts, []string{AnyHost})
+func (c Config) allows(host string) bool {
+	return slices.Contains(c.Hosts, host) || slices.Equal(c.Hosts, []string{AnyHost})
 }
 
 // parseID holds a client_id to s3 of the draft: https, a path, no dot segments, no fragment, no user information. There is one spelling of each; a query
@@ -199,32 +203,39 @@ func parseID(clientID string) (host string, err error) {
 }
 
 // read takes what a document says. Whoever can read it could read a secret in it, so there is none (s4.1 of the draft).
-func read(body []byte, clientID, host string) (Client, error) {
+func (d *Documents) read(body []byte, clientID string) (Client, error) {
 	m, err := clientmetadata.Parse(body)
 	if err != nil {
 		return Client{}, err
 	}
-	if m.ClientID != clientID { // compared as strings, s4.1
-		return Client{}, errors.New("it is about another client_id")
-	}
-	if m.HasSecret {
-		return Client{}, errors.New("it holds a client_secret")
-	}
-	authentication := m.Authentication
 	switch {
-	case authentication == "":
-		authentication = authenticationNone
-	case authentication == authenticationNone:
-	case authentication == authenticationKey && (m.Keys != nil || m.KeysURI != ""):
-	default:
-		return Client{}, errors.New("its token_endpoint_auth_method needs a secret, or keys it does not have")
-	}
-	if !m.Wants(clientmetadata.AuthorizationCode) {
+	case m.ClientID != clientID: // compared as strings, s4.1
+		return Client{}, errors.New("it is about another client_id")
+	case m.HasSecret:
+		return Client{}, errors.New("it holds a client_secret")
+	case !m.Wants(clientmetadata.AuthorizationCode):
 		return Client{}, errors.New("it does not want authorization_code")
 	}
-	return Client{
-		ID: clientID, Name: m.Name, Host: host, Type: m.ApplicationType, RedirectURIs: m.RedirectURIs, Authentication: authentication, Metadata: m,
-	}, nil
+	c := Client{Client: clients.Client{
+		Document: clientID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: clients.Authentication(m.Authentication), RedirectURIs: m.RedirectURIs,
+		Scopes: d.scopes(m), Audiences: d.cfg.Audiences, RefreshTokens: m.Wants(clientmetadata.RefreshToken),
+		RequirePushed: m.RequirePushed, RequireDPoP: m.RequireDPoP, RequireCertificate: m.BoundByTLS,
+	}}
+	switch c.Authentication {
+	case "", clients.None:
+		c.Authentication = clients.None
+	case clients.PrivateKeyJWT:
+		c.Registration = agents.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI}
+		return c, d.checkKeys(&c.Registration)
+	default:
+		return Client{}, errors.New("its token_endpoint_auth_method is neither none nor private_key_jwt")
+	}
+	return c, nil
+}
+
+// scopes are those of the operator's that the document names; without scope it names all (RFC 7591 s2).
+func (d *Documents) scopes(m *clientmetadata.Metadata) []string {
+	return slices.DeleteFunc(slices.Clone(d.cfg.Scopes), func(s string) bool { return m.Scopes != nil && !slices.Contains(m.Scopes, s) })
 }
 
 type unknownError struct{ cause error }

@@ -2,6 +2,7 @@ package clientdocument
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -10,14 +11,21 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 )
 
 // host serves documents over TLS and counts what reaches it.
@@ -108,16 +116,95 @@ func documents(t *testing.T, h *host, change ...func(*Config)) (*Documents, *clo
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, nil)
-	h.set(h.document(`,"application_type":"native","scope":"openid"`))
-	d, _ := documents(t, h)
+	h.set(h.document(`,"application_type":"native","scope":"openid notes:read root"`))
+	d, c := documents(t, h, func(c *Config) {
+		c.Scopes, c.Audiences = []string{"notes:read", "notes:write"}, []string{"svc://notes"}
+	})
 	id := h.URL + "/clients/notes"
 	got, err := d.Resolve(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.ID != id || got.Host != h.name() || got.Name != "Notes" || got.Type != "native" || got.Authentication != "none" ||
-		!slices.Equal(got.RedirectURIs, []string{"https://notes.example/cb"}) || !slices.Equal(got.Metadata.Scopes, []string{"openid"}) {
-		t.Errorf("%+v", got)
+	want := Client{Client: clients.Client{
+		Document: id, Name: "Notes", Type: clients.Native, Authentication: clients.None, RedirectURIs: []string{"https://notes.example/cb"},
+		Scopes: []string{"notes:read"}, Audiences: []string{"svc://notes"},
+	}}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(agentid.Client{}, agentid.Organization{})); diff != "" {
+		t.Error(diff)
+	}
+	c.pass(freshMin)
+	h.set(h.document(`,"grant_types":["authorization_code","refresh_token"],"require_pushed_authorization_requests":true,"dpop_bound_access_tokens":true,
+		"tls_client_certificate_bound_access_tokens":true`))
+	want.Type, want.Scopes, want.RefreshTokens, want.RequirePushed, want.RequireDPoP, want.RequireCertificate = clients.Web, []string{"notes:read", "notes:write"}, true, true, true, true
+	if got, err = d.Resolve(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(agentid.Client{}, agentid.Organization{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The keys of a document are what keys in a registration may be, and are fetched from the allowed hosts alone, with all other fetches.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	key, err := jose.GenerateSigningKey(jose.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := string(jose.MarshalKeySet([]json.RawMessage{key.PublicJWK()}))
+	h := newHost(t, nil)
+	d, _ := documents(t, h)
+	serve := func(more string) {
+		good := h.document(`,"token_endpoint_auth_method":"private_key_jwt"` + more)
+		h.set(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/keys" {
+				w.Header().Set("Content-Type", "application/jwk-set+json")
+				_, _ = io.WriteString(w, set)
+				return
+			}
+			good(w, r)
+		})
+	}
+	serve(`,"jwks":` + set)
+	got, err := d.Resolve(t.Context(), h.URL+"/inline")
+	if err != nil || got.Authentication != clients.PrivateKeyJWT || string(got.Registration.Keys) == "" || len(got.Registration.Algorithms) == 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	serve(`,"jwks_uri":"` + h.URL + `/keys"`)
+	if got, err = d.Resolve(t.Context(), h.URL+"/by-url"); err != nil || got.Registration.KeysURL != h.URL+"/keys" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for range fetchesMax {
+		d.slots.take()
+	}
+	if _, err := d.Keys(t.Context(), h.URL+"/keys?other", ""); !errors.Is(err, ErrBusy) {
+		t.Errorf("with no slot left: %v", err)
+	}
+	d.slots.give()
+	keys, err := d.Keys(t.Context(), got.Registration.KeysURL, key.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := keys.Lookup(key.ID()); !ok {
+		t.Error("the key is gone")
+	}
+	fetches := h.fetches.Load()
+	for _, elsewhere := range []string{"https://localhost" + strings.TrimPrefix(h.URL, "https://127.0.0.1") + "/keys", "http://" + h.name() + "/keys", "%"} {
+		if _, err := d.Keys(t.Context(), elsewhere, ""); err == nil {
+			t.Errorf("%s was asked", elsewhere)
+		}
+	}
+	for name, more := range map[string]string{
+		"elsewhere": `,"jwks_uri":"https://keys.example/keys"`, "no https": `,"jwks_uri":"http://` + h.name() + `/keys"`,
+		"an RSA key that is for RS256": `,"jwks":{"keys":[{"kty":"RSA","e":"AQAB","n":"` + strings.Repeat("u", 342) + `"}]}`,
+	} {
+		serve(more)
+		if got, err := d.Resolve(t.Context(), h.URL+"/"+url.PathEscape(strings.ReplaceAll(name, " ", "-"))); !errors.Is(err, ErrUnknown) || got.Document != "" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	if n := h.fetches.Load() - fetches; n != 3 {
+		t.Errorf("%d fetches, want the three documents", n)
 	}
 }
 
@@ -153,7 +240,7 @@ func TestFreshness(t *testing.T) {
 	resolve("https://notes.example/new", 3) // without max-age
 	c.pass(1)
 	h.set(http.NotFound)
-	if got, err := d.Resolve(t.Context(), id); !errors.Is(err, ErrUnknown) || got.ID != "" {
+	if got, err := d.Resolve(t.Context(), id); !errors.Is(err, ErrUnknown) || got.Document != "" {
 		t.Errorf("a client whose document is gone: %+v, %v", got, err)
 	}
 	c.pass(refusedFor)
@@ -209,7 +296,7 @@ func TestRefusedDocuments(t *testing.T) {
 			h.set(answer(h))
 			d, c := documents(t, h)
 			for range 3 {
-				if got, err := d.Resolve(t.Context(), h.URL+"/a"); !errors.Is(err, ErrUnknown) || got.ID != "" {
+				if got, err := d.Resolve(t.Context(), h.URL+"/a"); !errors.Is(err, ErrUnknown) || got.Document != "" {
 					t.Fatalf("%+v, %v", got, err)
 				}
 			}
@@ -236,7 +323,7 @@ func TestRefusedIDs(t *testing.T) {
 		h.URL + "/./a", h.URL + "/a/../b", h.URL + "/%2e%2e/b", h.URL + "/a/%2E", "https://user@" + h.name() + "/a", "https:" + h.name() + "/a", "https:///a",
 		"HTTPS://" + h.name() + "/a", h.URL + "/a b", h.URL + `\a`, "https://localhost/a", "https://apps.example/a", h.URL + "./a", h.URL + "/" + strings.Repeat("a", clientIDBytesMax),
 	} {
-		if got, err := d.Resolve(t.Context(), id); !errors.Is(err, ErrUnknown) || got.ID != "" {
+		if got, err := d.Resolve(t.Context(), id); !errors.Is(err, ErrUnknown) || got.Document != "" {
 			t.Errorf("%q: %+v, %v", id, got, err)
 		}
 	}
@@ -253,7 +340,7 @@ func TestPrivateAddressesAreNeverReached(t *testing.T) {
 	d, _ := documents(t, h, func(c *Config) { c.Hosts, c.AllowPrivate = []string{AnyHost}, false })
 	_, port, _ := strings.Cut(h.name(), ":")
 	for _, name := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1", "2130706433", "169.254.169.254", "10.0.0.1", "[fd00:ec2::254]"} {
-		if got, err := d.Resolve(t.Context(), "https://"+name+":"+port+"/a"); !errors.Is(err, ErrUnknown) || got.ID != "" {
+		if got, err := d.Resolve(t.Context(), "https://"+name+":"+port+"/a"); !errors.Is(err, ErrUnknown) || got.Document != "" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -307,12 +394,12 @@ func TestTooManyFetches(t *testing.T) {
 	h.set(h.document(""))
 	d, _ := documents(t, h)
 	for range fetchesMax {
-		d.slots <- struct{}{}
+		d.slots.take()
 	}
 	if _, err := d.Resolve(t.Context(), h.URL+"/a"); !errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown) {
 		t.Errorf("%v", err)
 	}
-	<-d.slots
+	d.slots.give()
 	if _, err := d.Resolve(t.Context(), h.URL+"/a"); err != nil {
 		t.Error(err)
 	}
@@ -346,7 +433,7 @@ func TestConfig(t *testing.T) {
 		cfg Config
 		ok  bool
 	}{
-		"none":                   {Config{}, true},
+		"none":                   {Config{}, false},
 		"named":                  {Config{Hosts: []string{"apps.example", "apps.example:8443"}}, true},
 		"any":                    {Config{Hosts: []string{AnyHost}}, true},
 		"any and private":        {Config{Hosts: []string{AnyHost}, AllowPrivate: true}, false},
@@ -357,14 +444,13 @@ func TestConfig(t *testing.T) {
 		"the default port":       {Config{Hosts: []string{"apps.example:443"}}, false},
 		"empty":                  {Config{Hosts: []string{""}}, false},
 		"with user information":  {Config{Hosts: []string{"u@apps.example"}}, false},
+		"a scope with a space":   {Config{Hosts: []string{"apps.example"}, Scopes: []string{"a b"}}, false},
+		"an empty audience":      {Config{Hosts: []string{"apps.example"}, Audiences: []string{""}}, false},
 		"a CA that is not there": {Config{Hosts: []string{"apps.example"}, CAFile: "/nowhere"}, false},
 	} {
-		d, err := New(tt.cfg)
+		_, err := New(tt.cfg)
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: %v", name, err)
-		}
-		if err == nil && tt.cfg.Enabled() != (len(tt.cfg.Hosts) > 0) {
-			t.Errorf("%s: %v", name, d)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 // Package clients holds relying parties: the OAuth clients that agents sign in to. An agent is a client too, of its own (package agents), and is never one of
 // these: its id begins with agt_, theirs with cli_, so that a client_id says which of the two it names before anything is looked up.
 //
-// A relying party belongs to one organization, and the agents of that organization can sign in to it; to those of any other it does not exist. It holds no
-// authority of its own: it gets no token but by a sign-in, and with it never more than both its record and the agent's allow.
+// A relying party that is registered belongs to one organization, and the agents of that organization can sign in to it; to those of any other it does not exist. One
+// that is known by the document behind its client_id (package clientdocument) belongs to none, and is there for all. Neither holds authority of its own: it gets no token but by a sign-in, and with it never more than both its record and the agent's allow.
 package clients
 
 import (
@@ -58,6 +58,7 @@ func (a Authentication) Kind() string {
 // Client is one relying party.
 type Client struct {
 	ID             agentid.Client
+	Document       string // the URL that is its client_id; "" for a client that is registered. With it, ID and OrganizationID are zero
 	OrganizationID agentid.Organization
 	Name           string // 1 to 100 characters, unique in the organization
 	Type           Type
@@ -78,10 +79,20 @@ type Client struct {
 }
 
 // ClientID is the OAuth client_id.
-func (c Client) ClientID() string { return c.ID.String() }
+func (c Client) ClientID() string {
+	if c.Document != "" {
+		return c.Document
+	}
+	return c.ID.String()
+}
 
-// Organization is whose client it is.
+// Organization is whose client it is; zero for one that is nobody's.
 func (c Client) Organization() agentid.Organization { return c.OrganizationID }
+
+// Admits reports whether agents of an organization can sign in to the client.
+func (c Client) Admits(org agentid.Organization) bool {
+	return c.Document != "" || c.OrganizationID == org
+}
 
 // Public reports whether the client has nothing to prove itself with.
 func (c Client) Public() bool { return c.Authentication == None }
