@@ -34,7 +34,11 @@ type Config struct {
 	TLS        TLS           `yaml:"tls"`
 	ClientKeys ClientKeys    `yaml:"clientKeys"`
 	SPIFFE     []TrustDomain `yaml:"spiffe"`
-	Federation Federation    `yaml:"federation"`
+
+	// ClientDocuments lets agents sign in to relying parties that nobody registered here, known by the document behind their client_id. Without it there are none.
+	ClientDocuments *ClientDocuments `yaml:"clientDocuments"`
+
+	Federation Federation `yaml:"federation"`
 
 	Database Database `yaml:"database"`
 
@@ -199,6 +203,7 @@ func (c *Config) Validate(r *config.Report) {
 		r.Errorf("discovery.maxAge", "must be at most %s", maxAgeMax)
 	}
 	checkTrustDomains(r, c.SPIFFE)
+	c.ClientDocuments.validate(r)
 	checkFederation(r, c.Issuer, c.Federation.Partners)
 	if !slices.Contains(issuers.Modes(), c.OrganizationIssuers) {
 		r.Errorf("organizationIssuers", "must be both, own or instance")

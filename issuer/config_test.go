@@ -115,6 +115,12 @@ func TestConfigProblems(t *testing.T) {
 		{"long cache", goodConfig + "discovery: {maxAge: 48h}\n", `10: discovery.maxAge: must be at most 24h`},
 		{"no requests", goodConfig + "requestsMax: 0\n", `10: requestsMax: must be 1 to 100000`},
 		{"no connections", replace("database:\n", "database:\n  connectionsMax: 0\n"), `5: database.connectionsMax: must be 1 to 1000`},
+		{"documents of nobody", goodConfig + "clientDocuments: {}\n", `10: clientDocuments.hosts: is required`},
+		{"documents of a URL", goodConfig + "clientDocuments: {hosts: ['https://apps.example']}\n", `10: clientDocuments.hosts: want host or host:port`},
+		{"documents of everybody here", goodConfig + "clientDocuments: {hosts: ['*'], allowPrivate: true}\n", `10: clientDocuments.hosts: "*" stands alone and goes with public addresses only`},
+		{"documents with no scope", goodConfig + "clientDocuments: {hosts: ['*'], scopes: ['a b']}\n", `10: clientDocuments.scopes: `},
+		{"documents with no audience", goodConfig + "clientDocuments: {hosts: ['*'], audiences: ['']}\n", `10: clientDocuments.audiences: `},
+		{"documents without their authorities", goodConfig + "clientDocuments: {hosts: ['*'], ca: missing.pem}\n", `10: clientDocuments.ca: open `},
 		{"unknown key", goodConfig + "bootstraptoken: {file: secret}\n", `10: bootstraptoken`},
 	}
 	for _, tt := range tests {

@@ -9,6 +9,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agentinfo"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
@@ -39,7 +40,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, partners *federation.Partners, m *memory, gate *ratelimit.Gate, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, named *clientdocument.Documents, partners *federation.Partners, m *memory, gate *ratelimit.Gate, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	authenticator := clientauth.New(agentService, trust, gate)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
-	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, authenticator, env.Now}
+	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, authenticator, env.Now, named}
 	signIn, err := newSignIn(parts)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	}
 	documents := discovery.New(discovery.Config{
 		GrantTypes: endpoint.Types(), ClientAuthentication: authenticator.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
-		IDTokenAlgorithms: []string{string(jose.RS256)}, SignIn: signInMetadata(), DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
+		IDTokenAlgorithms: []string{string(jose.RS256)}, SignIn: signInMetadata(named != nil), DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
 	guard, err := adminapi.NewGuard(cfg.BootstrapToken.Reveal())
 	if err != nil {

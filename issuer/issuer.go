@@ -19,6 +19,7 @@ import (
 	"github.com/agentidp/agentidp/internal/servertls"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
@@ -54,7 +55,8 @@ type Issuer struct {
 	memory      *memory
 	clientKeys  *fetch.Client
 	partnerKeys *fetch.Client
-	bundles     *spiffe.Bundles // nil without trust domains
+	documents   *clientdocument.Documents // nil when they are not served
+	bundles     *spiffe.Bundles           // nil without trust domains
 }
 
 // New opens the certificate, the database (which refuses wrong roles and schemas) and the signing keys (made on the first start). It listens to nothing yet.
@@ -112,6 +114,9 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
+	if i.documents, err = i.clientDocuments(); err != nil {
+		return err
+	}
 	partners, err := i.partners()
 	if err != nil {
 		return err
@@ -122,7 +127,7 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
-	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, partners, i.memory, gate, i.tracer)
+	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, i.documents, partners, i.memory, gate, i.tracer)
 	return err
 }
 
@@ -132,6 +137,9 @@ func (i *Issuer) Close() {
 		if client != nil {
 			client.Close()
 		}
+	}
+	if i.documents != nil {
+		i.documents.Close()
 	}
 	if i.limiter != nil {
 		_ = i.limiter.Close() // nothing is kept in it

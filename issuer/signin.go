@@ -6,6 +6,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agentinfo"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
@@ -39,6 +40,8 @@ type shared struct {
 	trust   clientauth.Trust
 	clients *clientauth.Authenticator
 	now     func() time.Time
+
+	documents *clientdocument.Documents // nil when they are not served
 }
 
 func newSignIn(s shared) (signInParts, error) {
@@ -50,7 +53,11 @@ func newSignIn(s shared) (signInParts, error) {
 	if err != nil {
 		return signInParts{}, err
 	}
-	parties := clientauth.NewParties(service, s.agents, s.trust, s.gate)
+	var documents *clientauth.Documents
+	if s.documents != nil {
+		documents = clientauth.NewDocuments(s.documents, s.gate, s.now)
+	}
+	parties := clientauth.NewParties(service, s.agents, s.trust, s.gate, documents)
 	senders := clientauth.Clients{Agents: s.clients, Parties: parties}
 	checker := presented.New(s.judge, s.agents, s.proofs, s.gate, s.now)
 	return signInParts{
@@ -64,6 +71,9 @@ func newSignIn(s shared) (signInParts, error) {
 }
 
 // signInMetadata is what discovery says of it.
-func signInMetadata() discovery.SignIn {
-	return discovery.SignIn{Scopes: signin.Scopes(), Claims: agentinfo.Claims(), Contexts: signin.Contexts(), Prompts: signin.Prompts(), Authentication: []string{string(clientauth.None)}}
+func signInMetadata(documents bool) discovery.SignIn {
+	return discovery.SignIn{
+		Scopes: signin.Scopes(), Claims: agentinfo.Claims(), Contexts: signin.Contexts(), Prompts: signin.Prompts(), Authentication: []string{string(clientauth.None)},
+		Documents: documents,
+	}
 }

@@ -116,7 +116,7 @@ type Audiences = []string
 
 // AuditActor Who caused it.
 type AuditActor struct {
-	// Id Agent id or component name.
+	// Id Agent id, client_id of a relying party, or component name.
 	Id *string `json:"id,omitempty"`
 
 	// Kind Holder of the bootstrap admin token; an agent; a relying party; or a part of the issuer itself.

@@ -127,7 +127,8 @@ type Store interface {
 	// the agent is no longer active or the credential is gone or expired, or the same is so of a holder; UsedError when something was used before. No token
 	// leaves without its audit row. It waits for a suspension under way.
 	RecordTokenIssued(ctx context.Context, actor audit.Actor, i Issuance) error
-	// UseUp uses something up on its own, before whatever follows; UsedError when it was used before, by whichever process.
+	// UseUp uses something up on its own, before whatever follows; UsedError when it was used before, by whichever process. org is zero for what a client uses that
+	// belongs to no organization.
 	UseUp(ctx context.Context, org agentid.Organization, use SingleUse) error
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -21,19 +22,23 @@ const (
 	KindSystem    = "system" // a component of the issuer, acting on its own
 )
 
-// actorFieldBytesMax bounds each text field of an Actor, so that a row stays small whatever a client sends.
-const actorFieldBytesMax = 128
+// Bounds of the text fields of an Actor, so that a row stays small whatever a client sends.
+const (
+	actorFieldBytesMax    = 128
+	actorDocumentBytesMax = 512 // a client_id that is a URL (package clientdocument)
+)
 
 // Actor is who caused a change. The zero value is refused by every mutation.
 type Actor struct {
 	Kind      string // "bootstrap" (holder of the bootstrap admin token), "agent", "client", "system"
-	ID        string // agent or client id, or "" for bootstrap; component name for system
+	ID        string // agent id or client_id, or "" for bootstrap; component name for system
 	RequestID string
 	Source    string // remote address, without port
 }
 
 // Validate says why no change may be recorded under this actor. Stores call it before they touch the database.
 func (a Actor) Validate() error {
+	idBytesMax := actorFieldBytesMax
 	switch a.Kind {
 	case KindBootstrap:
 		if a.ID != "" {
@@ -44,6 +49,10 @@ func (a Actor) Validate() error {
 			return fmt.Errorf("audit actor: %w", err)
 		}
 	case KindClient:
+		if strings.HasPrefix(a.ID, "https://") {
+			idBytesMax = actorDocumentBytesMax
+			break
+		}
 		if _, err := agentid.Parse[agentid.Client](a.ID); err != nil {
 			return fmt.Errorf("audit actor: %w", err)
 		}
@@ -56,17 +65,20 @@ func (a Actor) Validate() error {
 	default:
 		return errors.New("audit actor: unknown kind")
 	}
-	for _, s := range []string{a.ID, a.RequestID, a.Source} {
-		if err := checkField(s); err != nil {
+	if err := checkField(a.ID, idBytesMax); err != nil {
+		return err
+	}
+	for _, s := range []string{a.RequestID, a.Source} {
+		if err := checkField(s, actorFieldBytesMax); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkField(s string) error {
-	if len(s) > actorFieldBytesMax {
-		return fmt.Errorf("audit actor: a field is longer than %d bytes", actorFieldBytesMax)
+func checkField(s string, bytesMax int) error {
+	if len(s) > bytesMax {
+		return fmt.Errorf("audit actor: a field is longer than %d bytes", bytesMax)
 	}
 	if !utf8.ValidString(s) {
 		return errors.New("audit actor: a field is not UTF-8")

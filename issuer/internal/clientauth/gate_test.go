@@ -96,7 +96,7 @@ func TestGate(t *testing.T) {
 			return c.Agent.Name, err
 		},
 		"relying party": func(ctx context.Context, o *oneClient, g Gate, p proof) (string, error) {
-			c, _, err := NewParties(oneParty{oneClient: o}, o, Trust{}, g).authenticate(ctx, p)
+			c, _, err := NewParties(oneParty{oneClient: o}, o, Trust{}, g, nil).authenticate(ctx, p)
 			return c.Name, err
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -21,8 +22,13 @@ type Clients struct {
 	Parties *Parties
 }
 
-// partyPrefix begins the id of every relying party (package clients), and of no agent.
+// partyPrefix begins the id of every relying party that is registered (package clients), and of no agent.
 const partyPrefix = "cli_"
+
+// namesParty reports whether a client_id is that of a relying party, if of any client.
+func namesParty(clientID string) bool {
+	return strings.HasPrefix(clientID, partyPrefix) || clientdocument.Names(clientID)
+}
 
 // Authenticate returns who sent a request, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request. The client_id that a request claims says which kind of client it is, and is believed for no more.
 func (c Clients) Authenticate(r *http.Request, form oauth.Form) (Sender, error) {
@@ -30,7 +36,7 @@ func (c Clients) Authenticate(r *http.Request, form oauth.Form) (Sender, error) 
 	if err != nil {
 		return Sender{}, err
 	}
-	if c.Parties != nil && strings.HasPrefix(p.client(), partyPrefix) {
+	if c.Parties != nil && namesParty(p.client()) {
 		party, method, err := c.Parties.authenticate(r.Context(), p)
 		if err != nil {
 			return Sender{}, err

@@ -6,6 +6,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
@@ -27,27 +28,33 @@ type Uses interface {
 	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
 }
 
-// Parties authenticates relying parties: by every method that agents have, and one that is registered for none by its name alone.
+// Parties authenticates relying parties: by every method that agents have, and one that is registered for none by its name alone. Those that nobody registered
+// are known by their documents.
 type Parties struct {
-	parties RelyingParties
-	uses    Uses
-	trust   Trust
-	gate    Gate
+	parties   RelyingParties
+	uses      Uses
+	trust     Trust
+	gate      Gate
+	documents *Documents
 }
 
-// NewParties returns Parties over those that are registered, behind a gate.
-func NewParties(p RelyingParties, u Uses, t Trust, g Gate) *Parties { return &Parties{p, u, t, g} }
+// NewParties returns Parties over those that are registered, and those that have documents (nil where they are not served), behind a gate.
+func NewParties(p RelyingParties, u Uses, t Trust, g Gate, d *Documents) *Parties {
+	return &Parties{p, u, t, g, d}
+}
 
 // Find is the relying party a client_id names at an issuer; NotFound when there is none. Nothing is proven by it.
 func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID string) (clients.Client, error) {
-	unknown := &problem.Error{Kind: problem.NotFound, Code: "client_not_found", Detail: "there is no such client"}
+	if clientdocument.Names(clientID) {
+		return p.documents.find(ctx, clientID)
+	}
 	id, err := agentid.Parse[agentid.Client](clientID)
 	if err != nil {
-		return clients.Client{}, unknown
+		return clients.Client{}, unknownClient(nil)
 	}
 	c, err := p.parties.Get(ctx, id)
 	if err == nil && !issuer.Admits(c.OrganizationID) {
-		return clients.Client{}, unknown
+		return clients.Client{}, unknownClient(nil)
 	}
 	return c, err
 }
@@ -56,6 +63,10 @@ func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Cl
 	c, public, err := p.public(ctx, presented)
 	if public || err != nil {
 		return c, None, err
+	}
+	if p.documents != nil && clientdocument.Names(presented.client()) {
+		c, _, method, err := prove(ctx, presented, &p.documents.trust, p.uses.UseUp, p.gate, p.documents.registry())
+		return c, method, err
 	}
 	c, _, method, err := prove(ctx, presented, &p.trust, p.uses.UseUp, p.gate, registry[clients.Client]{
 		bySecret: func(ctx context.Context, s secret) (clients.Client, agentid.Credential, error) {

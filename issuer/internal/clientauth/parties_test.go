@@ -91,7 +91,7 @@ func setupParty(t *testing.T, by clients.Authentication, r agents.Registration) 
 	}, r); err != nil {
 		t.Fatal(err)
 	}
-	f.clients = clientauth.Clients{Agents: agentsOf.auth, Parties: clientauth.NewParties(service, f.partyStore, clientauth.Trust{Now: time.Now}, open{})}
+	f.clients = clientauth.Clients{Agents: agentsOf.auth, Parties: clientauth.NewParties(service, f.partyStore, clientauth.Trust{Now: time.Now}, open{}, nil)}
 	return f
 }
 

@@ -10,6 +10,8 @@ type SignIn struct {
 	Prompts  []string
 	// Authentication is how clients authenticate at the token endpoint besides what agents do.
 	Authentication []string
+	// Documents says that clients may be known by the document behind their client_id.
+	Documents bool
 }
 
 // Paths of the endpoints below the issuer, as those above.
@@ -28,6 +30,7 @@ type signInServer struct {
 	ChallengeMethods      []string `json:"code_challenge_methods_supported"`
 	NamesIssuer           bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 s3
 	Scopes                []string `json:"scopes_supported"`
+	Documents             bool     `json:"client_id_metadata_document_supported,omitempty"` // draft-ietf-oauth-client-id-metadata-document s5
 }
 
 // signInProvider is for OpenID Connect clients. What is not supported is said where the default is that it is.
@@ -44,7 +47,7 @@ type signInProvider struct {
 func (s SignIn) server(i issuers.Issuer) signInServer {
 	return signInServer{
 		AuthorizationEndpoint: i.URL(authorizePath), PushEndpoint: i.URL(pushPath), ResponseTypes: []string{"code"}, ResponseModes: []string{"query"},
-		ChallengeMethods: []string{"S256"}, NamesIssuer: true, Scopes: s.Scopes,
+		ChallengeMethods: []string{"S256"}, NamesIssuer: true, Scopes: s.Scopes, Documents: s.Documents,
 	}
 }
 

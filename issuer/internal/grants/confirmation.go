@@ -1,11 +1,14 @@
 package grants
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"net/http"
 
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -35,6 +38,9 @@ func (e *Endpoint) confirm(r *http.Request, request *Request) error {
 	if keyBound && request.Confirmation.KeyThumbprint == "" {
 		return e.cfg.Proofs.Demand(request.Now)
 	}
+	if err := e.useNow(r.Context(), request); err != nil {
+		return err
+	}
 	request.Certificate = certificateThumbprint(r.TLS)
 	if !certificateBound {
 		return nil
@@ -44,6 +50,29 @@ func (e *Endpoint) confirm(r *http.Request, request *Request) error {
 	}
 	request.Confirmation.CertificateSHA256 = request.Certificate
 	return nil
+}
+
+// useNow uses up what the request presented. It is used up with the token, in the organization that the token is recorded in, but for a client that belongs to none and
+// gets tokens of many: then before, once for all of them.
+func (e *Endpoint) useNow(ctx context.Context, request *Request) error {
+	if request.Party == nil || !request.Party.Client.Organization().IsZero() {
+		return nil
+	}
+	for _, use := range request.Issuance.Uses {
+		err := e.cfg.Recorder.UseUp(ctx, agentid.Organization{}, use)
+		if _, used := agents.AsUsed(err); used {
+			return usedProof(err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	request.Issuance.Uses = nil
+	return nil
+}
+
+func usedProof(err error) *oauth.Error {
+	return &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before.", Err: err}
 }
 
 // certificateThumbprint is x5t#S256 (RFC 8705 s3.1) of the certificate whose key the other end of the connection proved to have. Our own listener ends the

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
@@ -69,6 +70,8 @@ type Minter interface {
 // agent or a holder is no longer active or its credential is gone, with UsedError when something was used before, and then no token leaves.
 type Recorder interface {
 	RecordTokenIssued(ctx context.Context, actor audit.Actor, i agents.Issuance) error
+	// UseUp uses something up on its own, for a client of no organization (org is zero); UsedError when it was used before.
+	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
 }
 
 // Endpoint serves POST /oauth2/token.

@@ -60,6 +60,11 @@ func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, i agents.Iss
 	return l.recordErr
 }
 
+func (l *trail) UseUp(context.Context, agentid.Organization, agents.SingleUse) error {
+	l.steps = append(l.steps, "use")
+	return nil
+}
+
 func (l *trail) config(registry *prometheus.Registry) grants.Config {
 	proofs, err := dpop.New(make([]byte, 32), false)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
 )
@@ -32,7 +33,7 @@ func (t *ownToken) ofParty() bool {
 
 func relyingParty(clientID string) bool {
 	_, err := agentid.Parse[agentid.Client](clientID)
-	return err == nil
+	return err == nil || clientdocument.Names(clientID)
 }
 
 // ownClaims are the claims of ours that count here. A token that we signed has them in these types.

@@ -22,7 +22,7 @@ func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens
 	err := e.cfg.Recorder.RecordTokenIssued(ctx, actor, issuance)
 	if used, ok := agents.AsUsed(err); ok {
 		if used.Purpose == agents.UseProof {
-			return &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before.", Err: err}
+			return usedProof(err)
 		}
 		grant.used(ctx, r, used)
 		return &oauth.Error{Code: oauth.InvalidGrant, Description: "The grant was used before.", Err: err}

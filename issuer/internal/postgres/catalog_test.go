@@ -15,6 +15,7 @@ var instanceWide = map[string]string{
 	"organizations_slug_key":             "a slug is unique in the instance; only the platform role inserts, so it tells no organization about another",
 	"agents_id_key":                      "an agent id is a client_id and comes without its organization; ids are made by us, so a collision tells nothing",
 	"clients_id_key":                     "a relying party's id is a client_id too",
+	"sign_ins_document_key":              "a client of no organization names a sign-in without its organization; ids are made by us",
 	"deleted_agents_deleted_at_idx":      "the revocation list is of the whole instance",
 	"deleted_credentials_deleted_at_idx": "the revocation list is of the whole instance",
 	"revoked_tokens_expires_at_idx":      "the revocation list is of the whole instance",

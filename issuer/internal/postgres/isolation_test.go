@@ -359,14 +359,14 @@ func TestPlatformRoleMayDoLittle(t *testing.T) {
 	if n := query[int64](t, platform, "select count(*) from agents")[0]; n != 4 {
 		t.Errorf("it sees %d agents, want both organizations'", n)
 	}
-	for _, table := range []string{"audit_logs", "keysets", "signing_keys"} {
+	for _, table := range []string{"audit_logs", "keysets", "signing_keys", "single_uses", "pushed_requests"} {
 		if n := query[int64](t, platform, "select count(*) from "+table+" where org_id <> '00000000-0000-0000-0000-000000000000'")[0]; n != 0 {
 			t.Errorf("it sees %d rows of organizations in %s", n, table)
 		}
 	}
 	for _, forbidden := range []string{
 		"update agents set name = 'x'", "delete from agents", "update credentials set expires_at = null", "delete from credentials", "select last_used_at from credentials",
-		"delete from signing_keys", "update signing_keys set public_jwk = '{}'", "set role agentidp_app",
+		"delete from signing_keys", "update signing_keys set public_jwk = '{}'", "set role agentidp_app", "select agent_id from sign_ins", "update sign_ins set revoked_at = null", "delete from sign_ins",
 	} {
 		if _, err := platform.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("the platform role: %s: %v, want insufficient privilege", forbidden, err)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
@@ -48,7 +49,7 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 		return asProblem(err, credentialNoun)
 	}
 	return asProblem(s.inOrg(ctx, i.Agent.OrganizationID, func(q *orgdb.Queries) error {
-		if err := s.useUp(ctx, q, i); err != nil {
+		if err := s.useUp(ctx, q, i.Agent.OrganizationID, i.Uses...); err != nil {
 			return err
 		}
 		for _, h := range i.Holders {
@@ -64,10 +65,9 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 }
 
 // useUp comes first: of two tokens that use the same, the second waits here for the first.
-func (s *Store) useUp(ctx context.Context, q *orgdb.Queries, i agents.Issuance) error {
-	org := i.Agent.OrganizationID.UUID()
-	for _, u := range i.Uses {
-		n, err := q.UseOnce(ctx, orgdb.UseOnceParams{OrgID: org, Purpose: u.Purpose, Key: u.Key[:], ExpiresAt: u.ExpiresAt.Add(usesKeptLonger)})
+func (s *Store) useUp(ctx context.Context, q requestQueries, org agentid.Organization, uses ...agents.SingleUse) error {
+	for _, u := range uses {
+		n, err := q.UseOnce(ctx, orgdb.UseOnceParams{OrgID: org.UUID(), Purpose: u.Purpose, Key: u.Key[:], ExpiresAt: u.ExpiresAt.Add(usesKeptLonger)})
 		if err != nil {
 			return err
 		}
@@ -75,10 +75,10 @@ func (s *Store) useUp(ctx context.Context, q *orgdb.Queries, i agents.Issuance) 
 			return &agents.UsedError{Purpose: u.Purpose}
 		}
 	}
-	if len(i.Uses) == 0 {
+	if len(uses) == 0 {
 		return nil
 	}
-	return q.ForgetUses(ctx, orgdb.ForgetUsesParams{OrgID: org, At: s.clock()})
+	return q.ForgetUses(ctx, orgdb.ForgetUsesParams{OrgID: org.UUID(), At: s.clock()})
 }
 
 // checkHolder locks first and looks for the credential then, in a statement of its own that sees a deletion it waited for.

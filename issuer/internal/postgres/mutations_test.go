@@ -163,7 +163,7 @@ var mutations = []mutation{
 		return w.DeleteClient(ctx, by, w.party.client.ID, 0)
 	}},
 	{"CreateSignIn", audit.SignInCreate, func(ctx context.Context, w *world, by audit.Actor) error {
-		return w.CreateSignIn(ctx, by, w.newSignIn(w.party.client.ID), &w.party.pushed.Key)
+		return w.CreateSignIn(ctx, by, w.newSignIn(w.party.client.ClientID()), &w.party.pushed.Key)
 	}},
 	{"RevokeSignIn", audit.SignInRevoke, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.RevokeSignIn(ctx, by, w.org.ID, w.party.signIn.ID, "tested")

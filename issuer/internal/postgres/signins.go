@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -24,24 +25,27 @@ var _ signin.Store = (*Store)(nil)
 
 // PushRequest implements signin.Store.
 func (s *Store) PushRequest(ctx context.Context, p signin.PushedRequest) error {
-	return asProblem(s.inOrg(ctx, p.OrganizationID, func(q *orgdb.Queries) error {
+	id, document := party(p.Client)
+	return asProblem(s.requestsIn(ctx, p.OrganizationID, func(q requestQueries) error {
 		if err := q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: p.OrganizationID.UUID(), At: s.clock()}); err != nil {
 			return err
 		}
 		return q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{
-			OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: p.Client.UUID(), Issuer: p.Issuer, Parameters: p.Parameters, ExpiresAt: p.ExpiresAt,
+			OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: id, ClientDocument: document, Issuer: p.Issuer, Parameters: p.Parameters,
+			ExpiresAt: p.ExpiresAt,
 		})
 	}), pushedNoun)
 }
 
 // PushedRequest implements signin.Store.
 func (s *Store) PushedRequest(ctx context.Context, p signin.PushedRequest) (string, error) {
-	q, err := s.orgOnce(p.OrganizationID)
+	q, err := s.requests(p.OrganizationID)
 	if err != nil {
 		return "", asProblem(err, pushedNoun)
 	}
+	id, document := party(p.Client)
 	parameters, err := q.PushedRequest(ctx, orgdb.PushedRequestParams{
-		OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: p.Client.UUID(), Issuer: p.Issuer, At: s.clock(),
+		OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: id, ClientDocument: document, Issuer: p.Issuer, At: s.clock(),
 	})
 	return parameters, asProblem(err, pushedNoun)
 }
@@ -49,17 +53,19 @@ func (s *Store) PushedRequest(ctx context.Context, p signin.PushedRequest) (stri
 // CreateSignIn implements signin.Store.
 func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.SignIn, pushed *[32]byte) error {
 	org := in.OrganizationID.UUID()
+	id, document := party(in.Client)
+	if document != nil { // another role's row, in another transaction: first, so that of two sign-ins one gets no further
+		if err := usePushed(ctx, instanceRequests{s.across()}, agentid.Organization{}, pushed); err != nil {
+			return asProblem(err, pushedNoun)
+		}
+	}
 	err := s.changeInOrg(ctx, actor, in.OrganizationID, func(q *orgdb.Queries) (event, error) {
 		if err := q.ForgetSignIns(ctx, orgdb.ForgetSignInsParams{OrgID: org, At: s.clock()}); err != nil {
 			return event{}, err
 		}
-		if pushed != nil {
-			n, err := q.UsePushedRequest(ctx, orgdb.UsePushedRequestParams{OrgID: org, Key: pushed[:]})
-			if err != nil {
+		if document == nil {
+			if err := usePushed(ctx, q, in.OrganizationID, pushed); err != nil {
 				return event{}, err
-			}
-			if n == 0 {
-				return event{}, &agents.UsedError{Purpose: agents.UsePushedRequest}
 			}
 		}
 		holder := agents.Holder{Agent: in.Agent, Credential: in.Credential, IssuedAt: in.Authentication.At}
@@ -67,11 +73,11 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 			return event{}, err
 		}
 		details := map[string]any{
-			"agentId": in.Agent.String(), "clientId": in.Client.String(), "credentialId": in.Credential.String(), "issuer": in.Issuer, "scopes": in.Scopes,
+			"agentId": in.Agent.String(), "clientId": in.Client, "credentialId": in.Credential.String(), "issuer": in.Issuer, "scopes": in.Scopes,
 			"audience": in.Audience, "pushed": pushed != nil,
 		}
 		return event{audit.SignInCreate, in.ID.String(), details}, q.InsertSignIn(ctx, orgdb.InsertSignInParams{
-			OrgID: org, ID: in.ID.UUID(), ClientID: in.Client.UUID(), AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), Issuer: in.Issuer,
+			OrgID: org, ID: in.ID.UUID(), ClientID: id, ClientDocument: document, AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), Issuer: in.Issuer,
 			Scopes: list(in.Scopes), Audience: list(in.Audience), AuthenticatedAt: in.Authentication.At, AuthenticationContext: in.Authentication.Context,
 			AuthenticationMethods: list(in.Authentication.Methods), AuthorizationDetails: string(in.Details), Nonce: in.Nonce, RedirectUri: in.RedirectURI, CodeChallenge: in.CodeChallenge,
 			CodeHash: in.CodeHash, CodeKey: in.CodeKey, CodeExpiresAt: in.CodeExpiresAt, CreatedAt: in.CreatedAt, ExpiresAt: in.ExpiresAt,
@@ -81,6 +87,27 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 		return notFound(clientNoun)
 	}
 	return asProblem(err, signInNoun)
+}
+
+// usePushed uses up a pushed request, if there is one.
+func usePushed(ctx context.Context, q requestQueries, org agentid.Organization, pushed *[32]byte) error {
+	if pushed == nil {
+		return nil
+	}
+	n, err := q.UsePushedRequest(ctx, orgdb.UsePushedRequestParams{OrgID: org.UUID(), Key: pushed[:]})
+	if err == nil && n == 0 {
+		err = &agents.UsedError{Purpose: agents.UsePushedRequest}
+	}
+	return err
+}
+
+// OrganizationOfSignIn implements signin.Store.
+func (s *Store) OrganizationOfSignIn(ctx context.Context, client string, id agentid.SignIn) (agentid.Organization, error) {
+	org, err := s.across().OrganizationOfSignIn(ctx, platformdb.OrganizationOfSignInParams{ID: id.UUID(), ClientDocument: &client})
+	if err != nil {
+		return agentid.Organization{}, asProblem(err, signInNoun)
+	}
+	return agentid.FromUUID[agentid.Organization](org), nil
 }
 
 // SignIn implements signin.Store.
@@ -122,7 +149,7 @@ func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid
 		if _, _, err := s.revokeTokens(ctx, q, listed...); err != nil {
 			return event{}, err
 		}
-		details := map[string]any{"agentId": in.Agent.String(), "clientId": in.Client.String(), "reason": reason, "tokenIds": ids}
+		details := map[string]any{"agentId": in.Agent.String(), "clientId": in.Client, "reason": reason, "tokenIds": ids}
 		return event{audit.SignInRevoke, id.String(), details}, q.RevokeSignIn(ctx, orgdb.RevokeSignInParams{OrgID: org.UUID(), ID: id.UUID(), At: s.clock()})
 	})
 	if errors.Is(err, errRevokedBefore) {
@@ -158,7 +185,7 @@ func (s *Store) advanceSignIn(ctx context.Context, q *orgdb.Queries, i agents.Is
 func signIn(row orgdb.SignIn) signin.SignIn {
 	in := signin.SignIn{
 		ID: agentid.FromUUID[agentid.SignIn](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID),
-		Client: agentid.FromUUID[agentid.Client](row.ClientID), Agent: agentid.FromUUID[agentid.Agent](row.AgentID),
+		Client: clientID(row.ClientID, row.ClientDocument), Agent: agentid.FromUUID[agentid.Agent](row.AgentID),
 		Credential: agentid.FromUUID[agentid.Credential](row.CredentialID), Issuer: row.Issuer, Scopes: row.Scopes, Audience: row.Audience,
 		Authentication: tokens.Authentication{At: row.AuthenticatedAt.UTC(), Context: row.AuthenticationContext, Methods: row.AuthenticationMethods},
 		Nonce:          row.Nonce, RedirectURI: row.RedirectUri, CodeChallenge: row.CodeChallenge,

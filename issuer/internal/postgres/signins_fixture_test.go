@@ -24,7 +24,11 @@ type party struct {
 	credential clients.Credential
 	pushed     signin.PushedRequest
 	signIn     signin.SignIn
+	document   signin.SignIn // to a client that is known by its document
 }
+
+// document is the client_id of a relying party of no organization.
+const document = "https://apps.example/notes"
 
 func (w *world) newClient(name string) clients.Client {
 	return clients.Client{
@@ -34,14 +38,14 @@ func (w *world) newClient(name string) clients.Client {
 }
 
 // newPushed has a key of its own.
-func (w *world) newPushed(c agentid.Client) signin.PushedRequest {
+func (w *world) newPushed(c string) signin.PushedRequest {
 	id := uuid.New()
 	return signin.PushedRequest{
 		OrganizationID: w.org.ID, Client: c, Issuer: issuer, Key: [32]byte(slices.Concat(id[:], id[:])), Parameters: "state=" + w.org.Slug, ExpiresAt: start.Add(time.Minute),
 	}
 }
 
-func (w *world) newSignIn(c agentid.Client) signin.SignIn {
+func (w *world) newSignIn(c string) signin.SignIn {
 	return signin.SignIn{
 		ID: agentid.New[agentid.SignIn](), OrganizationID: w.org.ID, Client: c, Agent: w.agent.ID, Credential: w.credential.ID, Issuer: issuer,
 		Scopes: []string{"openid"}, Audience: []string{issuer}, Authentication: tokens.Authentication{At: start, Context: "c", Methods: []string{"m"}},
@@ -58,12 +62,15 @@ func (w *world) newParty(t *testing.T, name string) *party {
 	if _, err := w.CreateClient(t.Context(), operator, p.client, &p.credential, make([]byte, 32)); err != nil {
 		t.Fatal(err)
 	}
-	p.pushed, p.signIn = w.newPushed(p.client.ID), w.newSignIn(p.client.ID)
+	p.pushed, p.signIn = w.newPushed(p.client.ClientID()), w.newSignIn(p.client.ClientID())
+	p.document = w.newSignIn(document)
 	if err := w.PushRequest(t.Context(), p.pushed); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.CreateSignIn(t.Context(), operator, p.signIn, nil); err != nil {
-		t.Fatal(err)
+	for _, s := range []signin.SignIn{p.signIn, p.document} {
+		if err := w.CreateSignIn(t.Context(), operator, s, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return p
 }
@@ -91,8 +98,8 @@ var signInProbes = map[string]probe{
 		return c.affected > 0, err
 	},
 	"PushedRequest": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		p := theirs.party.pushed
-		found, err := q.PushedRequest(ctx, orgdb.PushedRequestParams{OrgID: mine.org.ID.UUID(), Key: p.Key[:], ClientID: p.Client.UUID(), Issuer: issuer, At: start})
+		p, id := theirs.party.pushed, theirs.party.client.ID.UUID()
+		found, err := q.PushedRequest(ctx, orgdb.PushedRequestParams{OrgID: mine.org.ID.UUID(), Key: p.Key[:], ClientID: &id, Issuer: issuer, At: start})
 		return found != "", err
 	},
 	"UsePushedRequest": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
@@ -121,7 +128,7 @@ var signInProbes = map[string]probe{
 	},
 	"ForgetSignIns": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
 		err := q.ForgetSignIns(ctx, orgdb.ForgetSignInsParams{OrgID: mine.org.ID.UUID(), At: start.Add(2 * time.Hour)})
-		return c.affected > 1, err // mine is one
+		return c.affected > 2, err // mine are two
 	},
 }
 
@@ -131,11 +138,13 @@ var signInInserts = map[string]func(ctx context.Context, q *orgdb.Queries, their
 		return q.InsertClient(ctx, orgdb.InsertClientParams{OrgID: theirs.org.ID.UUID(), ID: uuid.New(), Name: "planted", Type: "web", Authentication: "none", RedirectUris: []string{}, Scopes: []string{}, Audiences: []string{}})
 	},
 	"InsertPushedRequest": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
-		return q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{OrgID: theirs.org.ID.UUID(), Key: make([]byte, 32), ClientID: theirs.party.client.ID.UUID()})
+		id := theirs.party.client.ID.UUID()
+		return q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{OrgID: theirs.org.ID.UUID(), Key: make([]byte, 32), ClientID: &id})
 	},
 	"InsertSignIn": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		id := theirs.party.client.ID.UUID()
 		return q.InsertSignIn(ctx, orgdb.InsertSignInParams{
-			OrgID: theirs.org.ID.UUID(), ID: uuid.New(), ClientID: theirs.party.client.ID.UUID(), AgentID: theirs.agent.ID.UUID(), CodeHash: make([]byte, 32),
+			OrgID: theirs.org.ID.UUID(), ID: uuid.New(), ClientID: &id, AgentID: theirs.agent.ID.UUID(), CodeHash: make([]byte, 32),
 			Scopes: []string{}, Audience: []string{}, AuthenticationMethods: []string{},
 		})
 	},
@@ -195,7 +204,7 @@ func TestSignInAdvancesOnce(t *testing.T) {
 		t.Errorf("%d tokens on record, want 2", n)
 	}
 
-	late := w.newSignIn(w.party.client.ID)
+	late := w.newSignIn(w.party.client.ClientID())
 	if err := w.CreateSignIn(t.Context(), operator, late, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -207,18 +216,18 @@ func TestSignInAdvancesOnce(t *testing.T) {
 func TestSignInsAreForgotten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
-	if err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ID), &w.party.pushed.Key); err != nil {
+	if err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ClientID()), &w.party.pushed.Key); err != nil {
 		t.Fatal(err)
 	}
-	err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ID), &w.party.pushed.Key)
+	err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ClientID()), &w.party.pushed.Key)
 	if used, ok := agents.AsUsed(err); !ok || used.Purpose != agents.UsePushedRequest {
 		t.Errorf("%v", err)
 	}
-	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ID)); err != nil {
+	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ClientID())); err != nil {
 		t.Fatal(err)
 	}
 	w.clock.Advance(3 * time.Minute)
-	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ID)); err != nil {
+	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ClientID())); err != nil {
 		t.Fatal(err)
 	}
 	super := w.db.Superuser(t)
@@ -230,7 +239,7 @@ func TestSignInsAreForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := w.newSignIn(w.party.client.ID)
+	last := w.newSignIn(w.party.client.ClientID())
 	last.Credential, last.ExpiresAt = credential.ID, last.ExpiresAt.Add(24*time.Hour)
 	if err := w.CreateSignIn(t.Context(), operator, last, nil); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,9 @@ const (
 
 // suspectFor is how long a source with a failed authentication is not trusted while failures are beyond the instance's limit.
 const suspectFor = time.Minute
+
+// idBytesMax is the length of the ids that we make.
+const idBytesMax = 36
 
 // Limits of an instance.
 type Limits struct {
@@ -154,18 +158,23 @@ func (g *Gate) Failed(ctx context.Context, client string) {
 	}
 }
 
-// Authenticated counts a request of a client that has proven itself. Its error is the answer.
+// Authenticated counts a request of a client that has proven itself: under its organization too, if it has one. Its error is the answer.
 func (g *Gate) Authenticated(ctx context.Context, client string, org agentid.Organization) error {
 	q, ok := ctx.Value(requestKey{}).(*request)
 	if !ok {
 		return nil
 	}
-	own := g.organizations.LimitsOf(ctx, org)
+	var own OrganizationLimits
+	if !org.IsZero() {
+		own = g.organizations.LimitsOf(ctx, org)
+	}
 	checks := []Check{
-		{PolicyClient, "c:" + client, either(own.Client, g.limits.Client)},
-		{PolicyOrganization, "o:" + org.String(), either(own.Organization, g.limits.Organization)},
+		{PolicyClient, "c:" + short(client), either(own.Client, g.limits.Client)},
 		{PolicySource, "s:" + q.source, g.limits.Source},
 		{PolicyInstance, "i", g.limits.Instance},
+	}
+	if !org.IsZero() {
+		checks = slices.Insert(checks, 1, Check{PolicyOrganization, "o:" + org.String(), either(own.Organization, g.limits.Organization)})
 	}
 	q.counted = true
 	return g.judge(q, checks, g.limiter.take(ctx, together, checks...))
@@ -256,9 +265,19 @@ func (g *Gate) bars(q *request, policy, name string) *oauth.Error {
 }
 
 // attempt names a client as somebody who may be anybody claims to be it. What was claimed is not repeated, and has one length.
-func (q *request) attempt() string {
-	hash := sha256.Sum256([]byte(q.client))
-	return base64.RawURLEncoding.EncodeToString(hash[:16]) + "@" + q.source
+func (q *request) attempt() string { return digest(q.client) + "@" + q.source }
+
+// short is a client_id, or what stands for one that is a URL: keys have one length, whatever clients are called.
+func short(client string) string {
+	if len(client) <= idBytesMax {
+		return client
+	}
+	return digest(client)
+}
+
+func digest(text string) string {
+	hash := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(hash[:16])
 }
 
 // sourceOf is who is counted as one source: an IPv4 address, or the /64 that one IPv6 subscriber has at least (RFC 6177 s2).

@@ -20,6 +20,9 @@ func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Reque
 	if client.Public() { // s8.1: the other server has to know that it is given to who it is for
 		return clientauth.Client{}, nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "A client that does not authenticate is given no assertions."}
 	}
+	if client.Document != "" { // what a partner is told of our clients is what somebody here registered
+		return clientauth.Client{}, nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "A client that nobody registered is given no assertions."}
+	}
 	s, end, err := g.shown(ctx, request, client)
 	if err != nil {
 		return clientauth.Client{}, nil, err

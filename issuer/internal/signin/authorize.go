@@ -107,7 +107,7 @@ func (e *Authorization) find(ctx context.Context, issuer issuers.Issuer, form oa
 		return client, form, nil, err
 	}
 	key := e.cfg.Secrets.pushedKey(uri)
-	query, err := e.cfg.Store.PushedRequest(ctx, PushedRequest{OrganizationID: client.OrganizationID, Client: client.ID, Issuer: issuer.ID, Key: key})
+	query, err := e.cfg.Store.PushedRequest(ctx, PushedRequest{OrganizationID: client.OrganizationID, Client: client.ClientID(), Issuer: issuer.ID, Key: key})
 	if problem.KindOf(err) == problem.NotFound {
 		err = errPushedGone()
 	}
@@ -162,7 +162,7 @@ func (e *Authorization) signIn(w http.ResponseWriter, r *http.Request, issuer is
 
 // issueCode checks what depends on the agent, and stores the sign-in.
 func (e *Authorization) issueCode(ctx context.Context, issuer issuers.Issuer, request *request, who *subject, now time.Time) (string, error) {
-	if who.agent.OrganizationID != request.client.OrganizationID {
+	if !request.client.Admits(who.agent.OrganizationID) {
 		return "", &oauth.Error{Code: oauth.AccessDenied, Description: "The agent cannot sign in to this client."}
 	}
 	if err := checkHint(issuer, request, who.agent, now); err != nil {
@@ -181,7 +181,7 @@ func (e *Authorization) issueCode(ctx context.Context, issuer issuers.Issuer, re
 	code, hash := e.cfg.Secrets.issue(codePrefix, id)
 	actor := audit.Actor{Kind: audit.KindAgent, ID: who.agent.ID.String(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
 	err = e.cfg.Store.CreateSignIn(ctx, actor, SignIn{
-		ID: id, OrganizationID: request.client.OrganizationID, Client: request.client.ID, Agent: who.agent.ID, Credential: who.credential, Issuer: issuer.ID,
+		ID: id, OrganizationID: who.agent.OrganizationID, Client: request.client.ClientID(), Agent: who.agent.ID, Credential: who.credential, Issuer: issuer.ID,
 		Scopes: scopes, Audience: audience, Details: request.details, Authentication: who.authentication, Nonce: request.nonce, RedirectURI: request.redirectURI,
 		CodeChallenge: request.challenge, CodeHash: hash, CodeKey: request.codeKey, CodeExpiresAt: now.Add(CodeLifetime), CreatedAt: now, ExpiresAt: now.Add(CodeLifetime),
 	}, request.pushed)

@@ -29,6 +29,8 @@ func asProblem(err error) error {
 		kind = problem.TooLarge
 	case http.StatusServiceUnavailable:
 		kind = problem.Unavailable
+	case http.StatusTooManyRequests:
+		kind = problem.RateLimited
 	}
 	return &problem.Error{Kind: kind, Code: "invalid_authorization_request", Detail: e.Description, RetryAfter: e.RetryAfter, Err: e.Err}
 }

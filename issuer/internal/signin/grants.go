@@ -45,6 +45,7 @@ const (
 	reasonCodeReused    = "code_reused"
 	reasonWrongVerifier = "code_verifier_wrong"
 	reasonRefreshReused = "refresh_token_reused"
+	reasonDocument      = "client_document_changed"
 )
 
 // AuthorizationCode is RFC 6749 s4.1.3.
@@ -73,7 +74,7 @@ func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Gr
 		Complete:  g.complete,
 		Used: func(ctx context.Context, r *grants.Request) {
 			// Two at the same time are no better than one after the other. When it cannot be recorded the answer is a refusal all the same.
-			if err := g.revoke(ctx, r.Party.Client, r.Issuance.SignIn.ID, reused); err != nil {
+			if err := g.revoke(ctx, r.Party.Client, r.Client.Agent.OrganizationID, r.Issuance.SignIn.ID, reused); err != nil {
 				web.Note(ctx, err)
 			}
 		},
@@ -154,6 +155,8 @@ func (g *Grants) identifyCode(ctx context.Context, r *grants.Request, client cli
 		return SignIn{}, invalidGrant(errors.New("another redirect_uri"))
 	case !verifies(r.Form.Get("code_verifier"), s.CodeChallenge): // injected into somebody's session, or stolen
 		return SignIn{}, g.end(ctx, client, s, reasonWrongVerifier)
+	case client.Document != "" && !client.Redirects(s.RedirectURI):
+		return SignIn{}, g.end(ctx, client, s, reasonDocument)
 	}
 	return s, nil
 }
@@ -170,6 +173,8 @@ func (g *Grants) identifyRefresh(ctx context.Context, r *grants.Request, client 
 		return SignIn{}, invalidGrant(errors.New("the sign-in is over"))
 	case subtle.ConstantTimeCompare(hash, s.RefreshHash) != 1:
 		return SignIn{}, g.end(ctx, client, s, reasonRefreshReused)
+	case client.Document != "" && (!client.RefreshTokens || !client.Redirects(s.RedirectURI)): // what the agent signed in to is not what the document says now
+		return SignIn{}, g.end(ctx, client, s, reasonDocument)
 	case !client.RefreshTokens:
 		return SignIn{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "The client may not use refresh tokens any more."}
 	}
@@ -190,13 +195,13 @@ func (g *Grants) find(ctx context.Context, r *grants.Request, client clients.Cli
 }
 
 func (g *Grants) signIn(ctx context.Context, r *grants.Request, client clients.Client, id agentid.SignIn) (SignIn, error) {
-	s, err := g.Store.SignIn(ctx, client.OrganizationID, id)
+	s, err := signInOf(ctx, g.Store, client.OrganizationID, client.ClientID(), id)
 	switch {
 	case problem.KindOf(err) == problem.NotFound:
 		return SignIn{}, invalidGrant(err)
 	case err != nil:
 		return SignIn{}, asOAuth(err)
-	case s.Client != client.ID || s.Issuer != r.Issuer.ID:
+	case s.Client != client.ClientID() || s.Issuer != r.Issuer.ID:
 		return SignIn{}, invalidGrant(errors.New("of another client or issuer"))
 	}
 	return s, nil
@@ -204,15 +209,15 @@ func (g *Grants) signIn(ctx context.Context, r *grants.Request, client clients.C
 
 // end revokes a sign-in and gives the answer to whoever caused it.
 func (g *Grants) end(ctx context.Context, client clients.Client, s SignIn, reason string) error {
-	if err := g.revoke(ctx, client, s.ID, reason); err != nil {
+	if err := g.revoke(ctx, client, s.OrganizationID, s.ID, reason); err != nil {
 		return asOAuth(err)
 	}
 	return invalidGrant(errors.New(reason))
 }
 
-func (g *Grants) revoke(ctx context.Context, client clients.Client, id agentid.SignIn, reason string) error {
+func (g *Grants) revoke(ctx context.Context, client clients.Client, org agentid.Organization, id agentid.SignIn, reason string) error {
 	actor := audit.Actor{Kind: audit.KindClient, ID: client.ClientID(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
-	return g.Store.RevokeSignIn(ctx, actor, client.OrganizationID, id, reason)
+	return g.Store.RevokeSignIn(ctx, actor, org, id, reason)
 }
 
 // verifies is RFC 7636 s4.6. Without a challenge there must be no verifier: else an attacker could strip the challenge off (RFC 9700 s4.8.2).
@@ -253,7 +258,7 @@ func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessT
 	if openID {
 		var err error
 		answer.IDToken, err = g.IDTokens.IDToken(tokens.SignedIn{
-			Issuer: r.Issuer, Agent: r.Client.Agent, Client: party.Client.ID, SignIn: step.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
+			Issuer: r.Issuer, Agent: r.Client.Agent, Client: party.Client.ClientID(), SignIn: step.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
 		})
 		if err != nil {
 			return err

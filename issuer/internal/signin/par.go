@@ -82,7 +82,7 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	}
 	uri, stored := e.cfg.Secrets.pushed()
 	err = e.cfg.Store.PushRequest(r.Context(), PushedRequest{
-		OrganizationID: client.OrganizationID, Client: client.ID, Issuer: issuer.ID, Key: stored, Parameters: parameters, ExpiresAt: now.Add(PushedLifetime),
+		OrganizationID: client.OrganizationID, Client: client.ClientID(), Issuer: issuer.ID, Key: stored, Parameters: parameters, ExpiresAt: now.Add(PushedLifetime),
 	})
 	return uri, err
 }

@@ -58,7 +58,7 @@ func (t *RefreshTokens) RevokeRefresh(ctx context.Context, actor audit.Actor, is
 	if err != nil {
 		return err
 	}
-	return t.Store.RevokeSignIn(ctx, actor, org, s.ID, reasonGivenBack)
+	return t.Store.RevokeSignIn(ctx, actor, s.OrganizationID, s.ID, reasonGivenBack)
 }
 
 // find is the sign-in that a refresh token was made for. The token's tag is ours, so it is a client's own or another's, and never a guess.
@@ -67,7 +67,7 @@ func (t *RefreshTokens) find(ctx context.Context, issuer issuers.Issuer, org age
 	if !ok {
 		return SignIn{}, nil, inactive(errors.New("no refresh token"))
 	}
-	s, err := t.Store.SignIn(ctx, org, id)
+	s, err := signInOf(ctx, t.Store, org, client, id)
 	switch {
 	case problem.KindOf(err) == problem.NotFound:
 		return SignIn{}, nil, inactive(err)
@@ -75,7 +75,7 @@ func (t *RefreshTokens) find(ctx context.Context, issuer issuers.Issuer, org age
 		return SignIn{}, nil, err
 	case s.Issuer != issuer.ID:
 		return SignIn{}, nil, inactive(errors.New("another issuer's"))
-	case s.Client.String() != client:
+	case s.Client != client:
 		return SignIn{}, nil, tokenstate.ErrNotYours
 	}
 	return s, hash, nil

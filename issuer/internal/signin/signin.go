@@ -44,8 +44,8 @@ func Scopes() []string { return []string{OpenID, Profile, AgentScope, OfflineAcc
 // SignIn is one agent at one relying party: at first a code, then the family of its refresh tokens.
 type SignIn struct {
 	ID             agentid.SignIn
-	OrganizationID agentid.Organization
-	Client         agentid.Client
+	OrganizationID agentid.Organization // of the agent
+	Client         string               // client_id
 	Agent          agentid.Agent
 	Credential     agentid.Credential // the agent authenticated with it; the sign-in dies with it
 	Issuer         string
@@ -78,8 +78,8 @@ func (s SignIn) LiveTokens(now time.Time) []agents.SignInToken {
 
 // PushedRequest is a pushed authorization request, RFC 9126. It is found by its key, for its client and at its issuer alone.
 type PushedRequest struct {
-	OrganizationID agentid.Organization
-	Client         agentid.Client
+	OrganizationID agentid.Organization // of the client; zero when it has none
+	Client         string               // client_id
 	Issuer         string
 	Key            [32]byte // keyed hash of the request_uri
 	Parameters     string   // as a query
@@ -93,9 +93,24 @@ type Store interface {
 	// PushedRequest gives the parameters back; NotFound when there is none that is unexpired. It can be read until a sign-in used it up.
 	PushedRequest(ctx context.Context, p PushedRequest) (string, error)
 	// CreateSignIn stores the sign-in with its audit row, and uses the pushed request up. NotFound when the agent was suspended since it authenticated, its credential
-	// is gone, or the client was deleted; agents.UsedError when another sign-in has used the pushed request.
+	// is gone, or the client was deleted; agents.UsedError when another sign-in has used the pushed request. That of a client without an organization is used up
+	// whatever becomes of the sign-in.
 	CreateSignIn(ctx context.Context, actor audit.Actor, s SignIn, pushed *[32]byte) error
+	// OrganizationOfSignIn finds a sign-in to a client without an organization; NotFound when it is to another client.
+	OrganizationOfSignIn(ctx context.Context, client string, id agentid.SignIn) (agentid.Organization, error)
 	SignIn(ctx context.Context, org agentid.Organization, id agentid.SignIn) (SignIn, error)
 	// RevokeSignIn ends a sign-in: nothing of it can be redeemed any more, and its access tokens are on the revocation list. Once; nothing happens after.
 	RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.SignIn, reason string) error
+}
+
+// signInOf finds a sign-in where it can only be: in the client's organization, or in that of the agent when the client has none. That it is to this client is for the
+// caller to see.
+func signInOf(ctx context.Context, store Store, org agentid.Organization, client string, id agentid.SignIn) (SignIn, error) {
+	if org.IsZero() {
+		var err error
+		if org, err = store.OrganizationOfSignIn(ctx, client, id); err != nil {
+			return SignIn{}, err
+		}
+	}
+	return store.SignIn(ctx, org, id)
 }

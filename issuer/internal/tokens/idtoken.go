@@ -33,7 +33,7 @@ type Authentication struct {
 type SignedIn struct {
 	Issuer         issuers.Issuer
 	Agent          agents.Agent
-	Client         agentid.Client
+	Client         string // client_id
 	SignIn         agentid.SignIn
 	Authentication Authentication
 	Nonce          string // "" when the client sent none
@@ -73,7 +73,7 @@ func (m *Minter) IDToken(s SignedIn) (string, error) {
 	}
 	now := m.now().Truncate(time.Second)
 	payload, err := json.Marshal(idClaims{
-		Issuer: s.Issuer.ID, Subject: s.Agent.ID.String(), Audience: s.Client.String(), ExpiresAt: now.Add(IDTokenLifetime).Unix(), IssuedAt: now.Unix(),
+		Issuer: s.Issuer.ID, Subject: s.Agent.ID.String(), Audience: s.Client, ExpiresAt: now.Add(IDTokenLifetime).Unix(), IssuedAt: now.Unix(),
 		ID: rand.Text(), AuthTime: s.Authentication.At.Unix(), Nonce: s.Nonce, Context: s.Authentication.Context, Methods: s.Authentication.Methods,
 		TokenHash: hash, OrganizationID: s.Agent.OrganizationID.String(), SignIn: s.SignIn.String(), Agent: m.describe(&s.Agent),
 	})

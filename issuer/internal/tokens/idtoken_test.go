@@ -53,7 +53,7 @@ func TestReadIDToken(t *testing.T) {
 	old, rs256 := signingKey(t, jose.RS256), signingKey(t, jose.RS256)
 	issuer.Keys = ring{t, old, nil}
 	s := SignedIn{
-		Issuer: issuer, Agent: agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization]()}, Client: agentid.New[agentid.Client](),
+		Issuer: issuer, Agent: agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization]()}, Client: agentid.New[agentid.Client]().String(),
 		SignIn: agentid.New[agentid.SignIn](), Authentication: Authentication{At: now, Context: "c", Methods: []string{"m"}}, AccessToken: "a",
 	}
 	text, err := m.IDToken(s)
@@ -61,7 +61,7 @@ func TestReadIDToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	issuer.Keys = ring{t, rs256, []*jose.SigningKey{old, es256}}
-	got, err := ReadIDToken(issuer, text, s.Client.String(), now.Add(IDTokenLifetime-time.Second))
+	got, err := ReadIDToken(issuer, text, s.Client, now.Add(IDTokenLifetime-time.Second))
 	if err != nil || got.Subject != s.Agent.ID || got.SignIn != s.SignIn || got.ExpiresAt.Unix() != now.Add(IDTokenLifetime).Unix() {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -88,7 +88,7 @@ func TestReadIDToken(t *testing.T) {
 		}
 		return text
 	}
-	if _, err := ReadIDToken(issuer, signed(rs256, "JWT", nil), s.Client.String(), now); err != nil {
+	if _, err := ReadIDToken(issuer, signed(rs256, "JWT", nil), s.Client, now); err != nil {
 		t.Fatalf("the same claims, signed anew: %v", err) // so that what is refused below is refused for its change
 	}
 	other := issuer
@@ -99,19 +99,19 @@ func TestReadIDToken(t *testing.T) {
 		client string
 		at     time.Time
 	}{
-		"expired":                     {issuer, text, s.Client.String(), now.Add(IDTokenLifetime)},
+		"expired":                     {issuer, text, s.Client, now.Add(IDTokenLifetime)},
 		"another client's":            {issuer, text, agentid.New[agentid.Client]().String(), now},
-		"another issuer's":            {other, text, s.Client.String(), now},
-		"of no issuer":                {issuers.Issuer{}, text, s.Client.String(), now},
-		"of a key that is not ours":   {issuer, signed(signingKey(t, jose.RS256), "JWT", nil), s.Client.String(), now},
-		"of the key of access tokens": {issuer, signed(es256, "JWT", nil), s.Client.String(), now},
-		"an access token by its type": {issuer, signed(rs256, "at+jwt", nil), s.Client.String(), now},
-		"an ID-JAG":                   {issuer, signed(rs256, typeIDJAG, nil), s.Client.String(), now},
-		"from the future":             {issuer, signed(rs256, "JWT", map[string]any{"iat": now.Unix() + 5}), s.Client.String(), now},
-		"of a long life":              {issuer, signed(rs256, "JWT", map[string]any{"exp": now.Add(time.Hour).Unix()}), s.Client.String(), now},
-		"of no sign-in":               {issuer, signed(rs256, "JWT", map[string]any{"sid": nil}), s.Client.String(), now},
-		"about no agent":              {issuer, signed(rs256, "JWT", map[string]any{"sub": "somebody"}), s.Client.String(), now},
-		"no token":                    {issuer, "x", s.Client.String(), now},
+		"another issuer's":            {other, text, s.Client, now},
+		"of no issuer":                {issuers.Issuer{}, text, s.Client, now},
+		"of a key that is not ours":   {issuer, signed(signingKey(t, jose.RS256), "JWT", nil), s.Client, now},
+		"of the key of access tokens": {issuer, signed(es256, "JWT", nil), s.Client, now},
+		"an access token by its type": {issuer, signed(rs256, "at+jwt", nil), s.Client, now},
+		"an ID-JAG":                   {issuer, signed(rs256, typeIDJAG, nil), s.Client, now},
+		"from the future":             {issuer, signed(rs256, "JWT", map[string]any{"iat": now.Unix() + 5}), s.Client, now},
+		"of a long life":              {issuer, signed(rs256, "JWT", map[string]any{"exp": now.Add(time.Hour).Unix()}), s.Client, now},
+		"of no sign-in":               {issuer, signed(rs256, "JWT", map[string]any{"sid": nil}), s.Client, now},
+		"about no agent":              {issuer, signed(rs256, "JWT", map[string]any{"sub": "somebody"}), s.Client, now},
+		"no token":                    {issuer, "x", s.Client, now},
 	} {
 		if got, err := ReadIDToken(tt.issuer, tt.text, tt.client, tt.at); err == nil {
 			t.Errorf("%s: %+v", name, got)

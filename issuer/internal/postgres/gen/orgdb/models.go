@@ -82,7 +82,7 @@ type Organization struct {
 type SignIn struct {
 	OrgID                 uuid.UUID
 	ID                    uuid.UUID
-	ClientID              uuid.UUID
+	ClientID              *uuid.UUID
 	AgentID               uuid.UUID
 	CredentialID          uuid.UUID
 	Issuer                string
@@ -107,5 +107,6 @@ type SignIn struct {
 	CreatedAt             time.Time
 	ExpiresAt             time.Time
 	RevokedAt             *time.Time
+	ClientDocument        *string
 	AuthorizationDetails  string
 }

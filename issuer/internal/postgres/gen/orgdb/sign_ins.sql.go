@@ -56,26 +56,6 @@ func (q *Queries) AdvanceSignIn(ctx context.Context, arg AdvanceSignInParams) (i
 	return result.RowsAffected(), nil
 }
 
-const forgetPushedRequests = `-- name: ForgetPushedRequests :exec
-delete from pushed_requests as old using (
-    select pushed_requests.key from pushed_requests
-    where pushed_requests.org_id = $1 and pushed_requests.expires_at < $2::timestamptz
-    order by pushed_requests.expires_at limit 16 for update skip locked
-) as gone
-where old.org_id = $1 and old.key = gone.key
-`
-
-type ForgetPushedRequestsParams struct {
-	OrgID uuid.UUID
-	At    time.Time
-}
-
-// ForgetPushedRequests takes away a few of the oldest; each request pushed takes more away than it adds.
-func (q *Queries) ForgetPushedRequests(ctx context.Context, arg ForgetPushedRequestsParams) error {
-	_, err := q.db.Exec(ctx, forgetPushedRequests, arg.OrgID, arg.At)
-	return err
-}
-
 const forgetSignIns = `-- name: ForgetSignIns :exec
 delete from sign_ins as old using (
     select sign_ins.id from sign_ins
@@ -96,43 +76,18 @@ func (q *Queries) ForgetSignIns(ctx context.Context, arg ForgetSignInsParams) er
 	return err
 }
 
-const insertPushedRequest = `-- name: InsertPushedRequest :exec
-insert into pushed_requests (org_id, key, client_id, issuer, parameters, expires_at)
-values ($1, $2, $3, $4, $5, $6)
-`
-
-type InsertPushedRequestParams struct {
-	OrgID      uuid.UUID
-	Key        []byte
-	ClientID   uuid.UUID
-	Issuer     string
-	Parameters string
-	ExpiresAt  time.Time
-}
-
-func (q *Queries) InsertPushedRequest(ctx context.Context, arg InsertPushedRequestParams) error {
-	_, err := q.db.Exec(ctx, insertPushedRequest,
-		arg.OrgID,
-		arg.Key,
-		arg.ClientID,
-		arg.Issuer,
-		arg.Parameters,
-		arg.ExpiresAt,
-	)
-	return err
-}
-
 const insertSignIn = `-- name: InsertSignIn :exec
-insert into sign_ins (org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods,
+insert into sign_ins (org_id, id, client_id, client_document, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods,
     authorization_details, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, created_at, expires_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-    $12, $13, $14, $15, $16, $17, $18, $19, $20)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+    $13, $14, $15, $16, $17, $18, $19, $20, $21)
 `
 
 type InsertSignInParams struct {
 	OrgID                 uuid.UUID
 	ID                    uuid.UUID
-	ClientID              uuid.UUID
+	ClientID              *uuid.UUID
+	ClientDocument        *string
 	AgentID               uuid.UUID
 	CredentialID          uuid.UUID
 	Issuer                string
@@ -157,6 +112,7 @@ func (q *Queries) InsertSignIn(ctx context.Context, arg InsertSignInParams) erro
 		arg.OrgID,
 		arg.ID,
 		arg.ClientID,
+		arg.ClientDocument,
 		arg.AgentID,
 		arg.CredentialID,
 		arg.Issuer,
@@ -178,32 +134,6 @@ func (q *Queries) InsertSignIn(ctx context.Context, arg InsertSignInParams) erro
 	return err
 }
 
-const pushedRequest = `-- name: PushedRequest :one
-select parameters from pushed_requests
-where org_id = $1 and key = $2 and client_id = $3 and issuer = $4 and expires_at > $5::timestamptz
-`
-
-type PushedRequestParams struct {
-	OrgID    uuid.UUID
-	Key      []byte
-	ClientID uuid.UUID
-	Issuer   string
-	At       time.Time
-}
-
-func (q *Queries) PushedRequest(ctx context.Context, arg PushedRequestParams) (string, error) {
-	row := q.db.QueryRow(ctx, pushedRequest,
-		arg.OrgID,
-		arg.Key,
-		arg.ClientID,
-		arg.Issuer,
-		arg.At,
-	)
-	var parameters string
-	err := row.Scan(&parameters)
-	return parameters, err
-}
-
 const revokeSignIn = `-- name: RevokeSignIn :exec
 update sign_ins set revoked_at = $1::timestamptz where org_id = $2 and id = $3
 `
@@ -220,7 +150,7 @@ func (q *Queries) RevokeSignIn(ctx context.Context, arg RevokeSignInParams) erro
 }
 
 const signIn = `-- name: SignIn :one
-select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, authorization_details from sign_ins where org_id = $1 and id = $2
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details from sign_ins where org_id = $1 and id = $2
 `
 
 type SignInParams struct {
@@ -259,13 +189,14 @@ func (q *Queries) SignIn(ctx context.Context, arg SignInParams) (SignIn, error) 
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.ClientDocument,
 		&i.AuthorizationDetails,
 	)
 	return i, err
 }
 
 const signInForUpdate = `-- name: SignInForUpdate :one
-select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, authorization_details from sign_ins where org_id = $1 and id = $2 for update
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details from sign_ins where org_id = $1 and id = $2 for update
 `
 
 type SignInForUpdateParams struct {
@@ -304,25 +235,8 @@ func (q *Queries) SignInForUpdate(ctx context.Context, arg SignInForUpdateParams
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.RevokedAt,
+		&i.ClientDocument,
 		&i.AuthorizationDetails,
 	)
 	return i, err
-}
-
-const usePushedRequest = `-- name: UsePushedRequest :execrows
-delete from pushed_requests where org_id = $1 and key = $2
-`
-
-type UsePushedRequestParams struct {
-	OrgID uuid.UUID
-	Key   []byte
-}
-
-// UsePushedRequest waits for a sign-in that uses the same, and deletes nothing when that one is committed.
-func (q *Queries) UsePushedRequest(ctx context.Context, arg UsePushedRequestParams) (int64, error) {
-	result, err := q.db.Exec(ctx, usePushedRequest, arg.OrgID, arg.Key)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
 }
