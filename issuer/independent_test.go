@@ -137,6 +137,17 @@ func (i *instance) setting(root *signer) setting {
 	return s
 }
 
+// parties are relying parties that nobody registered: one that has nothing to prove itself with, and one with a key.
+func (h *documentHost) parties(to map[string]settingParty) {
+	k := newHolder(h.t, jose4.ES256)
+	const callback = "https://notes.example/cb"
+	to["document"] = settingParty{ID: h.serve("/notes", nil), RedirectURI: callback}
+	to["documentKey"] = settingParty{
+		ID:          h.serve("/key", map[string]any{"token_endpoint_auth_method": "private_key_jwt", "jwks": jwks(h.t, k), "dpop_bound_access_tokens": true}),
+		RedirectURI: callback, JWK: &jose4.JSONWebKey{Key: k.private, KeyID: k.kid, Algorithm: string(k.alg)},
+	}
+}
+
 // fapiParties are relying parties as the FAPI 2.0 Security Profile wants them: requests pushed, no secret, tokens bound to a key or to the certificate.
 func (i *instance) fapiParties(root *signer, organization string, to map[string]settingParty) {
 	i.t.Helper()
@@ -306,8 +317,12 @@ func TestClientsFromNpm(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			root := certify(t, nil, authority("root"))
-			i, clock := startBehind(t, leaps, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+			h := newDocumentHost(t)
+			i, clock := startBehind(t, leaps, func(c *issuer.Config) {
+				c.TLS.ClientCA, c.ClientDocuments = root.file(t), h.config()
+			})
 			s := i.setting(root)
+			h.parties(s.Parties)
 			s.Control = i.control(map[string]func(){
 				"rotate": func() { i.rotate(clock, "access_token") },
 				"eddsa":  func() { i.rotate(clock, "access_token", "algorithm", "EdDSA") },

@@ -151,6 +151,32 @@ test('FAPI 2.0: pushed request, tls_client_auth, tokens bound to the certificate
   assert.deepEqual(await oidc.tokenIntrospection(config, next.access_token), { active: false })
 })
 
+// Relying parties that nobody registered: their client_id is the URL of what they say about themselves.
+const { document, documentKey } = setting.parties
+
+for (const server of [setting.issuer, setting.organizationIssuer]) {
+  for (const [name, party, options, auth] of [
+    ['', document, {}, oidc.None()],
+    [', request pushed, with a key', document, { pushed: true, DPoP: true }, oidc.None()],
+    [' by its key, request pushed, tokens bound to a key', documentKey, { pushed: true, DPoP: true }, oidc.PrivateKeyJwt(await privateKey(documentKey.jwk))],
+  ]) {
+    test(`an agent signs in to a client known by its document${name}, at ${new URL(server).pathname}`, async () => {
+      const config = await configured(party, auth, new URL(server))
+      assert.equal(config.serverMetadata().client_id_metadata_document_supported, true)
+      const { redeem, DPoP } = await signIn(party, { ...options, config })
+      const got = await redeem()
+      const claims = got.claims()
+      assert.equal(claims.iss, server)
+      assert.equal(claims.sub, subject.id)
+      assert.equal(claims.aud, party.id)
+      if (party.jwk) assert.equal((await oidc.tokenIntrospection(config, got.access_token)).client_id, party.id)
+      const next = await oidc.refreshTokenGrant(config, got.refresh_token, undefined, { DPoP })
+      await oidc.tokenRevocation(config, next.refresh_token)
+      await assert.rejects(oidc.refreshTokenGrant(config, next.refresh_token, undefined, { DPoP }), { error: 'invalid_grant' })
+    })
+  }
+}
+
 test('a relying party whose key or certificate is not the registered one is refused everywhere', async () => {
   const strangers = [
     [key, oidc.PrivateKeyJwt(await privateKey(setting.agents.keys.ES256.jwk))],
