@@ -316,3 +316,24 @@ func TestOutsideOfProtect(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A client of no organization has its own limit and nobody else's, and what it is called takes no more room than an id.
+func TestClientOfNoOrganization(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, Limits{Client: Limit{60, 2}, Source: Limit{600, 100}, Organization: Limit{60, 1}, Instance: Limit{600, 100}, FailuresOfClient: Limit{60, 100}, FailuresOfSource: Limit{60, 100}, FailuresOfInstance: Limit{60, 100}},
+		given{{}: {Client: Limit{60, 1}}})
+	d.org = agentid.Organization{}
+	long := strings.Repeat("a", 400) // no colon: the desk reads Basic
+	for n, want := range []int{200, 200, 429} {
+		if got := d.ask("10.0.0.1", long, rightSecret).StatusCode; got != want {
+			t.Errorf("request %d: %d, want %d", n, got, want)
+		}
+	}
+	if got := d.ask("10.0.0.1", long+"b", rightSecret).StatusCode; got != 200 {
+		t.Errorf("another client: %d", got)
+	}
+	id := agentid.New[agentid.Agent]().String()
+	if short(id) != id || len(short(long)) > len(id) || short(long) == short(long+"b") {
+		t.Errorf("%q, %q", short(id), short(long))
+	}
+}
