@@ -132,6 +132,48 @@ func TestOnlyTheAgentItselfFollows(t *testing.T) {
 	}
 }
 
+// With prompt=login, and with max_age=0, which says the same (OpenID Connect Core s3.1.2.1), the client is told of an authentication that it was not told of before: auth_time is later
+// each time. Another client was told of none.
+func TestPromptLoginIsAnotherLogin(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	agent, secret, token := i.signer(organization, "reader")
+	p, q := i.relyingParty(organization, nil), i.relyingParty(organization, map[string]any{"name": "another"})
+	at := func(token string) int64 {
+		_, claims := i.verified(token)
+		return int64(claims["iat"].(float64))
+	}
+	newer := func(than string) string {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if time.Now().Unix() > at(than) {
+				return i.token(agent, secret)
+			}
+		}
+		return ""
+	}
+	signedIn := func(p *party, token string, change ...string) bool {
+		back, a := i.follow(p.link(change...), token)
+		if back == nil && (a.StatusCode != 401 || a.field("error") != "insufficient_user_authentication" || a.Header.Get("Retry-After") != "1" || !strings.Contains(a.Header.Get("WWW-Authenticate"), `max_age="0"`)) {
+			t.Errorf("%v: %s %s %v", change, a.Status, a.body, a.Header)
+		}
+		return back != nil && back.Query().Get("code") != ""
+	}
+	for _, change := range [][]string{{"prompt", "login"}, {"max_age", "0"}} {
+		if token = newer(token); !signedIn(p, token, change...) {
+			t.Errorf("%v: refused at first", change)
+		}
+		if signedIn(p, token, change...) {
+			t.Errorf("%v: the same authentication twice", change)
+		}
+		if !signedIn(p, token) || !signedIn(q, token, change...) {
+			t.Errorf("%v: not asked for another login, or by another client, and refused", change)
+		}
+	}
+}
+
 // prompt, max_age and id_token_hint, for a subject that cannot be asked anything.
 func TestPrompts(t *testing.T) {
 	t.Parallel()
@@ -143,9 +185,7 @@ func TestPrompts(t *testing.T) {
 	hint := p.signedIn(token).field("id_token")
 	for _, change := range [][]string{
 		{"prompt", "none"},
-		{"prompt", "login"},
 		{"prompt", "consent select_account"},
-		{"max_age", "0"},
 		{"max_age", "3600"},
 		{"id_token_hint", hint},
 		{"login_hint", "somebody"},

@@ -87,6 +87,8 @@ func TestTargetsAgreeWithNetURL(t *testing.T) {
 	t.Parallel()
 	pieces := []string{"a", "A", "b", "/", "/./", "/x/../", "/..", "%2e", "%61", "%2f", "%2F", "%c3%A9", "%C3%a9", "%", ":", "@", "?", "#", "[", "]", ":443", ":80", "\\", "~", "%25"}
 	where := func(t *rapid.T, s string) string {
+		s, _, _ = strings.Cut(s, "#")
+		s, _, _ = strings.Cut(s, "?")
 		u, err := url.Parse(s)
 		if err != nil || u.User != nil || u.Opaque != "" {
 			t.Fatalf("%q counts, and is none: %v", s, err)
@@ -95,7 +97,12 @@ func TestTargetsAgreeWithNetURL(t *testing.T) {
 		if u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
 			port = ""
 		}
-		u = u.ResolveReference(&url.URL{Path: u.Path}) // takes the dot segments out
+		raw := strings.NewReplacer("%2e", ".", "%2E", ".").Replace(u.EscapedPath()) // an escaped dot is a dot; an escaped slash ends no segment
+		path, err := url.PathUnescape(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u = u.ResolveReference(&url.URL{Path: path, RawPath: raw}) // takes the dot segments out
 		return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port + "/" + strings.TrimPrefix(u.Path, "/")
 	}
 	same := 0

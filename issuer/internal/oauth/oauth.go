@@ -34,7 +34,7 @@ type Error struct {
 	Code        Code
 	Description string
 	Status      int           // 0 is what RFC 6749 s5.2 says: 401 for invalid_client, else 400
-	RetryAfter  time.Duration // with 503
+	RetryAfter  time.Duration // when coming again helps
 	DPoPNonce   string        // for the client's next proof, RFC 9449 s8; "" for none
 	Err         error
 }

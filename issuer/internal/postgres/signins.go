@@ -120,6 +120,17 @@ func (s *Store) SignIn(ctx context.Context, org agentid.Organization, id agentid
 	return signIn(row), asProblem(err, signInNoun)
 }
 
+// SignedIn implements signin.Store.
+func (s *Store) SignedIn(ctx context.Context, org agentid.Organization, client string, agent agentid.Agent, at time.Time) (bool, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return false, asProblem(err, signInNoun)
+	}
+	id, document := party(client)
+	known, err := q.SignedIn(ctx, orgdb.SignedInParams{OrgID: org.UUID(), AgentID: agent.UUID(), At: at, ClientID: id, ClientDocument: document})
+	return known, asProblem(err, signInNoun)
+}
+
 // RevokeSignIn implements signin.Store.
 func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.SignIn, reason string) error {
 	err := s.changeInOrg(ctx, actor, org, func(q *orgdb.Queries) (event, error) {

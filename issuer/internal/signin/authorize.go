@@ -130,6 +130,9 @@ func (e *Authorization) signIn(w http.ResponseWriter, r *http.Request, issuer is
 	if err == nil {
 		err = request.prompt.recent(who.authentication.At, now)
 	}
+	if err == nil {
+		err = e.anew(r.Context(), request, who)
+	}
 	refused := forAgent(err)
 	switch {
 	case errors.Is(err, errNobody), refused && request.prompt.none:

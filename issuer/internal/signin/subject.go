@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -79,6 +80,9 @@ func unauthorized(err error) error {
 // staleError is an authentication that is older than the request allows, RFC 9470 s3.
 type staleError struct{ maxAge time.Duration }
 
+// sameSecond is how long an agent has to wait until a new token is one of another second than the last: auth_time has whole seconds.
+const sameSecond = time.Second
+
 func (e *staleError) Error() string { return "the agent authenticated too long ago" }
 
 // recent checks the age of the authentication. Whole seconds, as auth_time has them.
@@ -90,11 +94,27 @@ func (p prompt) recent(at, now time.Time) error {
 	return &staleError{oldest}
 }
 
+// anew holds a request for a fresh authentication to its word (OpenID Connect Core s3.1.2.1, prompt=login): one that the client was told of before is no other, whatever its
+// age. An agent that proves possession of a key in the request authenticates by it.
+func (e *Authorization) anew(ctx context.Context, request *request, who *subject) error {
+	if !request.prompt.fresh || who.authentication.Context == ContextPossession {
+		return nil
+	}
+	told, err := e.cfg.Store.SignedIn(ctx, who.agent.OrganizationID, request.client.ClientID(), who.agent.ID, who.authentication.At)
+	if err == nil && told {
+		err = &staleError{0}
+	}
+	return err
+}
+
 // challenge answers the agent itself: with a better credential it may follow the same URL again, and nothing of the request is used up.
 func challenge(w http.ResponseWriter, r *http.Request, err error) {
 	if stale, ok := errors.AsType[*staleError](err); ok {
 		refusal := &oauth.Error{
 			Code: presented.Stale, Description: "The agent must authenticate anew and follow the URL again.", Status: http.StatusUnauthorized, Err: err,
+		}
+		if stale.maxAge == 0 {
+			refusal.RetryAfter = sameSecond
 		}
 		presented.Refuse(w, r, refusal, `max_age="`+strconv.FormatInt(int64(stale.maxAge/time.Second), 10)+`"`)
 		return

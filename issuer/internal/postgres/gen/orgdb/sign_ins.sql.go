@@ -240,3 +240,33 @@ func (q *Queries) SignInForUpdate(ctx context.Context, arg SignInForUpdateParams
 	)
 	return i, err
 }
+
+const signedIn = `-- name: SignedIn :one
+select exists (
+    select 1 from sign_ins
+    where org_id = $1 and agent_id = $2 and authenticated_at >= $3::timestamptz
+        and client_id is not distinct from $4::uuid and client_document is not distinct from $5::text
+)
+`
+
+type SignedInParams struct {
+	OrgID          uuid.UUID
+	AgentID        uuid.UUID
+	At             time.Time
+	ClientID       *uuid.UUID
+	ClientDocument *string
+}
+
+// SignedIn reports whether an agent signed in to a client by an authentication that is no older. Rows outlive a code, and so every authentication that is fresh.
+func (q *Queries) SignedIn(ctx context.Context, arg SignedInParams) (bool, error) {
+	row := q.db.QueryRow(ctx, signedIn,
+		arg.OrgID,
+		arg.AgentID,
+		arg.At,
+		arg.ClientID,
+		arg.ClientDocument,
+	)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}

@@ -7,6 +7,14 @@ values (@org_id, @id, @client_id, @client_document, @agent_id, @credential_id, @
 -- name: SignIn :one
 select * from sign_ins where org_id = @org_id and id = @id;
 
+-- name: SignedIn :one
+-- SignedIn reports whether an agent signed in to a client by an authentication that is no older. Rows outlive a code, and so every authentication that is fresh.
+select exists (
+    select 1 from sign_ins
+    where org_id = @org_id and agent_id = @agent_id and authenticated_at >= @at::timestamptz
+        and client_id is not distinct from sqlc.narg(client_id)::uuid and client_document is not distinct from sqlc.narg(client_document)::text
+);
+
 -- name: SignInForUpdate :one
 select * from sign_ins where org_id = @org_id and id = @id for update;
 
