@@ -169,6 +169,9 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 	asked := c.policyWasAsked()
 	if o.Explain != nil {
 		kept := explain.Decided{Record: r, Policy: c.snapshot.Policy}
+		if c.identity != nil {
+			kept.Issuer = c.snapshot.Issuers[c.identity.Issuer]
+		}
 		if asked {
 			kept.Subject = s.subject(c)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/explain"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
+	"github.com/agentidp/agentidp/internal/jose/josetest"
 	"github.com/agentidp/agentidp/internal/policy"
 )
 
@@ -130,7 +131,7 @@ func TestDecisionIsLoggedComparedAndExplained(t *testing.T) {
 		page = w.Body.String()
 		return w.Code == http.StatusOK && !strings.Contains(page, policy.ErrOverloaded.Error()) // the comparison is being traced, too
 	})
-	for _, want := range []string{`"result": "allowed"`, `"snapshot_epoch": 5`, `"agrees": true`, `"rule": "data.agentidp.authz.allow"`, `"file": "authz.rego"`, `"line": 4`, `"organizationId": "org_a"`} {
+	for _, want := range []string{`"result": "allowed"`, `"snapshot_epoch": 5`, `"policy_revision": "` + e.store.Load().Policy.Revision() + `"`, `"issuer": "` + josetest.Issuer + `"`, `"keys": 1`, `"agrees": true`, `"rule": "data.agentidp.authz.allow"`, `"file": "authz.rego"`, `"line": 4`, `"organizationId": "org_a"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%s is not in %s", want, page)
 		}

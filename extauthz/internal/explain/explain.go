@@ -14,6 +14,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/policy"
 )
 
@@ -24,6 +25,7 @@ const (
 	entryFixed    = 512     // bytes of an entry beside its documents, its place in the ring included (TestCountedBytesAreHonest)
 	nameBytes     = 32      // of each pointer to what was masked, beside its text
 
+	issuerFixed       = 160 // of what is kept of an issuer
 	organizationFixed = 256 // of what is kept of a second decision, beside its document
 )
 
@@ -32,14 +34,14 @@ type Decided struct {
 	Record  decisionlog.Record
 	Subject decide.Subject // its Request is nil when the policy was not asked
 	Policy  *policy.Policy // which was in force; may be nil
+	Issuer  *state.Issuer  // of the caller, as it was in the snapshot; nil when nobody was identified
 }
 
 // entry is what is kept of a decision. It is never changed.
 type entry struct {
-	kept     Kept
-	revision string
-	input    json.RawMessage // masked; nil when the policy was not asked
-	size     int64
+	kept  Kept
+	input json.RawMessage // masked; nil when the policy was not asked
+	size  int64
 }
 
 // Kept is what is known of a decision without evaluating anything again.
@@ -53,11 +55,26 @@ type Kept struct {
 	Status     int             `json:"http_status,omitempty"`
 	Error      string          `json:"error,omitempty"`
 	Epoch      uint64          `json:"snapshot_epoch"`
+	Revision   string          `json:"policy_revision,omitempty"` // of the snapshot
+	Issuer     *KeptIssuer     `json:"issuer,omitempty"`
 	Masked     []string        `json:"masked,omitempty"`
 	Erased     []string        `json:"erased,omitempty"`
 	Decision   json.RawMessage `json:"decision,omitempty"`
 
 	Organization *KeptOrganization `json:"organization,omitempty"`
+}
+
+// KeptIssuer is what the snapshot held of the caller's issuer.
+type KeptIssuer struct {
+	Issuer string `json:"issuer"`
+	// Epoch is of the snapshot in which rules, keys or revocations of the issuer last changed.
+	Epoch uint64 `json:"epoch"`
+	Keys  int    `json:"keys"` // how many there were
+	// KeysUntil is when the keys would have been too old: jwks.maxStale after their URL last confirmed them. Keys of a file have none.
+	KeysUntil time.Time `json:"keys_until,omitzero"`
+	// RevocationsSequence is that of its revocation list, absent where none is configured; RevocationsUntil is as KeysUntil.
+	RevocationsSequence *int64    `json:"revocations_sequence,omitempty"`
+	RevocationsUntil    time.Time `json:"revocations_until,omitzero"`
 }
 
 // KeptOrganization is what the policy of the caller's organization decided besides.
@@ -158,7 +175,8 @@ func (r *Recorder) entryOf(d Decided) (e *entry) {
 	e = &entry{kept: Kept{
 		DecisionID: from.DecisionID, Time: from.Time.UTC(), Path: from.Path, Result: from.Result, Reason: from.Reason, Code: from.Code,
 		Status: from.Status, Error: r.masker.Text(from.Err), Epoch: from.Epoch,
-	}, revision: from.Revision}
+		Revision: from.Revision, Issuer: issuerOf(d.Issuer),
+	}}
 	var err error
 	if from.Decision != nil {
 		if e.kept.Decision, err = json.Marshal(r.masker.Result(from.Decision)); err != nil {
@@ -177,12 +195,31 @@ func (r *Recorder) entryOf(d Decided) (e *entry) {
 	if o := e.kept.Organization; o != nil {
 		documents += organizationFixed + len(o.ID) + len(o.Decision)
 	}
+	if e.kept.Issuer != nil {
+		documents += issuerFixed
+	}
 	for _, masked := range e.kept.Masked {
 		documents += nameBytes + len(masked)
 	}
 	documents += nameBytes * len(e.kept.Erased)          // their texts are the configuration's
 	e.size = int64(entryFixed + documents + documents/8) // an eighth is lost to sizes of allocations
 	return e
+}
+
+// issuerOf copies what is to be shown: an entry keeps no snapshot alive.
+func issuerOf(from *state.Issuer) *KeptIssuer {
+	if from == nil {
+		return nil
+	}
+	i := &KeptIssuer{Issuer: from.Rules.Issuer, Epoch: from.Epoch, KeysUntil: from.KeysUntil.UTC(), RevocationsUntil: from.RevocationsUntil.UTC()}
+	if from.Keys != nil {
+		i.Keys = from.Keys.Len()
+	}
+	if from.Revocations != nil {
+		sequence := from.Revocations.Sequence()
+		i.RevocationsSequence = &sequence
+	}
+	return i
 }
 
 func (r *Recorder) organizationOf(from *decisionlog.Organization) (*KeptOrganization, error) {
@@ -255,7 +292,7 @@ func (r *Recorder) find(decisionID string) (*entry, *policy.Policy) {
 		return nil, nil
 	}
 	for _, p := range []*policy.Policy{r.active, r.previous} {
-		if p != nil && p.Revision() == e.revision {
+		if p != nil && p.Revision() == e.kept.Revision {
 			if r, ok := p.Route(e.kept.Path); ok {
 				p = r
 			}

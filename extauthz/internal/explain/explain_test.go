@@ -18,7 +18,10 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/trust"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -112,7 +115,9 @@ func get(t testing.TB, r *Recorder, id string) (int, string) {
 func TestExplains(t *testing.T) {
 	t.Parallel()
 	r, p := start(t, 1<<20, "/input/attributes/source/principal"), compile(t, readers)
-	r.Add(decided(t, p, "d-1", "GET", "orders"))
+	d := decided(t, p, "d-1", "GET", "orders")
+	d.Issuer = &state.Issuer{Rules: jose.Rules{Issuer: "https://i"}, Epoch: 6, KeysUntil: time.Unix(1790086400, 0), Revocations: &trust.Revocations{}}
+	r.Add(d)
 	r.settled(t)
 	status, text := get(t, r, "d-1")
 	if strings.Contains(text, canary) {
@@ -133,7 +138,7 @@ func TestExplains(t *testing.T) {
 	const http = "/input/attributes/request/http"
 	want := Answer{
 		Kept: Kept{
-			DecisionID: "d-1", Time: time.Unix(1790000000, 0).UTC(), Path: "a/allow", Result: "allowed", Epoch: 7,
+			DecisionID: "d-1", Time: time.Unix(1790000000, 0).UTC(), Path: "a/allow", Result: "allowed", Epoch: 7, Revision: p.Revision(), Issuer: &KeptIssuer{Issuer: "https://i", Epoch: 6, KeysUntil: time.Unix(1790086400, 0).UTC(), RevocationsSequence: new(int64)},
 			Erased: []string{http + "/body", "/input/parsed_body", "/input/attributes/source/certificate", "/input/attributes/source/principal"},
 		},
 		Policy: PolicyState{Revision: p.Revision(), Available: true},

@@ -48,7 +48,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		write(w, http.StatusNotFound, map[string]string{"error": "this decision is not kept: it never was, or it is too long ago"})
 		return
 	}
-	a := Answer{Kept: e.kept, Policy: PolicyState{Revision: e.revision, Available: decidedBy != nil}, Input: e.input}
+	a := Answer{Kept: e.kept, Policy: PolicyState{Revision: e.kept.Revision, Available: decidedBy != nil}, Input: e.input}
 	switch {
 	case e.input == nil:
 		a.Missing = "the policy was not asked"

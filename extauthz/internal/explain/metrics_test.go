@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/trust"
 )
 
 // exported is what an operator sees, by cause, and the number of decisions kept.
@@ -82,7 +84,8 @@ func TestCountedBytesAreHonest(t *testing.T) {
 	p := compile(t, readers)
 	const all = 2000
 	for name, change := range map[string]func(*decisionlog.Record){
-		"as usual": func(*decisionlog.Record) {},
+		"as usual":  func(*decisionlog.Record) {},
+		"an issuer": func(*decisionlog.Record) {},
 		"an error": func(r *decisionlog.Record) {
 			r.Err = strings.Clone("a policy's runtime error of some length, with file and line")
 		},
@@ -97,6 +100,9 @@ func TestCountedBytesAreHonest(t *testing.T) {
 			d := one
 			d.Record.DecisionID = fmt.Sprintf("01a20a31-af04-7248-b221-%012d", n)
 			change(&d.Record)
+			if name == "an issuer" {
+				d.Issuer = &state.Issuer{Epoch: uint64(n), Revocations: &trust.Revocations{}}
+			}
 			r.Add(d)
 			if n%100 == 0 {
 				r.settled(t)
