@@ -83,7 +83,7 @@ func (c *Config) organizationBytes() int64 {
 	return int64(c.Policy.Organizations.Bytes)
 }
 
-// MemoryMax is GOMEMLIMIT and the resident memory for a configuration: what is kept, half as much again for what the garbage collector has not
+// MemoryMax is what GOMEMLIMIT is to be, and the resident memory for a configuration: what is kept, half as much again for what the garbage collector has not
 // found yet, and the process itself. The limit of a container belongs above resident.
 func (c *Config) MemoryMax() (goMemLimit, resident int64) {
 	var kept int64
@@ -99,5 +99,5 @@ func (c *Config) describeMemory(w io.Writer) {
 		fmt.Fprintf(w, "memory: %4d MiB %s\n", (p.Bytes+1<<20-1)>>20, p.Name)
 	}
 	limit, resident := c.MemoryMax()
-	fmt.Fprintf(w, "memory: %d MiB resident at most, with GOMEMLIMIT=%dMiB\n", resident>>20, limit>>20)
+	fmt.Fprintf(w, "memory: %d MiB resident at most, with GOMEMLIMIT=%dMiB, which is set where the environment has none\n", resident>>20, limit>>20)
 }

@@ -42,7 +42,7 @@ func highWater(t *testing.T, pid int) int64 {
 }
 
 // Everything that remembers is given far more than it may keep, a log service that takes nothing included, and the process stays below what
-// -check says.
+// -check says. Nobody sets GOMEMLIMIT: it does that itself.
 func TestMemoryStaysBelowItsCeiling(t *testing.T) {
 	t.Parallel()
 	stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -61,7 +61,7 @@ func TestMemoryStaysBelowItsCeiling(t *testing.T) {
 	goMemLimit, resident := cfg.MemoryMax()
 	p, err := localsvc.Start(localsvc.Command{
 		Name: "extauthz", Path: extauthzBinary(t), Args: []string{"-config", filepath.Join(e.dir, "extauthz.yaml")},
-		Env: append(coverageEnv(), fmt.Sprintf("GOMEMLIMIT=%dMiB", goMemLimit>>20)), LogFile: filepath.Join(e.dir, "extauthz.log"),
+		Env: coverageEnv(), LogFile: filepath.Join(e.dir, "extauthz.log"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +104,10 @@ func TestMemoryStaysBelowItsCeiling(t *testing.T) {
 	sending.Wait()
 	most := highWater(t, p.PID())
 	t.Logf("%d MiB idle, %d MiB at most, %d MiB stated, GOMEMLIMIT %d MiB", idle>>20, most>>20, resident>>20, goMemLimit>>20)
+	text, err := os.ReadFile(filepath.Join(e.dir, "extauthz.log"))
+	if want := fmt.Sprintf(`"memory limit of the runtime","service":"extauthz","from":"configuration","bytes":%d`, goMemLimit); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("the process does not say %s (%v)", want, err)
+	}
 	if most > resident {
 		t.Errorf("%d MiB resident, at most %d MiB are stated", most>>20, resident>>20)
 	}

@@ -60,6 +60,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err) // one line for each problem
 		return failed
 	}
+	goMemLimit, resident := cfg.MemoryMax()
+	limit := heap.LimitFor(goMemLimit)
 	if *check {
 		if problems := cfg.CheckOrganizations(); len(problems) > 0 {
 			fmt.Fprintln(stderr, strings.Join(problems, "\n"))
@@ -67,11 +69,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		fmt.Fprintf(stdout, "%s: good\n", *file)
 		cfg.Describe(stdout)
+		describeLimit(stdout, limit, resident)
 		return ok
 	}
 	defer heap.Pace(heapRoom).Stop()
+	defer limit.Apply()()
 	log := obs.NewLogger(stderr, cfg.Log.Level).With("service", "extauthz")
 	slog.SetDefault(log) // libraries that log without asking
+	logLimit(log, limit, resident)
 	err := extauthz.Run(ctx, &cfg, extauthz.Process{Log: log, Registry: obs.NewRegistry("extauthz"), Now: time.Now, Stdout: stdout})
 	if err != nil {
 		log.Error("cannot go on", "err", err.Error())

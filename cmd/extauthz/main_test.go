@@ -70,7 +70,7 @@ func TestCheckOpensNoSocket(t *testing.T) {
 	}
 	for _, want := range []string{
 		"listen: unix://" + socket + ", mode 0660: free\n", "identity: policy\n", "policy: agentidp/authz/allow of ", "decisions: remembered for 1m0s by ",
-		"/candidate is not asked: ", "decision log: to standard output, 100 % of what is allowed", "metrics: on http://127.0.0.1:0\n", " 64 MiB tokenCache.bytes\n", " 5 MiB explain\n", "MiB resident at most, with GOMEMLIMIT=",
+		"/candidate is not asked: ", "decision log: to standard output, 100 % of what is allowed", "metrics: on http://127.0.0.1:0\n", " 64 MiB tokenCache.bytes\n", " 5 MiB explain\n", "MiB resident at most, with GOMEMLIMIT=", "memory: limit of the runtime ",
 	} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("-check does not say %q: %s", want, stdout)
