@@ -133,7 +133,8 @@ type PublicRoute struct {
 	PathPrefix string `yaml:"pathPrefix"`
 }
 
-// Metrics is the operator's listener with /metrics, /healthz and /readyz. It asks for no credential: keep it on loopback.
+// Metrics is the operator's listener with /metrics, /healthz and /readyz, for whoever reaches it, and with what shows requests or memory
+// (/debug/decision/{id}, /debug/pprof/) for loopback alone.
 type Metrics struct {
 	Listen string `yaml:"listen"`
 	Pprof  bool   `yaml:"pprof"`

@@ -38,7 +38,7 @@ func (c *Config) Describe(w io.Writer) {
 		fmt.Fprintf(w, "decision log: to %s, %g %% of what is allowed, all else\n", where, 100*d.SampleAllowed)
 	}
 	if c.Metrics != nil {
-		fmt.Fprintf(w, "metrics: on http://%s\n", c.Metrics.Listen)
+		c.describeMetrics(w)
 	}
 	c.describeMemory(w)
 }
@@ -60,6 +60,20 @@ func (c *Config) describeListen(w io.Writer) {
 		default:
 			c.TLS.describe(w, name)
 		}
+		if hostPort, tcp := strings.CutPrefix(name, "tcp://"); tcp && isBeyondLoopback(hostPort) && (c.TLS == nil || c.TLS.ClientCA == "") {
+			fmt.Fprintf(w, "listen: %s, WARNING: %s\n", name, openToAll)
+		}
+	}
+}
+
+func (c *Config) describeMetrics(w io.Writer) {
+	m := c.Metrics
+	fmt.Fprintf(w, "metrics: on http://%s\n", m.Listen)
+	if isBeyondLoopback(m.Listen) {
+		fmt.Fprintf(w, "metrics: WARNING: whoever reaches this address reads them\n")
+	}
+	if c.Explain != nil || m.Pprof {
+		fmt.Fprintln(w, "metrics: /debug/ is answered over loopback only")
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/agentidp/agentidp/internal/obs"
 )
 
 // SocketMode is the permission bits of a unix socket, written as "0660".
@@ -63,6 +65,12 @@ func checkHostPort(s string) error {
 		return errors.New("want a port between 0 and 65535")
 	}
 	return nil
+}
+
+// isBeyondLoopback reports whether others than the machine or pod itself may reach an address. Of a name other than localhost that is not known.
+func isBeyondLoopback(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	return err != nil || !obs.IsLoopback(host)
 }
 
 // listen opens the address; takeOver is for unix sockets, see bindSocket.

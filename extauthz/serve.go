@@ -21,6 +21,9 @@ const (
 	successorMax = 30 * time.Second       // for a process that is to take over a socket to get ready
 )
 
+// openToAll warns of a port beyond loopback on which clients need no certificate; the log and -check say it.
+const openToAll = "whoever reaches this address can ask for decisions: keep it inside the pod, or set tls.clientCA"
+
 // namedListener remembers how the configuration wrote an address.
 type namedListener struct {
 	net.Listener
@@ -160,7 +163,7 @@ func (f *front) serve(ctx context.Context) error {
 func (f *front) announce(ctx context.Context, l namedListener) {
 	f.process.Log.InfoContext(ctx, "listening", "listener", "grpc", "address", l.name, "bound", l.Addr().String())
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !f.clientsKnown {
-		f.process.Log.WarnContext(ctx, "whoever reaches this address can ask for decisions: keep it inside the pod", "address", l.name)
+		f.process.Log.WarnContext(ctx, openToAll, "address", l.name)
 	}
 	f.process.listening(l.name, l.Addr())
 }

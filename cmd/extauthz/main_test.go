@@ -81,6 +81,21 @@ func TestCheckOpensNoSocket(t *testing.T) {
 	}
 }
 
+// What is open to others than the machine itself is said before it is opened.
+func TestCheckWarnsOfOpenPorts(t *testing.T) {
+	t.Parallel()
+	const open, scraped, local = "WARNING: whoever reaches this address can ask for decisions", "WARNING: whoever reaches this address reads them", "/debug/ is answered over loopback only\n"
+	for listen, warned := range map[string]bool{"0.0.0.0": true, "10.0.0.1": true, "pod.example": true, "127.0.0.1": false, "localhost": false, "127.1.2.3": false} {
+		text := strings.Replace(goodConfig, "listen: ", "listen: [\"tcp://"+listen+":9191\", ", 1)
+		first, rest, _ := strings.Cut(text, "\n")
+		config, _ := folder(t, first+"]\n"+rest+"explain: {bytes: 1MiB}\nmetrics: {listen: \""+listen+":9103\"}\n")
+		status, stdout, stderr := exec(t, t.Context(), "-check", "-config", config)
+		if status != ok || strings.Contains(stdout, open) != warned || strings.Contains(stdout, scraped) != warned || !strings.Contains(stdout, local) {
+			t.Errorf("%s: %d, %s%s", listen, status, stdout, stderr)
+		}
+	}
+}
+
 func TestCheckCompilesEveryOrganization(t *testing.T) {
 	t.Parallel()
 	text := strings.Replace(goodConfig, "identity: policy", "identity: optional\nissuers: [{issuer: a, jwks: {file: keys.json}, audiences: [b]}]", 1)

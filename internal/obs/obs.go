@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -71,14 +73,15 @@ func Build() BuildInfo {
 }
 
 // Debug is the operator's listener: /metrics, /healthz (200 while the process serves at all), /readyz (503 and the reason until ready), and
-// /debug/pprof/ when asked for. It belongs on loopback or a pod-internal address: it needs no credential.
+// /debug/pprof/ when asked for. It belongs on loopback or a pod-internal address: it needs no credential. Scrapers and probes come from outside
+// of a pod; pprof and More, which show what is in memory, are answered to the same machine or pod alone, wherever it listens (see local).
 type Debug struct {
 	Listen   string // host:port; port 0 picks one
 	Registry *prometheus.Registry
 	Ready    func() error // nil means ready
 	Pprof    bool
 	Log      *slog.Logger
-	More     map[string]http.Handler // further routes by their pattern, such as "GET /debug/decision/{id}"
+	More     map[string]http.Handler // further routes by their pattern, such as "GET /debug/decision/{id}"; for loopback alone
 	Patient  bool                    // wait for an address that is in use, as by the process that is to be replaced
 	// Listening, when set, is called once with the address in use.
 	Listening func(net.Addr)
@@ -157,16 +160,43 @@ func (d *Debug) Handler() http.Handler {
 		plain(w, http.StatusOK, "ready")
 	})
 	for pattern, handler := range d.More {
-		mux.Handle(pattern, handler)
+		mux.Handle(pattern, local(handler))
 	}
 	if d.Pprof {
-		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.Handle("GET /debug/pprof/", local(http.HandlerFunc(pprof.Index)))
+		mux.Handle("GET /debug/pprof/cmdline", local(http.HandlerFunc(pprof.Cmdline)))
+		mux.Handle("GET /debug/pprof/profile", local(http.HandlerFunc(pprof.Profile)))
+		mux.Handle("GET /debug/pprof/symbol", local(http.HandlerFunc(pprof.Symbol)))
+		mux.Handle("GET /debug/pprof/trace", local(http.HandlerFunc(pprof.Trace)))
 	}
 	return mux
+}
+
+// local answers whoever connects over loopback and asks for it: kubectl port-forward and exec, ssh -L, curl on the machine. The Host is asked too:
+// proxies in a pod pass on what came from elsewhere over loopback, and a name that somebody points at 127.0.0.1 makes a browser come from there.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil || !IsLoopback(peer) || !IsLoopback(hostOf(r.Host)) {
+			plain(w, http.StatusForbidden, "this page is answered over loopback only: use kubectl port-forward, or ssh -L, and ask for http://localhost")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// IsLoopback reports whether a host, a name or an address, is the machine or pod itself.
+func IsLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback() || host == "localhost"
+}
+
+// hostOf is a Host without its port.
+func hostOf(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -113,10 +113,59 @@ func TestPprofOnlyWhenAsked(t *testing.T) {
 	t.Parallel()
 	d := &Debug{Registry: NewRegistry("test"), Ready: func() error { return nil }, Pprof: true, Log: slog.New(slog.DiscardHandler)}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/cmdline", nil)
+	req.RemoteAddr, req.Host = "127.0.0.1:40000", "localhost:9103"
 	w := &recorder{header: http.Header{}}
 	d.Handler().ServeHTTP(w, req)
 	if w.status != 0 && w.status != 200 || w.body.Len() == 0 {
 		t.Errorf("pprof answers %d with %d bytes", w.status, w.body.Len())
+	}
+}
+
+// Metrics and probes are for whoever reaches the port; what shows memory is for the same machine.
+func TestWhatShowsMemoryIsForLoopback(t *testing.T) {
+	t.Parallel()
+	shown := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "a whole request") })
+	d := &Debug{
+		Registry: NewRegistry("test"), Ready: func() error { return nil }, Pprof: true, Log: slog.New(slog.DiscardHandler),
+		More: map[string]http.Handler{"GET /debug/decision/{id}": shown},
+	}
+	for _, c := range []struct {
+		peer, host string
+		local      bool
+	}{
+		{"127.0.0.1:4", "127.0.0.1:9103", true},
+		{"127.0.0.1:4", "localhost:9103", true},
+		{"127.0.0.1:4", "localhost", true},
+		{"[::1]:4", "[::1]:9103", true},
+		{"[::1]:4", "[::1]", true},
+		{"[::ffff:127.0.0.1]:4", "127.0.0.1", true},
+		{"10.0.0.7:4", "10.0.0.8:9103", false},
+		{"10.0.0.7:4", "localhost:9103", false},
+		{"127.0.0.6:4", "10.0.0.8:9103", false},          // through a proxy in the pod
+		{"127.0.0.1:4", "rebound.example:9103", false},   // a browser that was told so
+		{"127.0.0.1:4", "localhost.example:9103", false}, // the same
+		{"127.0.0.1:4", "", false},
+		{"@", "localhost", false},
+		{"", "localhost", false},
+	} {
+		for path, forAll := range map[string]bool{
+			"/metrics": true, "/healthz": true, "/readyz": true, "/debug/decision/1": false, "/debug/pprof/": false, "/debug/pprof/cmdline": false, "/debug/pprof/heap": false,
+			"/debug/pprof/symbol": false, "/debug/pprof/trace?seconds=0.001": false, "/debug/pprof/profile?seconds=x": false,
+		} {
+			if path == "/debug/pprof/profile?seconds=x" && c.local {
+				continue // takes half a minute
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.RemoteAddr, req.Host = c.peer, c.host
+			w := &recorder{header: http.Header{}}
+			d.Handler().ServeHTTP(w, req)
+			if refused := w.status == http.StatusForbidden; refused == (forAll || c.local) {
+				t.Errorf("%s of %s for %s: %d %.60q", path, c.host, c.peer, w.status, w.body.String())
+			}
+		}
 	}
 }
 
