@@ -146,18 +146,8 @@ func (c *Config) describePolicy(w io.Writer) {
 	}
 	c.describeOrganizations(w)
 	if s := c.Shadow; s != nil {
-		s.describe(w, c.policyConfig())
+		s.describe(w, c)
 	}
-}
-
-func (s *Shadow) describe(w io.Writer, cfg policy.Config) {
-	candidate, err := compileDir(string(s.Dir), cfg)
-	if err != nil {
-		fmt.Fprintf(w, "shadow: %s is not asked: %v\n", s.Dir, err)
-		return
-	}
-	candidate.Close()
-	fmt.Fprintf(w, "shadow: %s is asked about %g %% of the decisions\n", s.Dir, s.Percent)
 }
 
 func (c *Config) describeCache(w io.Writer, p *policy.Policy) {

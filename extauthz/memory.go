@@ -62,7 +62,7 @@ func (c *Config) Memory() []MemoryPart {
 	}{
 		{c.Policy.Organizations != nil, MemoryPart{"policy.organizations.bytes", c.organizationBytes()}},
 		{c.DecisionLog != nil, MemoryPart{"decisionLog", logQueueBytes + logBatchBytes}},
-		{c.Shadow != nil, MemoryPart{"shadow", sideQueueBytes + policyBytes}},
+		{c.Shadow != nil, MemoryPart{"shadow", c.Shadow.candidates() * (sideQueueBytes + policyBytes)}},
 		{c.Limits != nil, MemoryPart{"limits", limitsBytes}},
 		{c.Tracing != nil, MemoryPart{"tracing", tracesBytes}},
 	} {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,27 +24,11 @@ type Explain struct {
 	Bytes config.Bytes `yaml:"bytes"`
 }
 
-// Shadow is a candidate policy, followed as the policy in force is. What it says is compared, counted and logged, after the
-// answer; a candidate that is broken, slow or hostile changes no answer.
-type Shadow struct {
-	Dir           config.Path `yaml:"dir"`
-	Path          string      `yaml:"path"`          // of the decision; that of the policy in force if unsaid
-	Percent       float64     `yaml:"percent"`       // of the decisions, by decision id
-	Organizations []string    `yaml:"organizations"` // of the callers; all if unsaid
-}
-
 const (
-	explainBytesMin      = 64 << 10
-	explainBytesMax      = 256 << 20
-	shadowPercentDefault = 10
-	shadowWorkers        = 1 // the candidate is asked about one decision at a time
-	organizationsMax     = 1000
+	explainBytesMin = 64 << 10
+	explainBytesMax = 256 << 20
 )
 
-// SetDefaults implements the defaults of the config file.
-func (s *Shadow) SetDefaults() { s.Percent = shadowPercentDefault }
-
-// validateObservers does not compile the candidate: a broken one must not keep the process from starting.
 func (c *Config) validateObservers(r *config.Report) {
 	if e := c.Explain; e != nil {
 		if e.Bytes < explainBytesMin || e.Bytes > explainBytesMax {
@@ -56,34 +38,8 @@ func (c *Config) validateObservers(r *config.Report) {
 			r.Errorf("explain", "needs metrics.listen: that is where it answers")
 		}
 	}
-	s := c.Shadow
-	if s == nil {
-		return
-	}
-	if c.DecisionLog == nil {
-		r.Errorf("shadow", "needs decisionLog: that is where disagreements go")
-	}
-	if s.Dir == "" {
-		r.Errorf("shadow.dir", "is required")
-	}
-	if s.Dir == c.Policy.Dir && s.Dir != "" && (s.Path == "" || s.Path == c.Policy.decisionPath()) {
-		r.Errorf("shadow.dir", "is the policy in force: there is nothing to compare")
-	}
-	if strings.HasPrefix(s.Path, "/") || strings.HasSuffix(s.Path, "/") {
-		r.Errorf("shadow.path", "want names separated by single slashes, as in agentidp/authz/allow")
-	}
-	if !isPart(s.Percent, 100) || s.Percent == 0 {
-		r.Errorf("shadow.percent", "want a number above 0, up to 100")
-	}
-	if len(s.Organizations) > organizationsMax {
-		r.Errorf("shadow.organizations", "has %d entries, at most %d are accepted", len(s.Organizations), organizationsMax)
-	}
-	for i, o := range s.Organizations {
-		if err := checkIdentifier(o); err != nil {
-			r.Errorf(fmt.Sprintf("shadow.organizations[%d]", i), "%v", err)
-		} else if slices.Contains(s.Organizations[:i], o) {
-			r.Errorf(fmt.Sprintf("shadow.organizations[%d]", i), "is listed twice")
-		}
+	if c.Shadow != nil {
+		c.Shadow.validate(c, r)
 	}
 }
 
@@ -91,8 +47,9 @@ func (c *Config) validateObservers(r *config.Report) {
 type observers struct {
 	explain *explain.Recorder // nil when off, as is shadow
 	shadow  *shadow.Shadow
-	feeds   []feed.Feed // of the candidate
-	tracer  *obs.Tracer // nil when off
+	second  map[string]*shadow.Shadow // candidates for the own policies of organizations
+	feeds   []feed.Feed               // of the candidates
+	tracer  *obs.Tracer               // nil when off
 }
 
 func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, organizations *orgpolicy.Set, r prometheus.Registerer) (*observers, error) {
@@ -115,20 +72,11 @@ func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisio
 			}
 		}
 	}
-	if s := cfg.Shadow; s != nil {
-		candidate := cfg.policyConfig()
-		candidate.Workers, candidate.Routes = shadowWorkers, nil
-		if s.Path != "" {
-			candidate.Path = s.Path
-		}
-		o.shadow, err = shadow.New(shadow.Config{Path: candidate.Path, Percent: s.Percent, Organizations: s.Organizations, Log: log, Registerer: r})
-		if err != nil {
+	if cfg.Shadow != nil {
+		if err := o.openShadows(ctx, cfg, env, log, r); err != nil {
 			o.close()
 			return nil, err
 		}
-		follow := feed.NewCandidateDir(env, string(s.Dir), candidate, o.shadow.Candidate())
-		_ = follow.Load(ctx) // a candidate that cannot be loaded is in the log and in the metrics
-		o.feeds = append(o.feeds, follow)
 	}
 	return o, nil
 }
@@ -137,11 +85,9 @@ func (o *observers) close() {
 	if o.explain != nil {
 		o.explain.Close()
 	}
-	if o.shadow != nil {
-		if candidate := o.shadow.Candidate().Load(); candidate != nil {
-			candidate.Close()
-		}
-		o.shadow.Close()
+	closeShadow(o.shadow)
+	for _, s := range o.second {
+		closeShadow(s)
 	}
 	o.tracer.Close()
 }
@@ -158,7 +104,7 @@ func (o *observers) routes() map[string]http.Handler {
 // changes the answer, which is made.
 func (s *Server) observe(c *call, elapsed time.Duration) {
 	o := &s.options
-	if o.DecisionLog == nil && o.Explain == nil && o.Shadow == nil || c.result == resultPublished {
+	if o.DecisionLog == nil && o.Explain == nil && o.Shadow == nil && o.OrganizationShadows == nil || c.result == resultPublished {
 		return
 	}
 	defer s.survive(c, "observing a decision panicked")
@@ -179,6 +125,11 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 	}
 	if o.Shadow != nil && asked && c.path == "" && c.reason != reasonDeadline {
 		o.Shadow.Offer(shadow.Decided{Record: ofMesh(r), Subject: s.subject(c), Policy: c.snapshot.Policy})
+	}
+	if c.org.policy != nil && c.reason != reasonDeadline {
+		if second := o.OrganizationShadows[c.identity.OrganizationID]; second != nil {
+			second.Offer(shadow.Decided{Record: ofOrganization(r), Subject: s.organizationSubject(c), Policy: c.org.policy.Policy})
+		}
 	}
 }
 

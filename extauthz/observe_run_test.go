@@ -51,7 +51,7 @@ func TestRunWithObservers(t *testing.T) {
 	})
 	awaitThat(t, "a disagreement", func() bool {
 		_, text := httpGet(t, metrics+"/metrics")
-		return strings.Contains(text, `agentidp_extauthz_shadow_decisions_total{from="allowed",to="denied"} 1`)
+		return strings.Contains(text, `agentidp_extauthz_shadow_decisions_total{candidate="mesh",from="allowed",organization="",to="denied"} 1`)
 	})
 	_, text := httpGet(t, metrics+"/metrics")
 	for _, want := range []string{"agentidp_extauthz_explain_kept 1\n", `agentidp_extauthz_explain_missed_total{cause="full"} 0`, "agentidp_extauthz_explain_kept_bytes "} {

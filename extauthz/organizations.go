@@ -95,8 +95,7 @@ func orgMissing(err error) string {
 // askOrganization asks a policy of an organization, or what is remembered of it. It returns neither a decision nor a fault when the call
 // is postponed, or was concluded as a request nobody can read.
 func (s *Server) askOrganization(ctx context.Context, c *call, p *orgpolicy.InForce) (*decide.Decision, *decide.Fault) {
-	subject := s.subject(c)
-	subject.ShowAuth = false // whatever the mesh policy is shown: a token is good at other services, too
+	subject := s.organizationSubject(c)
 	if c.atOnce {
 		var known *decide.Decision
 		if s.decisions != nil {
@@ -111,6 +110,13 @@ func (s *Server) askOrganization(ctx context.Context, c *call, p *orgpolicy.InFo
 		c.refuseRequest(refusal)
 	}
 	return d, fault
+}
+
+// organizationSubject is what policies of organizations are asked about.
+func (s *Server) organizationSubject(c *call) decide.Subject {
+	subject := s.subject(c)
+	subject.ShowAuth = false // whatever the mesh policy is shown: a token is good at other services, too
+	return subject
 }
 
 // combine answers by two decisions of which the first allows. A policy that asks for a change it may not make has no decision.
@@ -156,6 +162,12 @@ func ofMesh(r decisionlog.Record) decisionlog.Record {
 	if r.Organization != nil {
 		r.Result, r.Reason, r.Code, r.Status, r.Err, r.Organization = resultAllowed, reasonAllowed, "", 0, "", nil
 	}
+	return r
+}
+
+// ofOrganization is the record with the organization's decision as what a candidate for its policy is compared with.
+func ofOrganization(r decisionlog.Record) decisionlog.Record {
+	r.Result = r.Organization.Result
 	return r
 }
 

@@ -273,7 +273,11 @@ func TestOrganizationIsLoggedAndExplained(t *testing.T) {
 	var out bytes.Buffer
 	log := decisionlog.New(decisionlog.ToWriter(&out), decisionlog.Config{SampleAllowed: 1})
 	registry := prometheus.NewRegistry()
-	compared, err := shadow.New(shadow.Config{Path: "agentidp/authz/allow", Percent: 100, Log: log, Registerer: registry})
+	metrics, err := shadow.NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared, err := shadow.New(shadow.Config{Path: "agentidp/authz/allow", Percent: 100, Log: log, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,12 +43,15 @@ type Options struct {
 	DecisionPath  string                // shown in decision logs: agentidp/authz/allow
 	Explain       *explain.Recorder     // nil keeps no decisions; the Server does not close it
 	Shadow        *shadow.Shadow        // nil compares no decisions; the Server does not close it
-	Tracer        *obs.Tracer           // nil traces nothing; the Server does not close it
-	View          View                  // what of a request the policy is shown
-	Resource      *Resource             // nil publishes no metadata
-	Limits        *Limits               // of requests; nil limits none
-	Organizations *orgpolicy.Set        // nil: no organization has a policy of its own; the Server does not close it
-	DryRun        bool                  // the policy is asked, logged and not obeyed when it denies: see dryrun.go
+	// OrganizationShadows compare the decisions of policies of organizations, by organization; the Server does not close them.
+	OrganizationShadows map[string]*shadow.Shadow
+
+	Tracer        *obs.Tracer    // nil traces nothing; the Server does not close it
+	View          View           // what of a request the policy is shown
+	Resource      *Resource      // nil publishes no metadata
+	Limits        *Limits        // of requests; nil limits none
+	Organizations *orgpolicy.Set // nil: no organization has a policy of its own; the Server does not close it
+	DryRun        bool           // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 
 	OrganizationPath    string   // shown in decision logs, as DecisionPath is
 	OrganizationHeaders []string // of requests, that policies of organizations may set and remove

@@ -53,6 +53,7 @@ type Organization struct {
 
 // Shadow is what a candidate policy would have decided. The rest of the record is what was decided.
 type Shadow struct {
+	Organization string // whose own policy the candidate is for; "" for the mesh policy
 	Revision     string
 	Path         string
 	Result       string
@@ -120,6 +121,7 @@ type organization struct {
 }
 
 type shadow struct {
+	Org      string           `json:"organization,omitempty"`
 	Revision string           `json:"revision"`
 	Path     string           `json:"path"`
 	Result   string           `json:"result"`
@@ -159,7 +161,7 @@ func (r Record) event(labels map[string]string, mask []pointer) event {
 	if s := r.Shadow; s != nil {
 		e.Custom.Type, e.Custom.Rules, e.Custom.Labels = "shadow", s.ActiveRules, s.ActiveLabels
 		e.Custom.Shadow = &shadow{
-			Revision: s.Revision, Path: s.Path, Result: s.Result, Reason: s.Reason, Code: s.Code,
+			Org: s.Organization, Revision: s.Revision, Path: s.Path, Result: s.Result, Reason: s.Reason, Code: s.Code,
 			Decision: maskResult(s.Decision, resultDepthMax), Error: failureOf(s.Err), Rules: s.Rules, Labels: s.Labels,
 		}
 	}

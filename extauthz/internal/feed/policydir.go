@@ -134,6 +134,14 @@ func NewCandidateDir(env *Env, dir string, cfg policy.Config, slot Slot) *Policy
 	return &PolicyDir{now: env.Now, dir: dir, every: policyPoll, compile: compileWithin(cfg), slot: slot, health: newHealth(env, "shadow", ""), optional: true}
 }
 
+// NewOrganizationCandidateDir is NewCandidateDir for a candidate of an organization's own policy, about which there are no metrics of its own.
+func NewOrganizationCandidateDir(env *Env, dir, organization string, cfg policy.Config, slot Slot) *PolicyDir {
+	return &PolicyDir{
+		now: env.Now, dir: dir, every: privatePoll, compile: compileWithin(cfg), slot: slot, optional: true,
+		health: &health{feed: "shadow", now: env.Now, log: env.Log.With("feed", "shadow", "organization", organization)},
+	}
+}
+
 // Private is a policy directory of one of many, about which there are no metrics of its own.
 type Private struct {
 	Dir     string

@@ -6,7 +6,6 @@ package shadow
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,12 +43,45 @@ const (
 
 // Config says which decisions the candidate is asked about.
 type Config struct {
-	Path          string   // of the candidate's decision, for the log
-	Percent       float64  // of all decisions, by decision id
-	Organizations []string // of the callers; empty is everybody
-	Log           *decisionlog.Log
-	Registerer    prometheus.Registerer
+	// Organization whose own policy the candidate is for; "" for a candidate of the mesh policy.
+	Organization string
+	Path         string             // of the candidate's decision, for the log
+	Percent      float64            // of the decisions, by decision id, except of callers whose organization is named
+	Percents     map[string]float64 // of the decisions about callers of these organizations
+	Log          *decisionlog.Log
+	Metrics      *Metrics // nil keeps them private
 }
+
+// Metrics are those of all candidates of a process. Only organizations that a configuration names are in a label: it is bounded.
+type Metrics struct{ decisions, skipped *prometheus.CounterVec }
+
+// NewMetrics registers them; nil keeps them private.
+func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
+	m := &Metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentidp_extauthz_shadow_decisions_total",
+			Help: "Decisions a candidate (for the policy of: mesh, organization) was asked about: what was decided (from) and what it would have (to): allowed, denied, undecided.",
+		}, []string{"candidate", "organization", "from", "to"}),
+		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentidp_extauthz_shadow_skipped_total",
+			Help: "Decisions a candidate should have been asked about and was not: missing (none compiles), resting (it ran out of time), busy, closed.",
+		}, []string{"candidate", "organization", "cause"}),
+	}
+	if r != nil {
+		for _, c := range []prometheus.Collector{m.decisions, m.skipped} {
+			if err := r.Register(c); err != nil {
+				return nil, fmt.Errorf("metrics: %w", err)
+			}
+		}
+	}
+	return m, nil
+}
+
+// For which policy a candidate is: metric label.
+const (
+	forMesh         = "mesh"
+	forOrganization = "organization"
+)
 
 // Decided is one decision, offered to be compared.
 type Decided struct {
@@ -62,6 +94,7 @@ type Decided struct {
 type Shadow struct {
 	cfg       Config
 	share     decisionlog.Share
+	shares    map[string]decisionlog.Share // of the organizations that are named
 	candidate atomic.Pointer[policy.Policy]
 	queue     chan Decided
 	pending   atomic.Int64 // bytes
@@ -81,23 +114,26 @@ type Shadow struct {
 
 // New starts the worker. Close it.
 func New(cfg Config) (*Shadow, error) {
-	s := &Shadow{
-		cfg: cfg, share: decisionlog.NewShare("shadow", cfg.Percent/100), queue: make(chan Decided, queueMax), ask: decide.Decide, done: make(chan struct{}),
-		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "agentidp_extauthz_shadow_decisions_total",
-			Help: "Decisions a candidate policy was asked about: what was decided (from) and what it would have (to): allowed, denied, undecided.",
-		}, []string{"from", "to"}),
-		skipped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "agentidp_extauthz_shadow_skipped_total",
-			Help: "Decisions the candidate policy should have been asked about and was not: missing (none compiles), resting (it ran out of time), busy, closed.",
-		}, []string{"cause"}),
+	if cfg.Metrics == nil {
+		cfg.Metrics, _ = NewMetrics(nil)
 	}
-	if cfg.Registerer != nil {
-		for _, c := range []prometheus.Collector{s.decisions, s.skipped} {
-			if err := cfg.Registerer.Register(c); err != nil {
-				return nil, fmt.Errorf("metrics: %w", err)
-			}
-		}
+	kind := prometheus.Labels{"candidate": forMesh}
+	if cfg.Organization != "" {
+		kind["candidate"] = forOrganization
+	}
+	s := &Shadow{
+		cfg: cfg, share: decisionlog.NewShare("shadow", cfg.Percent/100), shares: map[string]decisionlog.Share{},
+		queue: make(chan Decided, queueMax), ask: decide.Decide, done: make(chan struct{}),
+	}
+	for id, percent := range cfg.Percents {
+		s.shares[id] = decisionlog.NewShare("shadow", percent/100)
+	}
+	var err error
+	if s.decisions, err = cfg.Metrics.decisions.CurryWith(kind); err != nil {
+		return nil, err
+	}
+	if s.skipped, err = cfg.Metrics.skipped.CurryWith(kind); err != nil {
+		return nil, err
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	go s.work()
@@ -109,7 +145,7 @@ func (s *Shadow) Candidate() *atomic.Pointer[policy.Policy] { return &s.candidat
 
 // Offer hands a decision over. It never blocks. One that concerns the candidate ends in exactly one count: compared, or skipped and why.
 func (s *Shadow) Offer(d Decided) {
-	if !s.share.Has(d.Record.DecisionID) || !s.concerns(d.Subject) {
+	if !s.concerns(&d) {
 		return
 	}
 	s.closing.RLock()
@@ -117,33 +153,50 @@ func (s *Shadow) Offer(d Decided) {
 	size := d.Record.Size()
 	switch {
 	case s.ctx.Err() != nil:
-		s.skip(causeClosed)
+		s.skip(&d, causeClosed)
 	case s.candidate.Load() == nil:
-		s.skip(causeMissing)
+		s.skip(&d, causeMissing)
 	case s.rests():
-		s.skip(causeResting)
+		s.skip(&d, causeResting)
 	case s.pending.Add(size) > queueBytesMax:
 		s.pending.Add(-size)
-		s.skip(causeBusy)
+		s.skip(&d, causeBusy)
 	default:
 		select {
 		case s.queue <- d:
 		default:
 			s.pending.Add(-size)
-			s.skip(causeBusy)
+			s.skip(&d, causeBusy)
 		}
 	}
 }
 
 func (s *Shadow) rests() bool { return time.Now().UnixNano() < s.restUntil.Load() }
 
-func (s *Shadow) skip(cause string) { s.skipped.WithLabelValues(cause).Inc() }
+func (s *Shadow) skip(d *Decided, cause string) { s.skipped.WithLabelValues(s.label(d), cause).Inc() }
 
-func (s *Shadow) concerns(subject decide.Subject) bool {
-	if len(s.cfg.Organizations) == 0 {
-		return true
+// concerns reports whether the decision is in the share of whoever called.
+func (s *Shadow) concerns(d *Decided) bool {
+	if share, named := s.shares[organizationOf(d)]; named {
+		return share.Has(d.Record.DecisionID)
 	}
-	return subject.Identity != nil && slices.Contains(s.cfg.Organizations, subject.Identity.OrganizationID)
+	return s.share.Has(d.Record.DecisionID)
+}
+
+// label is the caller's organization if the configuration names it: callers must not make time series.
+func (s *Shadow) label(d *Decided) string {
+	id := organizationOf(d)
+	if _, named := s.shares[id]; !named {
+		return ""
+	}
+	return id
+}
+
+func organizationOf(d *Decided) string {
+	if d.Subject.Identity == nil {
+		return ""
+	}
+	return d.Subject.Identity.OrganizationID
 }
 
 // Close ends the worker, at the latest when the candidate's deadline ends what it is at. What waits is let go, and counted. Offer does no
@@ -174,7 +227,7 @@ func (s *Shadow) letGo() {
 		select {
 		case d := <-s.queue:
 			s.pending.Add(-d.Record.Size())
-			s.skip(causeClosed)
+			s.skip(&d, causeClosed)
 		default:
 			return
 		}
@@ -192,27 +245,27 @@ func (s *Shadow) compare(d Decided) {
 	candidate := s.candidate.Load()
 	switch { // it may have changed while the decision waited
 	case s.ctx.Err() != nil:
-		s.skip(causeClosed)
+		s.skip(&d, causeClosed)
 		return
 	case candidate == nil:
-		s.skip(causeMissing)
+		s.skip(&d, causeMissing)
 		return
 	case s.rests():
-		s.skip(causeResting)
+		s.skip(&d, causeResting)
 		return
 	}
 	would := s.opinionOf(candidate, d.Subject)
 	if s.ctx.Err() != nil {
-		s.skip(causeClosed) // it was interrupted: that says nothing about it
+		s.skip(&d, causeClosed) // it was interrupted: that says nothing about it
 		return
 	}
-	defer s.decisions.WithLabelValues(d.Record.Result, would.result).Inc()
+	defer s.decisions.WithLabelValues(s.label(&d), d.Record.Result, would.result).Inc()
 	if would.result == d.Record.Result || s.cfg.Log == nil {
 		return
 	}
 	r := d.Record
 	r.Shadow = &decisionlog.Shadow{
-		Revision: candidate.Revision(), Path: s.cfg.Path, Result: would.result, Reason: would.reason, Code: would.code,
+		Organization: s.cfg.Organization, Revision: candidate.Revision(), Path: s.cfg.Path, Result: would.result, Reason: would.reason, Code: would.code,
 		Decision: would.decision, Err: would.err,
 	}
 	if now := time.Now(); now.Sub(s.explained) >= explainEvery {

@@ -45,9 +45,13 @@ func compile(t testing.TB, source string) *policy.Policy {
 
 func start(t testing.TB, change func(*Config)) *Shadow {
 	t.Helper()
-	cfg := Config{Path: "a/allow", Percent: 100, Registerer: prometheus.NewPedanticRegistry()}
+	cfg := Config{Path: "a/allow", Percent: 100}
 	if change != nil {
 		change(&cfg)
+	}
+	var err error
+	if cfg.Metrics, err = NewMetrics(prometheus.NewPedanticRegistry()); err != nil {
+		t.Fatal(err)
 	}
 	s, err := New(cfg)
 	if err != nil {
@@ -114,7 +118,7 @@ func TestComparesAndCounts(t *testing.T) {
 	for labels, want := range map[[2]string]float64{
 		{"denied", "denied"}: 1, {"allowed", "denied"}: 1, {"denied", "allowed"}: 1, {"denied", "undecided"}: 1, {"allowed", "allowed"}: 1, {"undecided", "allowed"}: 1,
 	} {
-		if got := testutil.ToFloat64(s.decisions.WithLabelValues(labels[0], labels[1])); got != want {
+		if got := testutil.ToFloat64(s.decisions.WithLabelValues("", labels[0], labels[1])); got != want {
 			t.Errorf("%v: %v, want %v", labels, got, want)
 		}
 	}
@@ -151,10 +155,10 @@ func TestWhoIsCompared(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	s.Offer(decided("d", "GET", "allowed"))
-	if got := testutil.ToFloat64(s.skipped.WithLabelValues("missing")); got != 1 {
+	if got := testutil.ToFloat64(s.skipped.WithLabelValues("", "missing")); got != 1 {
 		t.Errorf("%v missing", got)
 	}
-	s = start(t, func(c *Config) { c.Organizations = []string{"org_a"} })
+	s = start(t, func(c *Config) { c.Percent, c.Percents = 0, map[string]float64{"org_a": 100} })
 	s.Candidate().Store(compile(t, candidate))
 	for org, want := range map[string]float64{"": 0, "org_b": 0, "org_a": 1} {
 		before := s.compared()
@@ -203,15 +207,39 @@ func TestHostileCandidates(t *testing.T) {
 	}
 	await(t, "rest", func() bool { return s.restUntil.Load() != 0 })
 	s.Offer(decided("late", "GET", "allowed"))
-	if got := testutil.ToFloat64(s.skipped.WithLabelValues("busy")); got < offers-queueMax-1 {
+	if got := testutil.ToFloat64(s.skipped.WithLabelValues("", "busy")); got < offers-queueMax-1 {
 		t.Errorf("%v skipped", got)
 	}
 	await(t, "all are counted", func() bool { return s.compared()+total(s.skipped) == offers+1 })
-	if got := testutil.ToFloat64(s.skipped.WithLabelValues("resting")); got < 2 {
+	if got := testutil.ToFloat64(s.skipped.WithLabelValues("", "resting")); got < 2 {
 		t.Errorf("%v skipped while the candidate rests", got)
 	}
-	if got := testutil.ToFloat64(s.decisions.WithLabelValues("allowed", "undecided")); got != 1 {
+	if got := testutil.ToFloat64(s.decisions.WithLabelValues("", "allowed", "undecided")); got != 1 {
 		t.Errorf("%v asked: the first ran out of time, the others should have been let go", got)
+	}
+}
+
+// Each organization that is named has its own percentage and its own counters; the others share one of each.
+func TestPercentOfOrganizations(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *Config) { c.Percent, c.Percents = 10, map[string]float64{"org_a": 50, "org_b": 0} }) // no candidate: each counts as missing
+	const all = 10_000
+	for n := range all {
+		for _, org := range []string{"", "org_a", "org_b", "org_c"} {
+			d := decided(fmt.Sprint(org, n), "GET", "allowed")
+			if org != "" {
+				d.Subject.Identity = &identity.Identity{OrganizationID: org}
+			}
+			s.Offer(d)
+		}
+	}
+	for org, want := range map[string]float64{"org_a": 0.5 * all, "": 0.2 * all} {
+		if got := testutil.ToFloat64(s.skipped.WithLabelValues(org, "missing")); got < 0.9*want || got > 1.1*want {
+			t.Errorf("%q: %v would be asked, want about %v", org, got, want)
+		}
+	}
+	if n := testutil.CollectAndCount(s.skipped); n != 2 {
+		t.Errorf("%d time series: there must be none of organizations that are not named", n)
 	}
 }
 
@@ -276,7 +304,7 @@ func TestPanicIsAnOpinion(t *testing.T) {
 	for n := range 3 {
 		s.Offer(decided(fmt.Sprint(n), "GET", "denied"))
 	}
-	await(t, "three panics", func() bool { return testutil.ToFloat64(s.decisions.WithLabelValues("denied", "undecided")) == 3 })
+	await(t, "three panics", func() bool { return testutil.ToFloat64(s.decisions.WithLabelValues("", "denied", "undecided")) == 3 })
 }
 
 func TestFaultIsAnOpinion(t *testing.T) {
