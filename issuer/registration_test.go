@@ -167,6 +167,42 @@ func TestInitialAccessTokens(t *testing.T) {
 	}
 }
 
+// The method that a client registered is the one it reads again, and it may take the other one of its secret.
+func TestRegistrationKeepsTheMethod(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	_, initial := i.initialToken(organization, 1)
+	made := i.must(i.registration("POST", register, initial, `{"client_name":"a","grant_types":["client_credentials"],"token_endpoint_auth_method":"client_secret_post"}`), 201)
+	id, own := made.field("client_id"), made.field("registration_access_token")
+	is := func(a answer, want string) {
+		t.Helper()
+		if got := i.must(a, 200).field("token_endpoint_auth_method"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	is(i.registration("GET", register+"/"+id, own, ""), "client_secret_post")
+	update := func(method string) answer {
+		return i.registration("PUT", register+"/"+id, own, `{"client_id":"`+id+`","client_name":"a","grant_types":["client_credentials"]`+method+`}`)
+	}
+	is(update(`,"token_endpoint_auth_method":"client_secret_post"`), "client_secret_post")
+	is(update(``), "client_secret_basic") // RFC 7592 s2.2: what is not said has its default
+	is(i.registration("GET", register+"/"+id, own, ""), "client_secret_basic")
+	is(update(`,"token_endpoint_auth_method":"client_secret_post"`), "client_secret_post")
+	// An administrator replaces the secret: the method is still the client's.
+	var credentials struct{ Credentials []struct{ ID string } }
+	i.must(i.admin("GET", "/agents/"+id+"/credentials", nil), 200).json(t, &credentials)
+	i.must(i.admin("POST", "/agents/"+id+"/credentials/"+credentials.Credentials[0].ID+"/rotate", map[string]any{"overlapSeconds": 60}), 201)
+	i.must(i.admin("DELETE", "/agents/"+id+"/credentials/"+credentials.Credentials[0].ID, nil), 204)
+	is(i.registration("GET", register+"/"+id, own, ""), "client_secret_post")
+	i.must(i.admin("GET", "/agents/"+id+"/credentials", nil), 200).json(t, &credentials)
+	i.must(i.admin("DELETE", "/agents/"+id+"/credentials/"+credentials.Credentials[0].ID, nil), 204)
+	is(i.registration("GET", register+"/"+id, own, ""), "")
+	if got := i.actions(organization, "&target="+id+"&action=agent.update"); len(got) < 5 {
+		t.Errorf("%v", got)
+	}
+}
+
 // An agent that registers with its key proves itself with it.
 func TestRegistrationWithKeys(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,10 @@ func newWorld(t *testing.T, b *bundle) *world {
 	if err := b.CreateInitialToken(t.Context(), operator, w.initial); err != nil {
 		t.Fatal(err)
 	}
+	w.registered = w.newRegistered(t, w.initial, "registered")
+	if err := b.RegisterAgent(t.Context(), operator, w.registered); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -185,6 +189,9 @@ var mutations = []mutation{
 			return err
 		}
 		return w.RegisterAgent(ctx, by, selfregistration.Registered{Prepared: p, Token: w.initial, Hash: make([]byte, 32)})
+	}},
+	{"UpdateRegistration", audit.AgentUpdate, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.UpdateRegistration(ctx, by, selfregistration.Registration{Agent: w.registered.Agent.ID}, "client_secret_basic")
 	}},
 	{"RevokeToken", audit.TokenRevoke, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.RevokeToken(ctx, by, revocation.Token{Organization: w.org.ID, Agent: w.agent.ID, ID: "jti", ExpiresAt: start.Add(time.Minute)})

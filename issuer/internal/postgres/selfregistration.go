@@ -120,7 +120,7 @@ func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregi
 		details := a.Changes(agents.Agent{})
 		details["initialAccessTokenId"], details["credential"] = r.Token.ID.String(), describe(c)
 		return event{audit.AgentRegister, a.ID.String(), details}, q.InsertAgentRegistration(ctx, orgdb.InsertAgentRegistrationParams{
-			OrgID: org, AgentID: a.ID.UUID(), CredentialID: c.ID.UUID(), Hash: r.Hash, Scopes: list(r.Token.Scopes), CreatedAt: a.CreatedAt,
+			OrgID: org, AgentID: a.ID.UUID(), Authentication: r.Authentication, Hash: r.Hash, Scopes: list(r.Token.Scopes), CreatedAt: a.CreatedAt,
 		})
 	})
 	return asProblem(err, agentNoun)
@@ -134,9 +134,23 @@ func (s *Store) Registration(ctx context.Context, org agentid.Organization, agen
 	}
 	row, err := q.AgentRegistration(ctx, orgdb.AgentRegistrationParams{OrgID: org.UUID(), AgentID: agent.UUID()})
 	return selfregistration.Registration{
-		Agent: agentid.FromUUID[agentid.Agent](row.AgentID), Credential: agentid.FromUUID[agentid.Credential](row.CredentialID),
-		Scopes: row.Scopes, Hash: row.Hash, CreatedAt: row.CreatedAt.UTC(),
+		Agent: agentid.FromUUID[agentid.Agent](row.AgentID), Authentication: row.Authentication, Scopes: row.Scopes, Hash: row.Hash, CreatedAt: row.CreatedAt.UTC(),
 	}, asProblem(err, registrationNoun)
+}
+
+// UpdateRegistration implements selfregistration.Store.
+func (s *Store) UpdateRegistration(ctx context.Context, actor audit.Actor, before selfregistration.Registration, authentication string) error {
+	err := s.changeAgent(ctx, actor, before.Agent, func(q *orgdb.Queries, a agents.Agent) (event, error) {
+		if err := refuseRevoked(a); err != nil {
+			return event{}, err
+		}
+		n, err := q.UpdateAgentRegistration(ctx, orgdb.UpdateAgentRegistrationParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), Authentication: authentication})
+		if err == nil && n == 0 {
+			err = notFound(registrationNoun)
+		}
+		return event{audit.AgentUpdate, a.ID.String(), map[string]any{"authentication": map[string]any{"from": before.Authentication, "to": authentication}}}, err
+	})
+	return asProblem(err, registrationNoun)
 }
 
 func initialToken(row orgdb.InitialAccessToken) selfregistration.InitialToken {

@@ -30,7 +30,7 @@ func (w *world) newRegistered(t *testing.T, token selfregistration.InitialToken,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return selfregistration.Registered{Prepared: p, Token: token, Hash: make([]byte, 32)}
+	return selfregistration.Registered{Prepared: p, Token: token, Authentication: "client_secret_post", Hash: make([]byte, 32)}
 }
 
 // registerSomething puts a row into each table of this file.
@@ -76,6 +76,10 @@ var registrationProbes = map[string]probe{
 		row, err := q.AgentRegistration(ctx, orgdb.AgentRegistrationParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.registered.Agent.ID.UUID()})
 		return row.AgentID != uuid.Nil, err
 	},
+	"UpdateAgentRegistration": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.UpdateAgentRegistration(ctx, orgdb.UpdateAgentRegistrationParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.registered.Agent.ID.UUID(), Authentication: "none"})
+		return n > 0, err
+	},
 }
 
 // registrationInserts are the inserts of initial access tokens and registrations.
@@ -87,7 +91,7 @@ var registrationInserts = map[string]func(ctx context.Context, q *orgdb.Queries,
 	},
 	"InsertAgentRegistration": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 		return q.InsertAgentRegistration(ctx, orgdb.InsertAgentRegistrationParams{
-			OrgID: theirs.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), CredentialID: uuid.New(), Hash: make([]byte, 32), Scopes: []string{}, CreatedAt: start,
+			OrgID: theirs.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), Authentication: "client_secret_post", Hash: make([]byte, 32), Scopes: []string{}, CreatedAt: start,
 		})
 	},
 }

@@ -88,20 +88,17 @@ type client struct {
 	method     string
 }
 
-// findCredential takes the one the client registered with, or says that it is gone by none.
-func (c *client) findCredential(ctx context.Context, a Agents) error {
+// findCredential takes the newest of the kind that the client's method needs, one that works before one that is expired. When all are gone, so is the method.
+func (c *client) findCredential(ctx context.Context, a Agents, now time.Time) error {
 	all, err := a.Credentials(ctx, c.agent.ID)
 	if err != nil {
 		return err
 	}
-	for _, credential := range all {
-		if credential.ID == c.kept.Credential {
-			c.credential = credential
+	var working bool
+	for _, credential := range all { // oldest first
+		if works := credential.ExpiresAt.IsZero() || credential.ExpiresAt.After(now); credential.Kind == kinds[c.kept.Authentication] && (works || !working) {
+			c.credential, c.method, working = credential, c.kept.Authentication, works
 		}
-	}
-	c.method = c.credential.Kind
-	if c.method == agents.KindClientSecret {
-		c.method = methodDefault
 	}
 	return nil
 }
@@ -170,6 +167,12 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 		return nil, asMetadataError(err)
 	}
 	c.agent = after
+	if method := authentication(m); method != c.method {
+		if err := e.store.UpdateRegistration(r.Context(), c.actor(r.Context()), c.kept, method); err != nil {
+			return nil, asMetadataError(err)
+		}
+		c.method = method
+	}
 	return c.describe(), nil
 }
 

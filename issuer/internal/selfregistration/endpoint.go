@@ -118,7 +118,7 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 	}
 	text, hash := e.secrets.issue(registrationPrefix, token.OrganizationID, prepared.Agent.ID.UUID())
 	actor := audit.Actor{Kind: audit.KindSystem, ID: "issuer/registration", RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
-	if err := e.store.RegisterAgent(ctx, actor, Registered{Prepared: prepared, Token: token, Hash: hash}); err != nil {
+	if err := e.store.RegisterAgent(ctx, actor, Registered{Prepared: prepared, Token: token, Authentication: authentication(m), Hash: hash}); err != nil {
 		if problem.KindOf(err) == problem.NotFound { // used up by somebody faster
 			return nil, invalidToken(err)
 		}
@@ -181,7 +181,7 @@ func (e *Registrar) authenticate(r *http.Request) (*client, error) {
 		return nil, err
 	}
 	c := &client{issuer: issuer, agent: agent, token: text, kept: kept}
-	return c, c.findCredential(ctx, e.agents)
+	return c, c.findCredential(ctx, e.agents, e.now())
 }
 
 // bearer is the token of exactly one Authorization header, else "".

@@ -39,18 +39,18 @@ type InitialToken struct {
 // Registered is an agent that registered itself.
 type Registered struct {
 	agents.Prepared
-	Token  InitialToken
-	Hash   []byte         // keyed hash of its registration access token
-	Detail map[string]any // of the audit record
+	Token          InitialToken
+	Authentication string // token_endpoint_auth_method
+	Hash           []byte // keyed hash of its registration access token
 }
 
 // Registration is what is kept of it.
 type Registration struct {
-	Agent      agentid.Agent
-	Credential agentid.Credential // it registered with
-	Scopes     []string           // what it may have at most
-	Hash       []byte
-	CreatedAt  time.Time
+	Agent          agentid.Agent
+	Authentication string   // token_endpoint_auth_method; "" when its credential was gone before this was kept
+	Scopes         []string // what it may have at most
+	Hash           []byte
+	CreatedAt      time.Time
 }
 
 // Store keeps initial access tokens and registrations; contracts as agents.Store.
@@ -64,6 +64,8 @@ type Store interface {
 	// RegisterAgent stores agent, credential and registration and uses the token once, all or nothing. NotFound when the token is used up, expired or gone.
 	RegisterAgent(ctx context.Context, actor audit.Actor, r Registered) error
 	Registration(ctx context.Context, org agentid.Organization, agent agentid.Agent) (Registration, error)
+	// UpdateRegistration changes the method of a registration, as an update of the agent.
+	UpdateRegistration(ctx context.Context, actor audit.Actor, before Registration, authentication string) error
 }
 
 // Service is what administrators do.

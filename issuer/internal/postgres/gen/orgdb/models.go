@@ -30,12 +30,12 @@ type Agent struct {
 }
 
 type AgentRegistration struct {
-	OrgID        uuid.UUID
-	AgentID      uuid.UUID
-	CredentialID uuid.UUID
-	Hash         []byte
-	Scopes       []string
-	CreatedAt    time.Time
+	OrgID          uuid.UUID
+	AgentID        uuid.UUID
+	Hash           []byte
+	Scopes         []string
+	CreatedAt      time.Time
+	Authentication string
 }
 
 type Client struct {

@@ -13,7 +13,7 @@ import (
 )
 
 const agentRegistration = `-- name: AgentRegistration :one
-select org_id, agent_id, credential_id, hash, scopes, created_at from agent_registrations where org_id = $1 and agent_id = $2
+select org_id, agent_id, hash, scopes, created_at, authentication from agent_registrations where org_id = $1 and agent_id = $2
 `
 
 type AgentRegistrationParams struct {
@@ -27,10 +27,10 @@ func (q *Queries) AgentRegistration(ctx context.Context, arg AgentRegistrationPa
 	err := row.Scan(
 		&i.OrgID,
 		&i.AgentID,
-		&i.CredentialID,
 		&i.Hash,
 		&i.Scopes,
 		&i.CreatedAt,
+		&i.Authentication,
 	)
 	return i, err
 }
@@ -130,24 +130,24 @@ func (q *Queries) InitialAccessTokens(ctx context.Context, orgID uuid.UUID) ([]I
 }
 
 const insertAgentRegistration = `-- name: InsertAgentRegistration :exec
-insert into agent_registrations (org_id, agent_id, credential_id, hash, scopes, created_at)
+insert into agent_registrations (org_id, agent_id, authentication, hash, scopes, created_at)
 values ($1, $2, $3, $4, $5, $6)
 `
 
 type InsertAgentRegistrationParams struct {
-	OrgID        uuid.UUID
-	AgentID      uuid.UUID
-	CredentialID uuid.UUID
-	Hash         []byte
-	Scopes       []string
-	CreatedAt    time.Time
+	OrgID          uuid.UUID
+	AgentID        uuid.UUID
+	Authentication string
+	Hash           []byte
+	Scopes         []string
+	CreatedAt      time.Time
 }
 
 func (q *Queries) InsertAgentRegistration(ctx context.Context, arg InsertAgentRegistrationParams) error {
 	_, err := q.db.Exec(ctx, insertAgentRegistration,
 		arg.OrgID,
 		arg.AgentID,
-		arg.CredentialID,
+		arg.Authentication,
 		arg.Hash,
 		arg.Scopes,
 		arg.CreatedAt,
@@ -185,6 +185,24 @@ func (q *Queries) InsertInitialAccessToken(ctx context.Context, arg InsertInitia
 		arg.ExpiresAt,
 	)
 	return err
+}
+
+const updateAgentRegistration = `-- name: UpdateAgentRegistration :execrows
+update agent_registrations set authentication = $1 where org_id = $2 and agent_id = $3
+`
+
+type UpdateAgentRegistrationParams struct {
+	Authentication string
+	OrgID          uuid.UUID
+	AgentID        uuid.UUID
+}
+
+func (q *Queries) UpdateAgentRegistration(ctx context.Context, arg UpdateAgentRegistrationParams) (int64, error) {
+	result, err := q.db.Exec(ctx, updateAgentRegistration, arg.Authentication, arg.OrgID, arg.AgentID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const useInitialAccessToken = `-- name: UseInitialAccessToken :execrows

@@ -21,8 +21,11 @@ delete from initial_access_tokens where org_id = @org_id and id = @id;
 delete from initial_access_tokens where org_id = @org_id and expires_at < @before::timestamptz;
 
 -- name: InsertAgentRegistration :exec
-insert into agent_registrations (org_id, agent_id, credential_id, hash, scopes, created_at)
-values (@org_id, @agent_id, @credential_id, @hash, @scopes, @created_at);
+insert into agent_registrations (org_id, agent_id, authentication, hash, scopes, created_at)
+values (@org_id, @agent_id, @authentication, @hash, @scopes, @created_at);
 
 -- name: AgentRegistration :one
 select * from agent_registrations where org_id = @org_id and agent_id = @agent_id;
+
+-- name: UpdateAgentRegistration :execrows
+update agent_registrations set authentication = @authentication where org_id = @org_id and agent_id = @agent_id;
