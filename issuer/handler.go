@@ -75,13 +75,13 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
-	asked, registrations, err := newQuestions(parts, signIn)
-	if err != nil {
-		return nil, err
-	}
 	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
 		agents: agentService, clients: signIn.senders, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
 	}, signIn.grants)
+	if err != nil {
+		return nil, err
+	}
+	asked, registrations, err := newQuestions(parts, signIn, endpoint)
 	if err != nil {
 		return nil, err
 	}

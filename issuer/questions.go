@@ -6,6 +6,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/caller"
+	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/introspection"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
@@ -31,7 +32,7 @@ func (r revocations) RevokeToken(ctx context.Context, actor audit.Actor, t revoc
 	return r.Store.RevokeToken(ctx, actor, t)
 }
 
-func newQuestions(s shared, in signInParts) (questions, *selfregistration.Service, error) {
+func newQuestions(s shared, in signInParts, endpoint *grants.Endpoint) (questions, *selfregistration.Service, error) {
 	secrets, err := selfregistration.NewSecrets(s.hashKey)
 	if err != nil {
 		return questions{}, nil, err
@@ -39,7 +40,9 @@ func newQuestions(s shared, in signInParts) (questions, *selfregistration.Servic
 	callers := caller.New(in.senders, s.dids)
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
 	return questions{
-		selfregistration.New(s.store, secrets, s.agents, s.clients.Methods, s.gate, s.now),
+		selfregistration.New(selfregistration.Config{
+			Store: s.store, Secrets: secrets, Agents: s.agents, Methods: s.clients.Methods(), AgentGrants: endpoint.AgentTypes(), Gate: s.gate, Now: s.now,
+		}),
 		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh),
 		introspection.New(callers, s.judge, refresh),
 	}, selfregistration.NewService(s.store, secrets, s.now), nil

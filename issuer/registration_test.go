@@ -3,6 +3,8 @@ package issuer_test
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -121,6 +123,8 @@ func TestInitialAccessTokens(t *testing.T) {
 	for what, bad := range map[string]string{
 		"a scope of somebody else":  `{"client_name":"a","grant_types":["client_credentials"],"scope":"admin"}`,
 		"a grant for sign-ins":      `{"client_name":"a","grant_types":["authorization_code"],"redirect_uris":["https://a.example/"]}`,
+		"not the grant of an agent": `{"client_name":"a","grant_types":["urn:ietf:params:oauth:grant-type:token-exchange"]}`,
+		"a grant that is not one":   `{"client_name":"a","grant_types":["client_credentials","password"]}`,
 		"two grants":                `{"client_name":"a","grant_types":["client_credentials","refresh_token"]}`,
 		"no name":                   `{"grant_types":["client_credentials"]}`,
 		"a name that cannot be":     `{"client_name":" a","grant_types":["client_credentials"]}`,
@@ -200,6 +204,40 @@ func TestRegistrationKeepsTheMethod(t *testing.T) {
 	is(i.registration("GET", register+"/"+id, own, ""), "")
 	if got := i.actions(organization, "&target="+id+"&action=agent.update"); len(got) < 5 {
 		t.Errorf("%v", got)
+	}
+}
+
+// An agent may name the grants it means to use; those in force are all that agents use, whatever it names.
+func TestRegistrationOfGrants(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	_, initial := i.initialToken(i.organization("acme"), 10)
+	const exchange, bearer = "urn:ietf:params:oauth:grant-type:token-exchange", "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	for n, asked := range [][]string{{"client_credentials"}, {exchange, "client_credentials"}, {"client_credentials", exchange, bearer}} {
+		text, err := json.Marshal(asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := `"client_name":"a` + strconv.Itoa(n) + `","grant_types":` + string(text) + `}`
+		made := i.must(i.registration("POST", register, initial, "{"+body), 201)
+		id, own := made.field("client_id"), made.field("registration_access_token")
+		for _, a := range []answer{
+			made, i.must(i.registration("GET", register+"/"+id, own, ""), 200), i.must(i.registration("PUT", register+"/"+id, own, `{"client_id":"`+id+`",`+body), 200),
+		} {
+			var got struct {
+				GrantTypes []string `json:"grant_types"`
+			}
+			a.json(t, &got)
+			if !slices.Equal(got.GrantTypes, []string{"client_credentials", bearer, exchange}) {
+				t.Errorf("%v: %v", asked, got.GrantTypes)
+			}
+		}
+		// In force: the request is wrong, the grant is not refused.
+		for _, grant := range []string{exchange, bearer} {
+			if a := i.tokenRequest(id, made.field("client_secret"), url.Values{"grant_type": {grant}}); a.field("error") != "invalid_request" {
+				t.Errorf("%s: %s", grant, a.body)
+			}
+		}
 	}
 }
 

@@ -42,6 +42,20 @@ func New(cfg Config, served ...Grant) (*Endpoint, error) {
 // Types is every grant type served, for metadata.
 func (e *Endpoint) Types() []string { return slices.Sorted(maps.Keys(e.grants)) }
 
+// AgentTypes is those that agents use.
+func (e *Endpoint) AgentTypes() []string {
+	return e.typesOf(func(g Grant) bool { return g.Identify == nil || g.Agents })
+}
+
+// PartyTypes is those that relying parties use.
+func (e *Endpoint) PartyTypes() []string {
+	return e.typesOf(func(g Grant) bool { return g.Identify != nil })
+}
+
+func (e *Endpoint) typesOf(use func(Grant) bool) []string {
+	return slices.DeleteFunc(e.Types(), func(t string) bool { return !use(e.grants[t]) })
+}
+
 // metrics of the token endpoint. Labels are grant types we serve and codes of package oauth.
 type metrics struct {
 	issued  *prometheus.CounterVec

@@ -32,16 +32,16 @@ const methodDefault = "client_secret_basic"
 
 // agentOf turns metadata into an agent within what the token allows.
 func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create agents.Create, kind string, r agents.Registration, err error) {
-	if !slices.Equal(m.GrantTypes, []string{clientmetadata.ClientCredentials}) {
+	if err := grantsWithin(m, clientmetadata.ClientCredentials, e.cfg.AgentGrants); err != nil {
 		// The default of RFC 7591 s2 would be authorization_code: an agent has to say that it is none.
-		return create, "", r, invalidMetadata("grant_types must be client_credentials: what registers here is an agent, which gets tokens for itself.")
+		return create, "", r, err
 	}
 	if m.HasSecret {
 		return create, "", r, invalidMetadata("client_secret is chosen by the issuer.")
 	}
 	method := authentication(m)
 	kind, known := kinds[method]
-	if !known || !slices.Contains(e.methods(), method) {
+	if !known || !slices.Contains(e.cfg.Methods, method) {
 		return create, "", r, invalidMetadata("token_endpoint_auth_method is not one a client can register for here.")
 	}
 	scopes, err := scopesWithin(m.Scopes, t.Scopes)
@@ -55,6 +55,19 @@ func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create 
 		r = agents.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI, SubjectDN: m.SubjectDN, SANDNS: m.SubjectDNS, SANURI: m.SubjectURI}
 	}
 	return create, kind, r, nil
+}
+
+// grantsWithin wants the grant that makes a client what it is, and no other than its kind uses.
+func grantsWithin(m *clientmetadata.Metadata, needed string, served []string) error {
+	for _, t := range m.GrantTypes {
+		if !slices.Contains(served, t) {
+			return invalidMetadata("grant_types has one that such a client cannot use. It uses " + strings.Join(served, ", ") + ".")
+		}
+	}
+	if !m.Wants(needed) {
+		return invalidMetadata("grant_types must have " + needed + ".")
+	}
+	return nil
 }
 
 // authentication is the method a client is registered for.
@@ -86,6 +99,7 @@ type client struct {
 	kept       Registration
 	token      string // its registration access token
 	method     string
+	grants     []string // in force
 }
 
 // findCredential takes the newest of the kind that the client's method needs, one that works before one that is expired. When all are gone, so is the method.
@@ -133,7 +147,7 @@ func (c *client) describe() *information {
 	id, r := c.agent.ID.String(), c.credential.Registration
 	return &information{
 		ClientID: id, IssuedAt: c.agent.CreatedAt.Unix(), Token: c.token, URI: c.issuer.URL(registerPath + "/" + id),
-		Name: c.agent.Name, GrantTypes: []string{clientmetadata.ClientCredentials}, ResponseTypes: []string{}, Authentication: c.method,
+		Name: c.agent.Name, GrantTypes: c.grants, ResponseTypes: []string{}, Authentication: c.method,
 		Scope: strings.Join(c.agent.Scopes, " "), Keys: r.Keys, KeysURI: r.KeysURL, SubjectDN: r.SubjectDN, SubjectDNS: r.SANDNS, SubjectURI: r.SANURI,
 		RequireDPoP: c.agent.DPoPBound, BoundByTLS: c.agent.CertificateBound,
 	}
@@ -160,7 +174,7 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 	if kind != c.credential.Kind || !sameRegistration(registered, c.credential.Registration) {
 		return nil, invalidMetadata("How a client authenticates cannot be changed here: the administrators of its organization replace credentials.")
 	}
-	after, err := e.agents.Update(r.Context(), c.actor(r.Context()), c.agent.ID, c.agent.Version, agents.Update{
+	after, err := e.cfg.Agents.Update(r.Context(), c.actor(r.Context()), c.agent.ID, c.agent.Version, agents.Update{
 		Name: &create.Name, Scopes: &create.Scopes, DPoPBound: &create.DPoPBound, CertificateBound: &create.CertificateBound,
 	})
 	if err != nil {
@@ -168,7 +182,7 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 	}
 	c.agent = after
 	if method := authentication(m); method != c.method {
-		if err := e.store.UpdateRegistration(r.Context(), c.actor(r.Context()), c.kept, method); err != nil {
+		if err := e.cfg.Store.UpdateRegistration(r.Context(), c.actor(r.Context()), c.kept, method); err != nil {
 			return nil, asMetadataError(err)
 		}
 		c.method = method

@@ -44,20 +44,22 @@ type Gate interface {
 	Failed(ctx context.Context, client string)
 }
 
-// Registrar serves the endpoints.
-type Registrar struct {
-	store   Store
-	secrets Secrets
-	agents  Agents
-	methods func() []string // of client authentication, as they are served
-	gate    Gate
-	now     func() time.Time
+// Config is what the endpoints are made of.
+type Config struct {
+	Store       Store
+	Secrets     Secrets
+	Agents      Agents
+	Methods     []string // of client authentication, as they are served
+	AgentGrants []string // that agents may use: all of them, whatever they register
+	Gate        Gate
+	Now         func() time.Time
 }
 
-// New returns the endpoints. methods are the names of client authentication methods a client may register for.
-func New(store Store, secrets Secrets, a Agents, methods func() []string, gate Gate, now func() time.Time) *Registrar {
-	return &Registrar{store, secrets, a, methods, gate, now}
-}
+// Registrar serves the endpoints.
+type Registrar struct{ cfg Config }
+
+// New returns the endpoints.
+func New(cfg Config) *Registrar { return &Registrar{cfg} }
 
 // RegisterClient is RFC 7591 s3.
 func (e *Registrar) RegisterClient(w http.ResponseWriter, r *http.Request) {
@@ -85,7 +87,7 @@ func (e *Registrar) UpdateRegisteredClient(w http.ResponseWriter, r *http.Reques
 func (e *Registrar) DeleteRegisteredClient(w http.ResponseWriter, r *http.Request) {
 	c, err := e.authenticate(r)
 	if err == nil {
-		err = e.agents.Delete(r.Context(), c.actor(r.Context()), c.agent.ID, 0)
+		err = e.cfg.Agents.Delete(r.Context(), c.actor(r.Context()), c.agent.ID, 0)
 	}
 	if err != nil {
 		e.answer(w, r, 0, nil, err)
@@ -112,19 +114,19 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := e.agents.Prepare(create, kind, registered)
+	prepared, err := e.cfg.Agents.Prepare(create, kind, registered)
 	if err != nil {
 		return nil, asMetadataError(err)
 	}
-	text, hash := e.secrets.issue(registrationPrefix, token.OrganizationID, prepared.Agent.ID.UUID())
+	text, hash := e.cfg.Secrets.issue(registrationPrefix, token.OrganizationID, prepared.Agent.ID.UUID())
 	actor := audit.Actor{Kind: audit.KindSystem, ID: "issuer/registration", RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
-	if err := e.store.RegisterAgent(ctx, actor, Registered{Prepared: prepared, Token: token, Authentication: authentication(m), Hash: hash}); err != nil {
+	if err := e.cfg.Store.RegisterAgent(ctx, actor, Registered{Prepared: prepared, Token: token, Authentication: authentication(m), Hash: hash}); err != nil {
 		if problem.KindOf(err) == problem.NotFound { // used up by somebody faster
 			return nil, invalidToken(err)
 		}
 		return nil, asMetadataError(err)
 	}
-	c := &client{issuer: issuer, agent: prepared.Agent, credential: prepared.Credential, token: text, method: authentication(m)}
+	c := &client{issuer: issuer, agent: prepared.Agent, credential: prepared.Credential, token: text, method: authentication(m), grants: e.cfg.AgentGrants}
 	body := c.describe()
 	body.Secret = prepared.Secret
 	if prepared.Secret != "" {
@@ -135,18 +137,18 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 
 // initialToken is the token that opens the door; nobody gets in without one (RFC 7591 s3).
 func (e *Registrar) initialToken(r *http.Request) (InitialToken, error) {
-	if err := e.gate.Admit(r.Context(), ""); err != nil {
+	if err := e.cfg.Gate.Admit(r.Context(), ""); err != nil {
 		return InitialToken{}, err
 	}
-	org, id, hash, ok := e.secrets.open(initialPrefix, bearer(r))
+	org, id, hash, ok := e.cfg.Secrets.open(initialPrefix, bearer(r))
 	if !ok || !issuers.From(r.Context()).Admits(org) {
 		return InitialToken{}, invalidToken(nil)
 	}
-	t, err := e.store.InitialToken(r.Context(), org, agentid.FromUUID[agentid.InitialToken](id))
+	t, err := e.cfg.Store.InitialToken(r.Context(), org, agentid.FromUUID[agentid.InitialToken](id))
 	if err != nil && problem.KindOf(err) != problem.NotFound {
 		return InitialToken{}, err
 	}
-	if err != nil || subtle.ConstantTimeCompare(hash, t.Hash) != 1 || t.Uses >= t.UsesMax || !e.now().Before(t.ExpiresAt) {
+	if err != nil || subtle.ConstantTimeCompare(hash, t.Hash) != 1 || t.Uses >= t.UsesMax || !e.cfg.Now().Before(t.ExpiresAt) {
 		return InitialToken{}, invalidToken(err)
 	}
 	return t, nil
@@ -155,33 +157,33 @@ func (e *Registrar) initialToken(r *http.Request) (InitialToken, error) {
 // authenticate finds the client whose registration access token the request has. Every failure is one answer: of a client that is gone, too (RFC 7592 s2.1).
 func (e *Registrar) authenticate(r *http.Request) (*client, error) {
 	ctx, issuer, text := r.Context(), issuers.From(r.Context()), bearer(r)
-	if err := e.gate.Admit(ctx, ""); err != nil {
+	if err := e.cfg.Gate.Admit(ctx, ""); err != nil {
 		return nil, err
 	}
 	if r.URL.RawQuery != "" {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Nothing belongs in the query."}
 	}
-	org, raw, hash, ok := e.secrets.open(registrationPrefix, text)
+	org, raw, hash, ok := e.cfg.Secrets.open(registrationPrefix, text)
 	id := agentid.FromUUID[agentid.Agent](raw)
 	if !ok || !issuer.Admits(org) || r.PathValue(clientIDParam) != id.String() {
 		return nil, invalidToken(nil)
 	}
-	kept, err := e.store.Registration(ctx, org, id)
+	kept, err := e.cfg.Store.Registration(ctx, org, id)
 	if err != nil && problem.KindOf(err) != problem.NotFound {
 		return nil, err
 	}
 	if err != nil || subtle.ConstantTimeCompare(hash, kept.Hash) != 1 {
 		return nil, invalidToken(err)
 	}
-	agent, err := e.agents.Get(ctx, id)
+	agent, err := e.cfg.Agents.Get(ctx, id)
 	if problem.KindOf(err) == problem.NotFound || err == nil && agent.Status != agents.Active {
 		return nil, invalidToken(err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &client{issuer: issuer, agent: agent, token: text, kept: kept}
-	return c, c.findCredential(ctx, e.agents, e.now())
+	c := &client{issuer: issuer, agent: agent, token: text, kept: kept, grants: e.cfg.AgentGrants}
+	return c, c.findCredential(ctx, e.cfg.Agents, e.cfg.Now())
 }
 
 // bearer is the token of exactly one Authorization header, else "".
@@ -231,7 +233,7 @@ func (e *Registrar) answer(w http.ResponseWriter, r *http.Request, status int, b
 	}
 	presented := r.Header.Get("Authorization") != ""
 	if presented && failure.Code == oauth.InvalidToken {
-		e.gate.Failed(r.Context(), "")
+		e.cfg.Gate.Failed(r.Context(), "")
 	}
 	web.Note(r.Context(), failure)
 	oauth.WriteBearerError(w, failure, presented)
