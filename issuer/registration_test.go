@@ -241,6 +241,29 @@ func TestRegistrationOfGrants(t *testing.T) {
 	}
 }
 
+// A client may send its secret back with the rest of what it was told, and any other is refused (RFC 7592 s2.2).
+func TestRegistrationSentBack(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	_, initial := i.initialToken(i.organization("acme"), 10)
+	made := i.must(i.registration("POST", register, initial, `{"client_name":"a","grant_types":["client_credentials"]}`), 201)
+	other := i.must(i.registration("POST", register, initial, `{"client_name":"b","grant_types":["client_credentials"]}`), 201)
+	path, own := register+"/"+made.field("client_id"), made.field("registration_access_token")
+	i.must(i.registration("PUT", path, own, string(made.body)), 200)
+	for _, secret := range []any{other.field("client_secret"), made.field("client_secret") + "A", "", 1, strings.Repeat("a", 1<<12)} {
+		var told map[string]any
+		made.json(t, &told)
+		told["client_secret"] = secret
+		body, err := json.Marshal(told)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := i.registration("PUT", path, own, string(body)); a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" {
+			t.Errorf("%v: %s %s", secret, a.Status, a.body)
+		}
+	}
+}
+
 // An agent that registers with its key proves itself with it.
 func TestRegistrationWithKeys(t *testing.T) {
 	t.Parallel()

@@ -59,7 +59,8 @@ type Metadata struct {
 	SubjectDN       string          // tls_client_auth_subject_dn, RFC 8705 s2.1.2
 	SubjectDNS      string          // tls_client_auth_san_dns
 	SubjectURI      string          // tls_client_auth_san_uri
-	HasSecret       bool            // the document holds a client_secret: a mistake, or worse
+	HasSecret       bool            // the document holds a client_secret, or its end: a mistake, or worse, but where the client has it from us
+	Secret          *string         // client_secret; nil when there is none
 }
 
 // Wants reports whether the client asks for a grant type.
@@ -86,6 +87,9 @@ func Parse(doc []byte) (*Metadata, error) {
 		BoundByTLS: r.flag("tls_client_certificate_bound_access_tokens"), SubjectDN: r.text("tls_client_auth_subject_dn", uriBytesMax),
 		SubjectDNS: r.text("tls_client_auth_san_dns", uriBytesMax), SubjectURI: r.text("tls_client_auth_san_uri", uriBytesMax),
 		HasSecret: r.has("client_secret") || r.has("client_secret_expires_at"),
+	}
+	if secret := r.text("client_secret", uriBytesMax); r.has("client_secret") {
+		m.Secret = &secret
 	}
 	scope := r.text("scope", BytesMax)
 	if r.err != nil {

@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 				"tls_client_auth_subject_dn":"CN=a","tls_client_auth_san_dns":"a.example","tls_client_auth_san_uri":"spiffe://a/b"}`,
 			Metadata{
 				ClientID: "c", ApplicationType: Native, RedirectURIs: []string{"http://127.0.0.1/cb", "http://[::1]:80/", "com.example.app:/cb"},
-				GrantTypes: []string{AuthorizationCode, RefreshToken}, ResponseTypes: []string{ResponseCode}, KeysURI: "https://a.example/keys", HasSecret: true,
+				GrantTypes: []string{AuthorizationCode, RefreshToken}, ResponseTypes: []string{ResponseCode}, KeysURI: "https://a.example/keys", HasSecret: true, Secret: new("s"),
 				RequirePushed: true, RequireDPoP: true, BoundByTLS: true, SubjectDN: "CN=a", SubjectDNS: "a.example", SubjectURI: "spiffe://a/b",
 			},
 		},

@@ -36,9 +36,6 @@ func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create 
 		// The default of RFC 7591 s2 would be authorization_code: an agent has to say that it is none.
 		return create, "", r, err
 	}
-	if m.HasSecret {
-		return create, "", r, invalidMetadata("client_secret is chosen by the issuer.")
-	}
 	method := authentication(m)
 	kind, known := kinds[method]
 	if !known || !slices.Contains(e.cfg.Methods, method) {
@@ -167,6 +164,9 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 	if m.ClientID != c.agent.ID.String() { // RFC 7592 s2.2
 		return nil, invalidMetadata("client_id must be the client's.")
 	}
+	if err := e.checkSecret(r.Context(), c, m); err != nil {
+		return nil, err
+	}
 	create, kind, registered, err := e.agentOf(m, InitialToken{OrganizationID: c.agent.OrganizationID, Scopes: c.kept.Scopes, Audiences: c.agent.Audiences})
 	if err != nil {
 		return nil, err
@@ -188,6 +188,20 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 		c.method = method
 	}
 	return c.describe(), nil
+}
+
+// checkSecret wants of a client_secret that it is one of the client's that work, if it is there: it is told, not changed (RFC 7592 s2.2). What else is ours to
+// say (client_secret_expires_at) is ignored.
+func (e *Registrar) checkSecret(ctx context.Context, c *client, m *clientmetadata.Metadata) error {
+	if m.Secret == nil {
+		return nil
+	}
+	if _, _, err := e.cfg.Agents.AuthenticateSecret(ctx, c.agent.ID.String(), *m.Secret); errors.Is(err, agents.ErrAuthentication) {
+		return invalidMetadata("client_secret is not the client's. It is chosen by the issuer.")
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // sameRegistration compares what a client says with what it registered. Keys are compared as they were written back to it.

@@ -36,6 +36,7 @@ type Agents interface {
 	Credentials(ctx context.Context, id agentid.Agent) ([]agents.Credential, error)
 	Update(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, in agents.Update) (agents.Agent, error)
 	Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
+	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
 }
 
 // Gate limits how often a source presents tokens that are not good. ratelimit.Gate is one; the name of the client is "".
@@ -109,6 +110,9 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 	}
 	if m.ClientID != "" {
 		return nil, invalidMetadata("client_id is chosen by the issuer.")
+	}
+	if m.HasSecret {
+		return nil, invalidMetadata("client_secret is chosen by the issuer.")
 	}
 	create, kind, registered, err := e.agentOf(m, token)
 	if err != nil {
