@@ -2,6 +2,7 @@ package issuer_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -264,33 +265,80 @@ func TestRegistrationSentBack(t *testing.T) {
 	}
 }
 
-// An agent that registers with its key proves itself with it.
+// An agent that registers with its key proves itself with it, and replaces it by itself.
 func TestRegistrationWithKeys(t *testing.T) {
 	t.Parallel()
 	i := start(t)
-	_, initial := i.initialToken(i.organization("acme"), 1)
-	key := newHolder(t, jose4.ES256)
-	metadata := map[string]any{
-		"client_name": "keyed", "grant_types": []string{"client_credentials"}, "token_endpoint_auth_method": "private_key_jwt",
-		"jwks": jwks(t, key),
+	organization := i.organization("acme")
+	_, initial := i.initialToken(organization, 1)
+	key, next := newHolder(t, jose4.ES256), newHolder(t, jose4.EdDSA)
+	metadata := map[string]any{"client_name": "keyed", "grant_types": []string{"client_credentials"}, "token_endpoint_auth_method": "private_key_jwt", "jwks": jwks(t, key)}
+	send := func(method, path, token string, change map[string]any) answer {
+		t.Helper()
+		body := maps.Clone(metadata)
+		maps.Copy(body, change)
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i.registration(method, path, token, string(text))
 	}
-	body, err := json.Marshal(metadata)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := i.must(i.registration("POST", register, initial, string(body)), 201)
+	made := i.must(send("POST", register, initial, nil), 201)
 	if made.field("client_secret") != "" || strings.Contains(string(made.body), "expires_at") || !strings.Contains(string(made.body), key.kid) {
 		t.Errorf("%s", made.body)
 	}
-	id := made.field("client_id")
-	i.must(i.tokenRequest("", "", url.Values{
-		"grant_type": {"client_credentials"}, "client_assertion_type": {jwtBearer}, "client_assertion": {key.assertion(t, id, i.url)},
-	}), 200)
-	metadata["client_id"], metadata["client_name"] = id, "renamed"
-	if body, err = json.Marshal(metadata); err != nil {
-		t.Fatal(err)
+	id, own := made.field("client_id"), made.field("registration_access_token")
+	path := register + "/" + id
+	metadata["client_id"] = id
+	proven := func(with holder, status int) answer {
+		t.Helper()
+		return i.must(i.tokenRequest("", "", url.Values{
+			"grant_type": {"client_credentials"}, "client_assertion_type": {jwtBearer}, "client_assertion": {with.assertion(t, id, i.url)},
+		}), status)
 	}
-	if a := i.must(i.registration("PUT", register+"/"+id, made.field("registration_access_token"), string(body)), 200); a.field("client_name") != "renamed" {
+	first := proven(key, 200)
+	if a := i.must(send("PUT", path, own, map[string]any{"client_name": "renamed"}), 200); a.field("client_name") != "renamed" {
+		t.Errorf("%s", a.body)
+	}
+	rotations := func() int { return len(i.actions(organization, "&action=credential.rotate")) }
+	if rotations() != 0 {
+		t.Error("the same key is no new one")
+	}
+	for what, change := range map[string]map[string]any{
+		"no keys":           {"jwks": nil},
+		"both":              {"jwks_uri": "https://a.example/keys"},
+		"a URL without TLS": {"jwks": nil, "jwks_uri": "http://a.example/keys"},
+		"a secret instead":  {"jwks": nil, "token_endpoint_auth_method": "client_secret_basic"},
+		"no key in it":      {"jwks": map[string]any{"keys": []any{}}},
+		"an RS256 key":      {"jwks": jwks(t, newHolder(t, jose4.RS256))},
+	} {
+		change["client_name"] = "changed"
+		if a := send("PUT", path, own, change); a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" {
+			t.Errorf("%s: %s %s", what, a.Status, a.body)
+		}
+	}
+	if a := i.must(i.registration("GET", path, own, ""), 200); a.field("client_name") != "renamed" || !strings.Contains(string(a.body), key.kid) {
+		t.Errorf("what was refused is in force: %s", a.body)
+	}
+	i.must(send("PUT", path, own, map[string]any{"jwks": jwks(t, key, next)}), 200) // an overlap, if the client wants one
+	proven(key, 200)
+	proven(next, 200)
+	for range 2 { // the answer may have been lost
+		if a := i.must(send("PUT", path, own, map[string]any{"jwks": jwks(t, next)}), 200); strings.Contains(string(a.body), key.kid) {
+			t.Errorf("%s", a.body)
+		}
+	}
+	proven(key, 401)
+	proven(next, 200)
+	if rotations() != 2 {
+		t.Errorf("%d rotations", rotations())
+	}
+	if a := i.tokenQuestion("/oauth2/introspect", "", "", url.Values{
+		"token": {first.field("access_token")}, "client_assertion_type": {jwtBearer}, "client_assertion": {next.assertion(t, id, i.url)},
+	}); !strings.Contains(string(a.body), `"active":true`) {
+		t.Errorf("a token died with the key it was asked for with: %s", a.body)
+	}
+	if a := i.must(send("PUT", path, own, map[string]any{"jwks": nil, "jwks_uri": "https://keys.example/jwks"}), 200); a.field("jwks_uri") != "https://keys.example/jwks" {
 		t.Errorf("%s", a.body)
 	}
 }

@@ -150,8 +150,9 @@ func (c *client) describe() *information {
 	}
 }
 
-// update replaces what a client may change: its name, its scopes within what it was allowed, and what its tokens must be bound to. How it authenticates
-// stays: a credential is replaced by an administrator, with an overlap.
+// update replaces what a client may change (RFC 7592 s2.2): its name, its scopes within what it was allowed, what its tokens must be bound to, and what its
+// credential is checked against. The kind of credential stays. All of it is checked before anything is changed; each change is made, and recorded, by itself, and
+// a client that lost the answer can send the same again.
 func (e *Registrar) update(r *http.Request) (any, error) {
 	c, err := e.authenticate(r)
 	if err != nil {
@@ -171,8 +172,15 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kind != c.credential.Kind || !sameRegistration(registered, c.credential.Registration) {
-		return nil, invalidMetadata("How a client authenticates cannot be changed here: the administrators of its organization replace credentials.")
+	if kind != c.credential.Kind {
+		return nil, invalidMetadata("token_endpoint_auth_method is of another kind of credential than the client has: the administrators of its organization give it one.")
+	}
+	registered.Algorithms = c.credential.Registration.Algorithms
+	replaced := !sameRegistration(registered, c.credential.Registration)
+	if replaced {
+		if err := agents.CheckRegistration(kind, &registered); err != nil {
+			return nil, asMetadataError(err)
+		}
 	}
 	after, err := e.cfg.Agents.Update(r.Context(), c.actor(r.Context()), c.agent.ID, c.agent.Version, agents.Update{
 		Name: &create.Name, Scopes: &create.Scopes, DPoPBound: &create.DPoPBound, CertificateBound: &create.CertificateBound,
@@ -186,6 +194,14 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 			return nil, asMetadataError(err)
 		}
 		c.method = method
+	}
+	if replaced {
+		// At once: what is registered is what the client says now. One that needs an overlap names the old key beside the new one.
+		next, err := e.cfg.Agents.ReplaceCredential(r.Context(), c.actor(r.Context()), c.agent.ID, c.credential.ID, kind, registered, 0)
+		if err != nil {
+			return nil, asMetadataError(err)
+		}
+		c.credential = next
 	}
 	return c.describe(), nil
 }

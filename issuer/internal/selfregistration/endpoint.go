@@ -37,6 +37,7 @@ type Agents interface {
 	Update(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, in agents.Update) (agents.Agent, error)
 	Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
+	ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r agents.Registration, overlap time.Duration) (agents.Credential, error)
 }
 
 // Gate limits how often a source presents tokens that are not good. ratelimit.Gate is one; the name of the client is "".
