@@ -1,8 +1,11 @@
 package issuer_test
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -10,6 +13,8 @@ import (
 	"testing"
 
 	jose4 "github.com/go-jose/go-jose/v4"
+
+	"github.com/agentidp/agentidp/issuer"
 )
 
 // initialToken makes an initial access token for svc://payments and two scopes.
@@ -340,5 +345,40 @@ func TestRegistrationWithKeys(t *testing.T) {
 	}
 	if a := i.must(send("PUT", path, own, map[string]any{"jwks": nil, "jwks_uri": "https://keys.example/jwks"}), 200); a.field("jwks_uri") != "https://keys.example/jwks" {
 		t.Errorf("%s", a.body)
+	}
+}
+
+// An agent that registers a name of its certificate proves itself with the certificate, whichever of RFC 8705 s2.1.2 it is.
+func TestRegistrationWithCertificates(t *testing.T) {
+	t.Parallel()
+	root := certify(t, nil, authority("root"))
+	i := start(t, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+	_, initial := i.initialToken(i.organization("acme"), 10)
+	for member, tt := range map[string]struct {
+		name, refused string
+		certificate   func(*x509.Certificate)
+	}{
+		"subject_dn": {"CN=a", "a", func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "a"} }},
+		"san_dns":    {"a.example", "*.example", func(c *x509.Certificate) { c.DNSNames = []string{"a.example"} }},
+		"san_uri":    {"https://a.example/x", "a", func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "https", Host: "a.example", Path: "/x"}} }},
+		"san_ip":     {"2001:db8::1", "2001:DB8:0:0::1", func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.ParseIP("2001:db8::1")} }},
+		"san_email":  {"a@a.example", strings.Repeat("a", 600), func(c *x509.Certificate) { c.EmailAddresses = []string{"a@a.example"} }},
+	} {
+		body := func(name string) string {
+			return `"client_name":"` + member + `","grant_types":["client_credentials"],"token_endpoint_auth_method":"tls_client_auth","tls_client_auth_` + member + `":"` + name + `"}`
+		}
+		if a := i.registration("POST", register, initial, "{"+body(tt.refused)); a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" {
+			t.Errorf("%s: %s %s", member, a.Status, a.body)
+		}
+		made := i.must(i.registration("POST", register, initial, "{"+body(tt.name)), 201)
+		id, own := made.field("client_id"), made.field("registration_access_token")
+		read := i.must(i.registration("GET", register+"/"+id, own, ""), 200)
+		if read.field("tls_client_auth_"+member) != tt.name || read.field("token_endpoint_auth_method") != "tls_client_auth" {
+			t.Errorf("%s: %s", member, read.body)
+		}
+		i.must(i.registration("PUT", register+"/"+id, own, `{"client_id":"`+id+`",`+body(tt.name)), 200)
+		form := url.Values{"grant_type": {"client_credentials"}, "client_id": {id}}
+		i.must(i.by(certify(t, root, tt.certificate), form), 200)
+		i.must(i.by(certify(t, root, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "b"} }), form), 401)
 	}
 }

@@ -59,6 +59,8 @@ type Metadata struct {
 	SubjectDN       string          // tls_client_auth_subject_dn, RFC 8705 s2.1.2
 	SubjectDNS      string          // tls_client_auth_san_dns
 	SubjectURI      string          // tls_client_auth_san_uri
+	SubjectIP       string          // tls_client_auth_san_ip
+	SubjectEmail    string          // tls_client_auth_san_email
 	HasSecret       bool            // the document holds a client_secret, or its end: a mistake, or worse, but where the client has it from us
 	Secret          *string         // client_secret; nil when there is none
 }
@@ -86,6 +88,7 @@ func Parse(doc []byte) (*Metadata, error) {
 		RequirePushed: r.flag("require_pushed_authorization_requests"), RequireDPoP: r.flag("dpop_bound_access_tokens"),
 		BoundByTLS: r.flag("tls_client_certificate_bound_access_tokens"), SubjectDN: r.text("tls_client_auth_subject_dn", uriBytesMax),
 		SubjectDNS: r.text("tls_client_auth_san_dns", uriBytesMax), SubjectURI: r.text("tls_client_auth_san_uri", uriBytesMax),
+		SubjectIP: r.text("tls_client_auth_san_ip", uriBytesMax), SubjectEmail: r.text("tls_client_auth_san_email", uriBytesMax),
 		HasSecret: r.has("client_secret") || r.has("client_secret_expires_at"),
 	}
 	if secret := r.text("client_secret", uriBytesMax); r.has("client_secret") {

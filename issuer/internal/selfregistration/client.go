@@ -49,7 +49,10 @@ func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create 
 		OrganizationID: t.OrganizationID, Name: m.Name, Scopes: scopes, Audiences: t.Audiences, DPoPBound: m.RequireDPoP, CertificateBound: m.BoundByTLS,
 	}
 	if kind != agents.KindClientSecret {
-		r = agents.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI, SubjectDN: m.SubjectDN, SANDNS: m.SubjectDNS, SANURI: m.SubjectURI}
+		r = agents.Registration{
+			Keys: m.KeysDocument, KeysURL: m.KeysURI,
+			SubjectDN: m.SubjectDN, SANDNS: m.SubjectDNS, SANURI: m.SubjectURI, SANIP: m.SubjectIP, SANEmail: m.SubjectEmail,
+		}
 	}
 	return create, kind, r, nil
 }
@@ -136,6 +139,8 @@ type information struct {
 	SubjectDN       string          `json:"tls_client_auth_subject_dn,omitempty"`
 	SubjectDNS      string          `json:"tls_client_auth_san_dns,omitempty"`
 	SubjectURI      string          `json:"tls_client_auth_san_uri,omitempty"`
+	SubjectIP       string          `json:"tls_client_auth_san_ip,omitempty"`
+	SubjectEmail    string          `json:"tls_client_auth_san_email,omitempty"`
 	RequireDPoP     bool            `json:"dpop_bound_access_tokens"`
 	BoundByTLS      bool            `json:"tls_client_certificate_bound_access_tokens"`
 }
@@ -145,7 +150,8 @@ func (c *client) describe() *information {
 	return &information{
 		ClientID: id, IssuedAt: c.agent.CreatedAt.Unix(), Token: c.token, URI: c.issuer.URL(registerPath + "/" + id),
 		Name: c.agent.Name, GrantTypes: c.grants, ResponseTypes: []string{}, Authentication: c.method,
-		Scope: strings.Join(c.agent.Scopes, " "), Keys: r.Keys, KeysURI: r.KeysURL, SubjectDN: r.SubjectDN, SubjectDNS: r.SANDNS, SubjectURI: r.SANURI,
+		Scope: strings.Join(c.agent.Scopes, " "), Keys: r.Keys, KeysURI: r.KeysURL,
+		SubjectDN: r.SubjectDN, SubjectDNS: r.SANDNS, SubjectURI: r.SANURI, SubjectIP: r.SANIP, SubjectEmail: r.SANEmail,
 		RequireDPoP: c.agent.DPoPBound, BoundByTLS: c.agent.CertificateBound,
 	}
 }
@@ -222,7 +228,8 @@ func (e *Registrar) checkSecret(ctx context.Context, c *client, m *clientmetadat
 
 // sameRegistration compares what a client says with what it registered. Keys are compared as they were written back to it.
 func sameRegistration(a, b agents.Registration) bool {
-	return sameJSON(a.Keys, b.Keys) && a.KeysURL == b.KeysURL && a.SubjectDN == b.SubjectDN && a.SANDNS == b.SANDNS && a.SANURI == b.SANURI
+	return sameJSON(a.Keys, b.Keys) && a.KeysURL == b.KeysURL && a.SubjectDN == b.SubjectDN && a.SANDNS == b.SANDNS && a.SANURI == b.SANURI &&
+		a.SANIP == b.SANIP && a.SANEmail == b.SANEmail
 }
 
 func sameJSON(a, b json.RawMessage) bool {
