@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	jose4 "github.com/go-jose/go-jose/v4"
 
@@ -165,13 +167,15 @@ func TestInitialAccessTokens(t *testing.T) {
 	i.must(i.admin("DELETE", path+"/"+id, nil), 204)
 	i.refused(i.admin("DELETE", path+"/"+id, nil), 404, "initial_access_token_not_found", "")
 	for body, want := range map[string][2]string{
-		`{"name":"a"}`:                                                    {"audiences_count", "/audiences"},
-		`{"audiences":["svc://a"]}`:                                       {"name_length", "/name"},
-		`{"name":"a","audiences":["svc://a"],"uses":0}`:                   {"out_of_range", "/uses"},
-		`{"name":"a","audiences":["svc://a"],"uses":9223372036854775807}`: {"out_of_range", "/uses"},
-		`{"name":"a","audiences":["svc://a"],"lifetimeSeconds":59}`:       {"out_of_range", "/lifetimeSeconds"},
-		`{"name":"a","audiences":["svc://a"],"lifetimeSeconds":7776001}`:  {"out_of_range", "/lifetimeSeconds"},
-		`{"name":"a","audiences":["svc://a"],"scopes":["a b"]}`:           {"scope_format", "/scopes/0"},
+		`{"name":"a"}`:                                                           {"audiences_count", "/audiences"},
+		`{"audiences":["svc://a"]}`:                                              {"name_length", "/name"},
+		`{"name":"a","audiences":["svc://a"],"uses":0}`:                          {"out_of_range", "/uses"},
+		`{"name":"a","audiences":["svc://a"],"uses":9223372036854775807}`:        {"out_of_range", "/uses"},
+		`{"name":"a","audiences":["svc://a"],"lifetimeSeconds":59}`:              {"out_of_range", "/lifetimeSeconds"},
+		`{"name":"a","audiences":["svc://a"],"lifetimeSeconds":7776001}`:         {"out_of_range", "/lifetimeSeconds"},
+		`{"name":"a","audiences":["svc://a"],"secretLifetimeSeconds":59}`:        {"out_of_range", "/secretLifetimeSeconds"},
+		`{"name":"a","audiences":["svc://a"],"secretLifetimeSeconds":315360001}`: {"out_of_range", "/secretLifetimeSeconds"},
+		`{"name":"a","audiences":["svc://a"],"scopes":["a b"]}`:                  {"scope_format", "/scopes/0"},
 	} {
 		i.refused(i.admin("POST", path, body), 400, want[0], want[1])
 	}
@@ -267,6 +271,75 @@ func TestRegistrationSentBack(t *testing.T) {
 		if a := i.registration("PUT", path, own, string(body)); a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" {
 			t.Errorf("%v: %s %s", secret, a.Status, a.body)
 		}
+	}
+}
+
+// Secrets of a registration end when the initial access token says so, and the client gets the next one by itself.
+func TestRegistrationRenewsSecrets(t *testing.T) {
+	t.Parallel()
+	var ahead atomic.Int64 // of the clock, from the wall's
+	i := startAt(t, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
+	organization := i.organization("acme")
+	initial := i.secret(i.must(i.admin("POST", "/organizations/"+organization+"/initial-access-tokens", map[string]any{
+		"name": "farm", "audiences": []string{"svc://payments"}, "secretLifetimeSeconds": 86400,
+	}), 201).field("token"))
+	began := time.Now()
+	made := i.must(i.registration("POST", register, initial, `{"client_name":"a","grant_types":["client_credentials"]}`), 201)
+	id, own, first := made.field("client_id"), made.field("registration_access_token"), made.field("client_secret")
+	expires := func(a answer) time.Duration {
+		var told struct {
+			ExpiresAt int64 `json:"client_secret_expires_at"`
+		}
+		a.json(t, &told)
+		return time.Unix(told.ExpiresAt, 0).Sub(began).Round(time.Hour)
+	}
+	update := func(secret string) answer {
+		t.Helper()
+		if secret != "" {
+			secret = `,"client_secret":"` + secret + `"`
+		}
+		return i.must(i.registration("PUT", register+"/"+id, own, `{"client_id":"`+id+`","client_name":"a","grant_types":["client_credentials"]`+secret+`}`), 200)
+	}
+	works := func(secret string, status int) {
+		t.Helper()
+		var a answer
+		await(t, "keys sign at the new time", func() bool {
+			a = i.tokenRequest(id, secret, url.Values{"grant_type": {"client_credentials"}})
+			return a.StatusCode != 503
+		})
+		i.must(a, status)
+	}
+	if got := expires(made); got != 24*time.Hour {
+		t.Errorf("it ends after %v", got)
+	}
+	if a := update(first); a.field("client_secret") != "" || expires(a) != 24*time.Hour {
+		t.Errorf("a secret that is there was replaced: %s", a.body)
+	}
+	// The client lost the answer: the secret nobody has used ends.
+	second := update("").field("client_secret")
+	works(first, 401)
+	works(second, 200)
+	if a := update(""); a.field("client_secret") != "" {
+		t.Errorf("a secret in use was replaced in the first half of its life: %s", a.body)
+	}
+	ahead.Store(int64(13 * time.Hour))
+	renewed := update(second)
+	third := renewed.field("client_secret")
+	if third == "" || expires(renewed) != 37*time.Hour || expires(i.must(i.registration("GET", register+"/"+id, own, ""), 200)) != 37*time.Hour {
+		t.Errorf("%s", renewed.body)
+	}
+	works(second, 200)
+	works(third, 200)
+	ahead.Store(int64(14*time.Hour + time.Minute))
+	works(second, 401)
+	ahead.Store(int64(40 * time.Hour))
+	works(third, 401)
+	works(update("").field("client_secret"), 200)
+	if got := i.actions(organization, "&action=credential.rotate"); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+	if got := i.actions(organization, "&action=credential.create"); len(got) != 1 {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -441,6 +441,9 @@ type CreateInitialAccessToken struct {
 	// Scopes What the agents may ask for.
 	Scopes *[]string `json:"scopes,omitempty"`
 
+	// SecretLifetimeSeconds How long client secrets live that are made for what is registered. 0: they do not expire; else at least 60.
+	SecretLifetimeSeconds *int64 `json:"secretLifetimeSeconds,omitempty"`
+
 	// Uses How many agents can be registered.
 	Uses *int64 `json:"uses,omitempty"`
 }
@@ -516,6 +519,9 @@ type InitialAccessToken struct {
 
 	// Scopes What the agents may ask for.
 	Scopes []string `json:"scopes"`
+
+	// SecretLifetimeSeconds How long their client secrets live. 0: they do not expire.
+	SecretLifetimeSeconds int64 `json:"secretLifetimeSeconds"`
 
 	// Uses How many agents were registered.
 	Uses int64 `json:"uses"`

@@ -6,6 +6,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
 )
 
@@ -59,8 +60,14 @@ func (a *API) createInitialAccessToken(r *http.Request, in CreateInitialAccessTo
 			return reply, err
 		}
 	}
+	var secrets time.Duration // 0: they do not expire
+	if n := value(in.SecretLifetimeSeconds); n != 0 {
+		if secrets, err = seconds(n, agents.LifetimeMin, agents.LifetimeMax, "/secretLifetimeSeconds"); err != nil {
+			return reply, err
+		}
+	}
 	t, text, err := a.Registration.Create(r.Context(), actor(r), selfregistration.InitialToken{
-		OrganizationID: org, Name: value(in.Name), Scopes: list(value(in.Scopes)), Audiences: value(in.Audiences), UsesMax: int(uses),
+		OrganizationID: org, Name: value(in.Name), Scopes: list(value(in.Scopes)), Audiences: value(in.Audiences), UsesMax: int(uses), SecretLifetime: secrets,
 	}, lifetime)
 	if err != nil {
 		return reply, err
@@ -90,6 +97,6 @@ func (a *API) deleteInitialAccessToken(r *http.Request, _ web.None) (reply web.R
 func initialTokenBody(t selfregistration.InitialToken) InitialAccessToken {
 	return InitialAccessToken{
 		Id: t.ID, OrganizationId: t.OrganizationID, Name: t.Name, Scopes: list(t.Scopes), Audiences: list(t.Audiences),
-		Uses: int64(t.Uses), UsesMax: int64(t.UsesMax), CreatedAt: t.CreatedAt.UTC(), ExpiresAt: t.ExpiresAt.UTC(),
+		Uses: int64(t.Uses), UsesMax: int64(t.UsesMax), SecretLifetimeSeconds: int64(t.SecretLifetime / time.Second), CreatedAt: t.CreatedAt.UTC(), ExpiresAt: t.ExpiresAt.UTC(),
 	}
 }

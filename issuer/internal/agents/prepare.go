@@ -1,5 +1,7 @@
 package agents
 
+import "time"
+
 // Prepared is an agent with its first credential, checked, and stored nowhere yet: it is for whoever stores both together with something else.
 type Prepared struct {
 	Agent      Agent
@@ -8,14 +10,14 @@ type Prepared struct {
 	SecretHash []byte // what is stored of it
 }
 
-// Prepare checks as Create, and CreateCredential or RegisterCredential, do. The credential does not expire.
-func (s *Service) Prepare(in Create, kind string, r Registration) (Prepared, error) {
+// Prepare checks as Create, and CreateCredential or RegisterCredential, do.
+func (s *Service) Prepare(in Create, kind string, r Registration, lifetime time.Duration) (Prepared, error) {
 	a, err := s.newAgent(in)
 	if err != nil {
 		return Prepared{}, err
 	}
 	p := Prepared{Agent: a}
-	if p.Credential, err = s.newCredential(a.ID, kind, 0); err != nil {
+	if p.Credential, err = s.newCredential(a.ID, kind, lifetime); err != nil {
 		return Prepared{}, err
 	}
 	if kind == KindClientSecret {

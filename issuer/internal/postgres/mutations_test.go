@@ -184,7 +184,7 @@ var mutations = []mutation{
 		return w.DeleteInitialToken(ctx, by, w.org.ID, w.initial.ID)
 	}},
 	{"RegisterAgent", audit.AgentRegister, func(ctx context.Context, w *world, by audit.Actor) error {
-		p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: "another", Audiences: []string{"svc://a"}}, agents.KindClientSecret, agents.Registration{})
+		p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: "another", Audiences: []string{"svc://a"}}, agents.KindClientSecret, agents.Registration{}, 0)
 		if err != nil {
 			return err
 		}

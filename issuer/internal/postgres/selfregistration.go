@@ -31,7 +31,7 @@ func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t sel
 			return event{}, err
 		}
 		if err := q.InsertInitialAccessToken(ctx, orgdb.InsertInitialAccessTokenParams{
-			OrgID: org, ID: t.ID.UUID(), Name: t.Name, Hash: t.Hash, Scopes: list(t.Scopes), Audiences: list(t.Audiences), UsesMax: int32(t.UsesMax),
+			OrgID: org, ID: t.ID.UUID(), Name: t.Name, Hash: t.Hash, Scopes: list(t.Scopes), Audiences: list(t.Audiences), UsesMax: int32(t.UsesMax), SecretLifetime: seconds(t.SecretLifetime),
 			CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
 		}); err != nil {
 			return event{}, err
@@ -45,6 +45,7 @@ func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t sel
 		}
 		return event{audit.InitialTokenCreate, t.ID.String(), map[string]any{
 			"name": t.Name, "scopes": t.Scopes, "audiences": t.Audiences, "uses": t.UsesMax, "expiresAt": t.ExpiresAt.Format(time.RFC3339),
+			"secretLifetimeSeconds": seconds(t.SecretLifetime),
 		}}, err
 	})
 	if violates(err, "initial_access_tokens_organization_fkey") {
@@ -120,7 +121,7 @@ func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregi
 		details := a.Changes(agents.Agent{})
 		details["initialAccessTokenId"], details["credential"] = r.Token.ID.String(), describe(c)
 		return event{audit.AgentRegister, a.ID.String(), details}, q.InsertAgentRegistration(ctx, orgdb.InsertAgentRegistrationParams{
-			OrgID: org, AgentID: a.ID.UUID(), Authentication: r.Authentication, Hash: r.Hash, Scopes: list(r.Token.Scopes), CreatedAt: a.CreatedAt,
+			OrgID: org, AgentID: a.ID.UUID(), Authentication: r.Authentication, SecretLifetime: seconds(r.Token.SecretLifetime), Hash: r.Hash, Scopes: list(r.Token.Scopes), CreatedAt: a.CreatedAt,
 		})
 	})
 	return asProblem(err, agentNoun)
@@ -134,7 +135,7 @@ func (s *Store) Registration(ctx context.Context, org agentid.Organization, agen
 	}
 	row, err := q.AgentRegistration(ctx, orgdb.AgentRegistrationParams{OrgID: org.UUID(), AgentID: agent.UUID()})
 	return selfregistration.Registration{
-		Agent: agentid.FromUUID[agentid.Agent](row.AgentID), Authentication: row.Authentication, Scopes: row.Scopes, Hash: row.Hash, CreatedAt: row.CreatedAt.UTC(),
+		Agent: agentid.FromUUID[agentid.Agent](row.AgentID), Authentication: row.Authentication, SecretLifetime: fromSeconds(row.SecretLifetime), Scopes: row.Scopes, Hash: row.Hash, CreatedAt: row.CreatedAt.UTC(),
 	}, asProblem(err, registrationNoun)
 }
 
@@ -156,7 +157,11 @@ func (s *Store) UpdateRegistration(ctx context.Context, actor audit.Actor, befor
 func initialToken(row orgdb.InitialAccessToken) selfregistration.InitialToken {
 	return selfregistration.InitialToken{
 		ID: agentid.FromUUID[agentid.InitialToken](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID), Name: row.Name,
-		Scopes: row.Scopes, Audiences: row.Audiences, Uses: int(row.Uses), UsesMax: int(row.UsesMax),
+		Scopes: row.Scopes, Audiences: row.Audiences, Uses: int(row.Uses), UsesMax: int(row.UsesMax), SecretLifetime: fromSeconds(row.SecretLifetime),
 		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(), Hash: row.Hash,
 	}
 }
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+func fromSeconds(n int64) time.Duration { return time.Duration(n) * time.Second }

@@ -26,7 +26,7 @@ func (w *world) newInitialToken(uses int) selfregistration.InitialToken {
 
 func (w *world) newRegistered(t *testing.T, token selfregistration.InitialToken, name string) selfregistration.Registered {
 	t.Helper()
-	p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: name, Audiences: token.Audiences}, agents.KindClientSecret, agents.Registration{})
+	p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: name, Audiences: token.Audiences}, agents.KindClientSecret, agents.Registration{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
@@ -100,6 +101,7 @@ type client struct {
 	token      string // its registration access token
 	method     string
 	grants     []string // in force
+	secret     string   // just made
 }
 
 // findCredential takes the newest of the kind that the client's method needs, one that works before one that is expired. When all are gone, so is the method.
@@ -121,7 +123,7 @@ func (c *client) actor(ctx context.Context) audit.Actor {
 	return audit.Actor{Kind: audit.KindAgent, ID: c.agent.ID.String(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
 }
 
-// information is RFC 7591 s3.2.1 and RFC 7592 s3. The secret is in the answer to the registration alone: it is not known any more afterwards.
+// information is RFC 7591 s3.2.1 and RFC 7592 s3. A secret is in the answer to the request that made it: it is not known any more afterwards.
 type information struct {
 	ClientID        string          `json:"client_id"`
 	Secret          string          `json:"client_secret,omitempty"`
@@ -147,8 +149,15 @@ type information struct {
 
 func (c *client) describe() *information {
 	id, r := c.agent.ID.String(), c.credential.Registration
+	var expires *int64 // 0: it does not expire, RFC 7591 s3.2.1
+	if c.credential.Kind == agents.KindClientSecret {
+		expires = new(int64)
+		if !c.credential.ExpiresAt.IsZero() {
+			*expires = c.credential.ExpiresAt.Unix()
+		}
+	}
 	return &information{
-		ClientID: id, IssuedAt: c.agent.CreatedAt.Unix(), Token: c.token, URI: c.issuer.URL(registerPath + "/" + id),
+		ClientID: id, Secret: c.secret, SecretExpiresAt: expires, IssuedAt: c.agent.CreatedAt.Unix(), Token: c.token, URI: c.issuer.URL(registerPath + "/" + id),
 		Name: c.agent.Name, GrantTypes: c.grants, ResponseTypes: []string{}, Authentication: c.method,
 		Scope: strings.Join(c.agent.Scopes, " "), Keys: r.Keys, KeysURI: r.KeysURL,
 		SubjectDN: r.SubjectDN, SubjectDNS: r.SANDNS, SubjectURI: r.SANURI, SubjectIP: r.SANIP, SubjectEmail: r.SANEmail,
@@ -171,7 +180,8 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 	if m.ClientID != c.agent.ID.String() { // RFC 7592 s2.2
 		return nil, invalidMetadata("client_id must be the client's.")
 	}
-	if err := e.checkSecret(r.Context(), c, m); err != nil {
+	sent, err := e.checkSecret(r.Context(), c, m)
+	if err != nil {
 		return nil, err
 	}
 	create, kind, registered, err := e.agentOf(m, InitialToken{OrganizationID: c.agent.OrganizationID, Scopes: c.kept.Scopes, Audiences: c.agent.Audiences})
@@ -209,21 +219,44 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 		}
 		c.credential = next
 	}
+	if err := e.renew(r.Context(), c, sent); err != nil {
+		return nil, err
+	}
 	return c.describe(), nil
+}
+
+// renew gives a client another secret, as RFC 7592 s2.2 lets us, when those of its registration expire and this one is in the second half of its life or over. One
+// that nobody has used, and that the client does not send back, was in an answer that got lost: it ends at once.
+func (e *Registrar) renew(ctx context.Context, c *client, sent agentid.Credential) (err error) {
+	old, now, overlap := c.credential, e.cfg.Now(), SecretOverlap
+	if c.kept.SecretLifetime == 0 || old.Kind != agents.KindClientSecret || old.ExpiresAt.IsZero() {
+		return nil
+	}
+	lost := old.LastUsedAt.IsZero() && sent != old.ID
+	if !lost && now.Before(old.CreatedAt.Add(old.ExpiresAt.Sub(old.CreatedAt)/2)) {
+		return nil
+	}
+	if lost {
+		overlap = 0
+	}
+	if now.Before(old.ExpiresAt) {
+		c.credential, c.secret, err = e.cfg.Agents.RotateCredential(ctx, c.actor(ctx), c.agent.ID, old.ID, overlap)
+	} else {
+		c.credential, c.secret, err = e.cfg.Agents.CreateCredential(ctx, c.actor(ctx), c.agent.ID, c.kept.SecretLifetime)
+	}
+	return asMetadataError(err)
 }
 
 // checkSecret wants of a client_secret that it is one of the client's that work, if it is there: it is told, not changed (RFC 7592 s2.2). What else is ours to
 // say (client_secret_expires_at) is ignored.
-func (e *Registrar) checkSecret(ctx context.Context, c *client, m *clientmetadata.Metadata) error {
+func (e *Registrar) checkSecret(ctx context.Context, c *client, m *clientmetadata.Metadata) (sent agentid.Credential, err error) {
 	if m.Secret == nil {
-		return nil
+		return sent, nil
 	}
-	if _, _, err := e.cfg.Agents.AuthenticateSecret(ctx, c.agent.ID.String(), *m.Secret); errors.Is(err, agents.ErrAuthentication) {
-		return invalidMetadata("client_secret is not the client's. It is chosen by the issuer.")
-	} else if err != nil {
-		return err
+	if _, sent, err = e.cfg.Agents.AuthenticateSecret(ctx, c.agent.ID.String(), *m.Secret); errors.Is(err, agents.ErrAuthentication) {
+		err = invalidMetadata("client_secret is not the client's. It is chosen by the issuer.")
 	}
-	return nil
+	return sent, err
 }
 
 // sameRegistration compares what a client says with what it registered. Keys are compared as they were written back to it.

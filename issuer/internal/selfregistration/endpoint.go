@@ -31,12 +31,14 @@ const bearerBytesMax = 512
 
 // Agents is what registration needs of package agents.
 type Agents interface {
-	Prepare(in agents.Create, kind string, r agents.Registration) (agents.Prepared, error)
+	Prepare(in agents.Create, kind string, r agents.Registration, lifetime time.Duration) (agents.Prepared, error)
 	Get(ctx context.Context, id agentid.Agent) (agents.Agent, error)
 	Credentials(ctx context.Context, id agentid.Agent) ([]agents.Credential, error)
 	Update(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, in agents.Update) (agents.Agent, error)
 	Delete(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64) error
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
+	CreateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, lifetime time.Duration) (agents.Credential, string, error)
+	RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (agents.Credential, string, error)
 	ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r agents.Registration, overlap time.Duration) (agents.Credential, error)
 }
 
@@ -119,7 +121,11 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := e.cfg.Agents.Prepare(create, kind, registered)
+	var lifetime time.Duration
+	if kind == agents.KindClientSecret {
+		lifetime = token.SecretLifetime
+	}
+	prepared, err := e.cfg.Agents.Prepare(create, kind, registered, lifetime)
 	if err != nil {
 		return nil, asMetadataError(err)
 	}
@@ -131,13 +137,8 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 		}
 		return nil, asMetadataError(err)
 	}
-	c := &client{issuer: issuer, agent: prepared.Agent, credential: prepared.Credential, token: text, method: authentication(m), grants: e.cfg.AgentGrants}
-	body := c.describe()
-	body.Secret = prepared.Secret
-	if prepared.Secret != "" {
-		body.SecretExpiresAt = new(int64) // 0: it does not expire, RFC 7591 s3.2.1
-	}
-	return body, nil
+	c := &client{issuer: issuer, agent: prepared.Agent, credential: prepared.Credential, token: text, method: authentication(m), grants: e.cfg.AgentGrants, secret: prepared.Secret}
+	return c.describe(), nil
 }
 
 // initialToken is the token that opens the door; nobody gets in without one (RFC 7591 s3).

@@ -21,16 +21,19 @@ const (
 	LifetimeMin = time.Minute
 	LifetimeMax = 90 * 24 * time.Hour
 	TokensMax   = 100
+	// SecretOverlap is how long a secret that an update replaces still works, if its own end is not earlier.
+	SecretOverlap = time.Hour
 )
 
 // InitialToken is an initial access token (RFC 7591 s1.2) without its secret.
 type InitialToken struct {
 	ID             agentid.InitialToken
 	OrganizationID agentid.Organization
-	Name           string   // for people, 1 to 100 characters
-	Scopes         []string // what the agents may have at most
-	Audiences      []string // what they get
-	Uses, UsesMax  int      // registrations so far, and at most
+	Name           string        // for people, 1 to 100 characters
+	Scopes         []string      // what the agents may have at most
+	Audiences      []string      // what they get
+	Uses, UsesMax  int           // registrations so far, and at most
+	SecretLifetime time.Duration // of the agents' client secrets; 0: they do not expire
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 	Hash           []byte // keyed hash of the text
@@ -47,8 +50,9 @@ type Registered struct {
 // Registration is what is kept of it.
 type Registration struct {
 	Agent          agentid.Agent
-	Authentication string   // token_endpoint_auth_method; "" when its credential was gone before this was kept
-	Scopes         []string // what it may have at most
+	Authentication string        // token_endpoint_auth_method; "" when its credential was gone before this was kept
+	SecretLifetime time.Duration // of its client secrets; 0: they do not expire
+	Scopes         []string      // what it may have at most
 	Hash           []byte
 	CreatedAt      time.Time
 }
@@ -99,6 +103,9 @@ func (s *Service) Create(ctx context.Context, actor audit.Actor, in InitialToken
 	}
 	if lifetime < LifetimeMin || lifetime > LifetimeMax {
 		return InitialToken{}, "", invalid("/lifetimeSeconds", "out_of_range", fmt.Sprintf("must be %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
+	}
+	if in.SecretLifetime != 0 && (in.SecretLifetime < agents.LifetimeMin || in.SecretLifetime > agents.LifetimeMax) {
+		return InitialToken{}, "", invalid("/secretLifetimeSeconds", "out_of_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", agents.LifetimeMin/time.Second, agents.LifetimeMax/time.Second))
 	}
 	in.ID, in.Uses, in.CreatedAt = agentid.New[agentid.InitialToken](), 0, s.now().UTC().Truncate(time.Microsecond)
 	in.ExpiresAt = in.CreatedAt.Add(lifetime)

@@ -15,4 +15,11 @@ alter table agent_registrations force row level security;
 
 alter table agent_registrations alter column authentication drop default;
 alter table agent_registrations drop column credential_id;
+
+-- How long secrets live that are made for a registration, in seconds; 0: they do not expire.
+alter table initial_access_tokens add column secret_lifetime bigint not null default 0;
+alter table initial_access_tokens alter column secret_lifetime drop default;
+alter table agent_registrations add column secret_lifetime bigint not null default 0;
+alter table agent_registrations alter column secret_lifetime drop default;
+
 grant update (authentication) on agent_registrations to agentidp_app;

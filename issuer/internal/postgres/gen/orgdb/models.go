@@ -36,6 +36,7 @@ type AgentRegistration struct {
 	Scopes         []string
 	CreatedAt      time.Time
 	Authentication string
+	SecretLifetime int64
 }
 
 type Client struct {
@@ -58,16 +59,17 @@ type Client struct {
 }
 
 type InitialAccessToken struct {
-	OrgID     uuid.UUID
-	ID        uuid.UUID
-	Name      string
-	Hash      []byte
-	Scopes    []string
-	Audiences []string
-	Uses      int32
-	UsesMax   int32
-	CreatedAt time.Time
-	ExpiresAt time.Time
+	OrgID          uuid.UUID
+	ID             uuid.UUID
+	Name           string
+	Hash           []byte
+	Scopes         []string
+	Audiences      []string
+	Uses           int32
+	UsesMax        int32
+	CreatedAt      time.Time
+	ExpiresAt      time.Time
+	SecretLifetime int64
 }
 
 type Organization struct {

@@ -13,7 +13,7 @@ import (
 )
 
 const agentRegistration = `-- name: AgentRegistration :one
-select org_id, agent_id, hash, scopes, created_at, authentication from agent_registrations where org_id = $1 and agent_id = $2
+select org_id, agent_id, hash, scopes, created_at, authentication, secret_lifetime from agent_registrations where org_id = $1 and agent_id = $2
 `
 
 type AgentRegistrationParams struct {
@@ -31,6 +31,7 @@ func (q *Queries) AgentRegistration(ctx context.Context, arg AgentRegistrationPa
 		&i.Scopes,
 		&i.CreatedAt,
 		&i.Authentication,
+		&i.SecretLifetime,
 	)
 	return i, err
 }
@@ -68,7 +69,7 @@ func (q *Queries) ForgetInitialAccessTokens(ctx context.Context, arg ForgetIniti
 }
 
 const initialAccessToken = `-- name: InitialAccessToken :one
-select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at from initial_access_tokens where org_id = $1 and id = $2
+select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at, secret_lifetime from initial_access_tokens where org_id = $1 and id = $2
 `
 
 type InitialAccessTokenParams struct {
@@ -90,12 +91,13 @@ func (q *Queries) InitialAccessToken(ctx context.Context, arg InitialAccessToken
 		&i.UsesMax,
 		&i.CreatedAt,
 		&i.ExpiresAt,
+		&i.SecretLifetime,
 	)
 	return i, err
 }
 
 const initialAccessTokens = `-- name: InitialAccessTokens :many
-select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at from initial_access_tokens where org_id = $1 order by id
+select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at, secret_lifetime from initial_access_tokens where org_id = $1 order by id
 `
 
 func (q *Queries) InitialAccessTokens(ctx context.Context, orgID uuid.UUID) ([]InitialAccessToken, error) {
@@ -118,6 +120,7 @@ func (q *Queries) InitialAccessTokens(ctx context.Context, orgID uuid.UUID) ([]I
 			&i.UsesMax,
 			&i.CreatedAt,
 			&i.ExpiresAt,
+			&i.SecretLifetime,
 		); err != nil {
 			return nil, err
 		}
@@ -130,14 +133,15 @@ func (q *Queries) InitialAccessTokens(ctx context.Context, orgID uuid.UUID) ([]I
 }
 
 const insertAgentRegistration = `-- name: InsertAgentRegistration :exec
-insert into agent_registrations (org_id, agent_id, authentication, hash, scopes, created_at)
-values ($1, $2, $3, $4, $5, $6)
+insert into agent_registrations (org_id, agent_id, authentication, secret_lifetime, hash, scopes, created_at)
+values ($1, $2, $3, $4, $5, $6, $7)
 `
 
 type InsertAgentRegistrationParams struct {
 	OrgID          uuid.UUID
 	AgentID        uuid.UUID
 	Authentication string
+	SecretLifetime int64
 	Hash           []byte
 	Scopes         []string
 	CreatedAt      time.Time
@@ -148,6 +152,7 @@ func (q *Queries) InsertAgentRegistration(ctx context.Context, arg InsertAgentRe
 		arg.OrgID,
 		arg.AgentID,
 		arg.Authentication,
+		arg.SecretLifetime,
 		arg.Hash,
 		arg.Scopes,
 		arg.CreatedAt,
@@ -156,20 +161,21 @@ func (q *Queries) InsertAgentRegistration(ctx context.Context, arg InsertAgentRe
 }
 
 const insertInitialAccessToken = `-- name: InsertInitialAccessToken :exec
-insert into initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at)
-values ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9)
+insert into initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, secret_lifetime, created_at, expires_at)
+values ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10)
 `
 
 type InsertInitialAccessTokenParams struct {
-	OrgID     uuid.UUID
-	ID        uuid.UUID
-	Name      string
-	Hash      []byte
-	Scopes    []string
-	Audiences []string
-	UsesMax   int32
-	CreatedAt time.Time
-	ExpiresAt time.Time
+	OrgID          uuid.UUID
+	ID             uuid.UUID
+	Name           string
+	Hash           []byte
+	Scopes         []string
+	Audiences      []string
+	UsesMax        int32
+	SecretLifetime int64
+	CreatedAt      time.Time
+	ExpiresAt      time.Time
 }
 
 func (q *Queries) InsertInitialAccessToken(ctx context.Context, arg InsertInitialAccessTokenParams) error {
@@ -181,6 +187,7 @@ func (q *Queries) InsertInitialAccessToken(ctx context.Context, arg InsertInitia
 		arg.Scopes,
 		arg.Audiences,
 		arg.UsesMax,
+		arg.SecretLifetime,
 		arg.CreatedAt,
 		arg.ExpiresAt,
 	)

@@ -1,6 +1,6 @@
 -- name: InsertInitialAccessToken :exec
-insert into initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at)
-values (@org_id, @id, @name, @hash, @scopes, @audiences, 0, @uses_max, @created_at, @expires_at);
+insert into initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, secret_lifetime, created_at, expires_at)
+values (@org_id, @id, @name, @hash, @scopes, @audiences, 0, @uses_max, @secret_lifetime, @created_at, @expires_at);
 
 -- name: InitialAccessTokens :many
 select * from initial_access_tokens where org_id = @org_id order by id;
@@ -21,8 +21,8 @@ delete from initial_access_tokens where org_id = @org_id and id = @id;
 delete from initial_access_tokens where org_id = @org_id and expires_at < @before::timestamptz;
 
 -- name: InsertAgentRegistration :exec
-insert into agent_registrations (org_id, agent_id, authentication, hash, scopes, created_at)
-values (@org_id, @agent_id, @authentication, @hash, @scopes, @created_at);
+insert into agent_registrations (org_id, agent_id, authentication, secret_lifetime, hash, scopes, created_at)
+values (@org_id, @agent_id, @authentication, @secret_lifetime, @hash, @scopes, @created_at);
 
 -- name: AgentRegistration :one
 select * from agent_registrations where org_id = @org_id and agent_id = @agent_id;
