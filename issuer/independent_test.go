@@ -32,6 +32,7 @@ type setting struct {
 	Control            string                  `json:"control"`
 	Giver              settingGiver            `json:"giver"`
 	InitialAccessToken string                  `json:"initialAccessToken"`
+	PartyInitialToken  string                  `json:"partyInitialToken"` // registers relying parties
 	Agents             settingAgents           `json:"agents"`
 	Parties            map[string]settingParty `json:"parties"` // relying parties of the same organization
 }
@@ -92,6 +93,7 @@ func (i *instance) setting(root *signer) setting {
 	s.Agents.Subject = withSecret("subject")
 	i.must(i.admin("PATCH", "/agents/"+s.Agents.Subject.ID, map[string]any{"audiences": []string{s.Issuer, s.OrganizationIssuer, "svc://payments", partner}}), 200)
 	_, s.InitialAccessToken = i.initialToken(organization, 10)
+	s.PartyInitialToken = i.initialTokenFor(organization, []string{"relying_party"}, nil)
 	s.Parties = map[string]settingParty{}
 	for name, change := range map[string]map[string]any{
 		"secret": {"audiences": []string{partner}, "scopes": []string{"invoices:read"}}, "pushed": {"requirePushedRequests": true}, "bound": {"requireDPoP": true}, "public": {"authentication": "none"}, "posted": {"authentication": "client_secret_post"},

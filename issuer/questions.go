@@ -41,7 +41,9 @@ func newQuestions(s shared, in signInParts, endpoint *grants.Endpoint) (question
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
 	return questions{
 		selfregistration.New(selfregistration.Config{
-			Store: s.store, Secrets: secrets, Agents: s.agents, Methods: s.clients.Methods(), AgentGrants: endpoint.AgentTypes(), Gate: s.gate, Now: s.now,
+			Store: s.store, Secrets: secrets, Agents: s.agents, Parties: in.clients, Methods: s.clients.Methods(),
+			AgentGrants: endpoint.AgentTypes(), PartyGrants: endpoint.PartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
+			Gate: s.gate, Now: s.now,
 		}),
 		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh),
 		introspection.New(callers, s.judge, refresh),

@@ -429,8 +429,11 @@ type CreateCredential struct {
 
 // CreateInitialAccessToken An initial access token to be made.
 type CreateInitialAccessToken struct {
-	// Audiences Absolute URIs the agents may ask tokens for.
+	// Audiences Absolute URIs tokens can be asked for. At least one when agents can be registered.
 	Audiences *[]string `json:"audiences,omitempty"`
+
+	// Kinds Kinds of clients that can be registered.
+	Kinds *[]CreateInitialAccessTokenKinds `json:"kinds,omitempty"`
 
 	// LifetimeSeconds How long it is good.
 	LifetimeSeconds *int64 `json:"lifetimeSeconds,omitempty"`
@@ -438,15 +441,18 @@ type CreateInitialAccessToken struct {
 	// Name For people.
 	Name *string `json:"name,omitempty"`
 
-	// Scopes What the agents may ask for.
+	// Scopes What they may ask for.
 	Scopes *[]string `json:"scopes,omitempty"`
 
 	// SecretLifetimeSeconds How long client secrets live that are made for what is registered. 0: they do not expire; else at least 60.
 	SecretLifetimeSeconds *int64 `json:"secretLifetimeSeconds,omitempty"`
 
-	// Uses How many agents can be registered.
+	// Uses How many can be registered.
 	Uses *int64 `json:"uses,omitempty"`
 }
+
+// CreateInitialAccessTokenKinds One kind.
+type CreateInitialAccessTokenKinds string
 
 // CreateOrganization A new organization.
 type CreateOrganization struct {
@@ -499,7 +505,7 @@ type EventId = agentid.Event
 
 // InitialAccessToken An initial access token without its text.
 type InitialAccessToken struct {
-	// Audiences What the agents get tokens for.
+	// Audiences What there are tokens for.
 	Audiences []string `json:"audiences"`
 
 	// CreatedAt When it was made.
@@ -511,24 +517,30 @@ type InitialAccessToken struct {
 	// Id Opaque and sortable by age.
 	Id InitialAccessTokenId `json:"id"`
 
+	// Kinds Kinds of clients that can be registered.
+	Kinds []InitialAccessTokenKinds `json:"kinds"`
+
 	// Name For people.
 	Name string `json:"name"`
 
 	// OrganizationId Opaque and sortable by age.
 	OrganizationId OrganizationId `json:"organizationId"`
 
-	// Scopes What the agents may ask for.
+	// Scopes What they may ask for.
 	Scopes []string `json:"scopes"`
 
 	// SecretLifetimeSeconds How long their client secrets live. 0: they do not expire.
 	SecretLifetimeSeconds int64 `json:"secretLifetimeSeconds"`
 
-	// Uses How many agents were registered.
+	// Uses How many were registered.
 	Uses int64 `json:"uses"`
 
 	// UsesMax How many can be.
 	UsesMax int64 `json:"usesMax"`
 }
+
+// InitialAccessTokenKinds One kind.
+type InitialAccessTokenKinds string
 
 // InitialAccessTokenId Opaque and sortable by age.
 type InitialAccessTokenId = agentid.InitialToken
@@ -1074,7 +1086,7 @@ type ServerInterface interface {
 	// PushOrganizationAuthorizationRequest Push an authorization request, at an organization
 	// POST /o/{slug}/oauth2/par
 	PushOrganizationAuthorizationRequest(w http.ResponseWriter, r *http.Request)
-	// RegisterOrganizationClient Register an agent at an organization's issuer
+	// RegisterOrganizationClient Register a client at an organization's issuer
 	// POST /o/{slug}/oauth2/register
 	RegisterOrganizationClient(w http.ResponseWriter, r *http.Request)
 	// DeleteOrganizationRegisteredClient Give up one's own registration at an organization's issuer
@@ -1113,7 +1125,7 @@ type ServerInterface interface {
 	// PushAuthorizationRequest Push an authorization request
 	// POST /oauth2/par
 	PushAuthorizationRequest(w http.ResponseWriter, r *http.Request)
-	// RegisterClient Register an agent
+	// RegisterClient Register a client
 	// POST /oauth2/register
 	RegisterClient(w http.ResponseWriter, r *http.Request)
 	// DeleteRegisteredClient Give up one's own registration
@@ -1152,7 +1164,7 @@ type ServerInterface interface {
 	// ListInitialAccessTokens List the initial access tokens of an organization
 	// GET /organizations/{organizationId}/initial-access-tokens
 	ListInitialAccessTokens(w http.ResponseWriter, r *http.Request)
-	// CreateInitialAccessToken Let somebody register agents
+	// CreateInitialAccessToken Let somebody register clients
 	// POST /organizations/{organizationId}/initial-access-tokens
 	CreateInitialAccessToken(w http.ResponseWriter, r *http.Request)
 	// DeleteInitialAccessToken Delete an initial access token

@@ -66,8 +66,12 @@ func (a *API) createInitialAccessToken(r *http.Request, in CreateInitialAccessTo
 			return reply, err
 		}
 	}
+	kinds := []string{selfregistration.KindAgent}
+	if in.Kinds != nil {
+		kinds = mapped(*in.Kinds, func(k CreateInitialAccessTokenKinds) string { return string(k) })
+	}
 	t, text, err := a.Registration.Create(r.Context(), actor(r), selfregistration.InitialToken{
-		OrganizationID: org, Name: value(in.Name), Scopes: list(value(in.Scopes)), Audiences: value(in.Audiences), UsesMax: int(uses), SecretLifetime: secrets,
+		OrganizationID: org, Name: value(in.Name), Kinds: kinds, Scopes: list(value(in.Scopes)), Audiences: value(in.Audiences), UsesMax: int(uses), SecretLifetime: secrets,
 	}, lifetime)
 	if err != nil {
 		return reply, err
@@ -96,7 +100,8 @@ func (a *API) deleteInitialAccessToken(r *http.Request, _ web.None) (reply web.R
 
 func initialTokenBody(t selfregistration.InitialToken) InitialAccessToken {
 	return InitialAccessToken{
-		Id: t.ID, OrganizationId: t.OrganizationID, Name: t.Name, Scopes: list(t.Scopes), Audiences: list(t.Audiences),
+		Id: t.ID, OrganizationId: t.OrganizationID, Name: t.Name, Scopes: list(t.Scopes),
+		Kinds: mapped(t.Kinds, func(k string) InitialAccessTokenKinds { return InitialAccessTokenKinds(k) }), Audiences: list(t.Audiences),
 		Uses: int64(t.Uses), UsesMax: int64(t.UsesMax), SecretLifetimeSeconds: int64(t.SecretLifetime / time.Second), CreatedAt: t.CreatedAt.UTC(), ExpiresAt: t.ExpiresAt.UTC(),
 	}
 }

@@ -118,18 +118,19 @@ const (
 	AgentRevokeTokens        Action = "agent.revoke_tokens"
 	OrganizationRevokeTokens Action = "organization.revoke_tokens"
 
-	ClientCreate Action = "client.create"
-	ClientUpdate Action = "client.update"
-	ClientDelete Action = "client.delete"
-	SignInCreate Action = "sign_in.create"
-	SignInRevoke Action = "sign_in.revoke"
-	KeyCreate    Action = "signing_key.create"
-	KeyActivate  Action = "signing_key.activate"
-	KeyRotate    Action = "signing_key.rotate" // an operator asked for it
-	KeyRevoke    Action = "signing_key.revoke"
-	KeyDestroy   Action = "signing_key.destroy"
-	KeysetCreate Action = "keyset.create"
-	KeysetRewrap Action = "keyset.rewrap"
+	ClientCreate   Action = "client.create"
+	ClientUpdate   Action = "client.update"
+	ClientRegister Action = "client.register"
+	ClientDelete   Action = "client.delete"
+	SignInCreate   Action = "sign_in.create"
+	SignInRevoke   Action = "sign_in.revoke"
+	KeyCreate      Action = "signing_key.create"
+	KeyActivate    Action = "signing_key.activate"
+	KeyRotate      Action = "signing_key.rotate" // an operator asked for it
+	KeyRevoke      Action = "signing_key.revoke"
+	KeyDestroy     Action = "signing_key.destroy"
+	KeysetCreate   Action = "keyset.create"
+	KeysetRewrap   Action = "keyset.rewrap"
 )
 
 // Record is one row as read back.

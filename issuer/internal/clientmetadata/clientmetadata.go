@@ -27,6 +27,12 @@ const (
 	ResponseCode      = "code"
 )
 
+// What ID tokens are like, for every client (OpenID Connect Dynamic Client Registration 1.0 s2): one that wants them otherwise is told so.
+const (
+	IDTokenAlgorithm = "RS256"
+	SubjectType      = "public"
+)
+
 // Limits of a metadata document.
 const (
 	BytesMax        = 32 << 10
@@ -94,6 +100,8 @@ func Parse(doc []byte) (*Metadata, error) {
 	if secret := r.text("client_secret", uriBytesMax); r.has("client_secret") {
 		m.Secret = &secret
 	}
+	r.only("id_token_signed_response_alg", IDTokenAlgorithm)
+	r.only("subject_type", SubjectType)
 	scope := r.text("scope", BytesMax)
 	if r.err != nil {
 		return nil, r.err
@@ -203,6 +211,13 @@ func (r *reader) text(name string, bytesMax int) string {
 		return ""
 	}
 	return strings.Clone(s)
+}
+
+// only takes one value, which is the default too.
+func (r *reader) only(name, value string) {
+	if s := r.text(name, nameBytesMax); s != "" && s != value {
+		r.fail(name, value)
+	}
 }
 
 func (r *reader) flag(name string) bool {

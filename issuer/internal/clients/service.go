@@ -31,27 +31,44 @@ func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Microse
 // Create registers a relying party with a fresh id and its first credential, which does not expire and is checked against r. A secret is returned, and never shown
 // again. A client of None has no credential: it is nil.
 func (s *Service) Create(ctx context.Context, actor audit.Actor, in Client, r agents.Registration) (Client, *Credential, string, error) {
-	in.ID, in.CreatedAt, in.Version = agentid.New[agentid.Client](), s.clock(), 1
-	in.UpdatedAt = in.CreatedAt
-	if err := check(&in); err != nil {
-		return Client{}, nil, "", err
-	}
-	var first *Credential
-	var secret string
-	var hash []byte
-	if kind := in.Authentication.Kind(); kind != "" {
-		c, err := s.newCredential(in.ID, kind, r, 0)
-		if err != nil {
-			return Client{}, nil, "", err
-		}
-		first = &c
-		secret, hash = s.secretOf(kind)
-	}
-	c, err := s.store.CreateClient(ctx, actor, in, first, hash)
+	p, err := s.Prepare(in, r, 0)
 	if err != nil {
 		return Client{}, nil, "", err
 	}
-	return c, first, secret, nil
+	c, err := s.store.CreateClient(ctx, actor, p.Client, p.Credential, p.SecretHash)
+	if err != nil {
+		return Client{}, nil, "", err
+	}
+	return c, p.Credential, p.Secret, nil
+}
+
+// Prepared is a relying party with its first credential, checked, and stored nowhere yet: it is for whoever stores both together with something else.
+type Prepared struct {
+	Client     Client
+	Credential *Credential // nil with None
+	Secret     string      // of a client_secret, never shown again; "" of any other kind
+	SecretHash []byte      // what is stored of it
+}
+
+// Prepare checks as Create and CreateCredential do.
+func (s *Service) Prepare(in Client, r agents.Registration, lifetime time.Duration) (Prepared, error) {
+	in.ID, in.CreatedAt, in.Version = agentid.New[agentid.Client](), s.clock(), 1
+	in.UpdatedAt = in.CreatedAt
+	if err := check(&in); err != nil {
+		return Prepared{}, err
+	}
+	p := Prepared{Client: in}
+	kind := in.Authentication.Kind()
+	if kind == "" {
+		return p, nil
+	}
+	c, err := s.newCredential(in.ID, kind, r, lifetime)
+	if err != nil {
+		return Prepared{}, err
+	}
+	p.Credential = &c
+	p.Secret, p.SecretHash = s.secretOf(kind)
+	return p, nil
 }
 
 // Get returns one relying party.

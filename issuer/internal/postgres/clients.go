@@ -16,21 +16,27 @@ var _ clients.Store = (*Store)(nil)
 // CreateClient implements clients.Store.
 func (s *Store) CreateClient(ctx context.Context, actor audit.Actor, c clients.Client, first *clients.Credential, hash []byte) (clients.Client, error) {
 	err := s.changeInOrg(ctx, actor, c.OrganizationID, func(q *orgdb.Queries) (event, error) {
-		if err := q.InsertClient(ctx, orgdb.InsertClientParams(clientRow(c))); err != nil {
-			return event{}, err
-		}
-		details := c.Changes(clients.Client{})
-		if first == nil {
-			return event{audit.ClientCreate, c.ID.String(), details}, nil
-		}
-		created, err := insertClientCredential(ctx, q, c, *first, hash)
-		details["credentialId"], details["credential"] = first.ID.String(), describeClients(created)
+		details, err := insertClient(ctx, q, c, first, hash)
 		return event{audit.ClientCreate, c.ID.String(), details}, err
 	})
 	if violates(err, "clients_organization_fkey") {
 		return clients.Client{}, notFound(organizationNoun)
 	}
 	return c, asProblem(err, clientNoun)
+}
+
+// insertClient stores a relying party with its first credential, and says what the audit log says of both.
+func insertClient(ctx context.Context, q *orgdb.Queries, c clients.Client, first *clients.Credential, hash []byte) (map[string]any, error) {
+	if err := q.InsertClient(ctx, orgdb.InsertClientParams(clientRow(c))); err != nil {
+		return nil, err
+	}
+	details := c.Changes(clients.Client{})
+	if first == nil {
+		return details, nil
+	}
+	created, err := insertClientCredential(ctx, q, c, *first, hash)
+	details["credentialId"], details["credential"] = first.ID.String(), describeClients(created)
+	return details, err
 }
 
 // organizationOfClient finds the organization of a relying party, as the platform role. Unlike an agent's, a relying party's existence is no secret: its id

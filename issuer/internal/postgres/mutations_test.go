@@ -31,9 +31,10 @@ type world struct {
 	agent      agents.Agent
 	credential agents.Credential
 
-	initial    selfregistration.InitialToken
-	registered selfregistration.Registered
-	party      *party
+	initial          selfregistration.InitialToken
+	registered       selfregistration.Registered
+	registeredClient selfregistration.RegisteredClient
+	party            *party
 }
 
 func newWorld(t *testing.T, b *bundle) *world {
@@ -189,6 +190,9 @@ var mutations = []mutation{
 			return err
 		}
 		return w.RegisterAgent(ctx, by, selfregistration.Registered{Prepared: p, Token: w.initial, Hash: make([]byte, 32)})
+	}},
+	{"RegisterClient", audit.ClientRegister, func(ctx context.Context, w *world, by audit.Actor) error {
+		return w.RegisterClient(ctx, by, w.newRegisteredClient(w.initial, "another"))
 	}},
 	{"UpdateRegistration", audit.AgentUpdate, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.UpdateRegistration(ctx, by, selfregistration.Registration{Agent: w.registered.Agent.ID}, "client_secret_basic")

@@ -31,7 +31,7 @@ func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t sel
 			return event{}, err
 		}
 		if err := q.InsertInitialAccessToken(ctx, orgdb.InsertInitialAccessTokenParams{
-			OrgID: org, ID: t.ID.UUID(), Name: t.Name, Hash: t.Hash, Scopes: list(t.Scopes), Audiences: list(t.Audiences), UsesMax: int32(t.UsesMax), SecretLifetime: seconds(t.SecretLifetime),
+			OrgID: org, ID: t.ID.UUID(), Name: t.Name, Hash: t.Hash, Kinds: list(t.Kinds), Scopes: list(t.Scopes), Audiences: list(t.Audiences), UsesMax: int32(t.UsesMax), SecretLifetime: seconds(t.SecretLifetime),
 			CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
 		}); err != nil {
 			return event{}, err
@@ -44,7 +44,7 @@ func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t sel
 			}
 		}
 		return event{audit.InitialTokenCreate, t.ID.String(), map[string]any{
-			"name": t.Name, "scopes": t.Scopes, "audiences": t.Audiences, "uses": t.UsesMax, "expiresAt": t.ExpiresAt.Format(time.RFC3339),
+			"name": t.Name, "kinds": t.Kinds, "scopes": t.Scopes, "audiences": t.Audiences, "uses": t.UsesMax, "expiresAt": t.ExpiresAt.Format(time.RFC3339),
 			"secretLifetimeSeconds": seconds(t.SecretLifetime),
 		}}, err
 	})
@@ -102,12 +102,8 @@ func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregi
 		return asProblem(err, credentialNoun)
 	}
 	err = s.changeInOrg(ctx, actor, a.OrganizationID, func(q *orgdb.Queries) (event, error) {
-		n, err := q.UseInitialAccessToken(ctx, orgdb.UseInitialAccessTokenParams{OrgID: org, ID: r.Token.ID.UUID(), At: s.clock()})
-		if err != nil {
+		if err := s.useInitialToken(ctx, q, r.Token); err != nil {
 			return event{}, err
-		}
-		if n == 0 {
-			return event{}, notFound(initialTokenNoun)
 		}
 		if err := q.InsertAgent(ctx, agentRow(a)); err != nil {
 			return event{}, err
@@ -125,6 +121,46 @@ func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregi
 		})
 	})
 	return asProblem(err, agentNoun)
+}
+
+// useInitialToken uses a token once, or answers NotFound.
+func (s *Store) useInitialToken(ctx context.Context, q *orgdb.Queries, t selfregistration.InitialToken) error {
+	n, err := q.UseInitialAccessToken(ctx, orgdb.UseInitialAccessTokenParams{OrgID: t.OrganizationID.UUID(), ID: t.ID.UUID(), At: s.clock()})
+	if err == nil && n == 0 {
+		err = notFound(initialTokenNoun)
+	}
+	return err
+}
+
+// RegisterClient implements selfregistration.Store.
+func (s *Store) RegisterClient(ctx context.Context, actor audit.Actor, r selfregistration.RegisteredClient) error {
+	c := r.Client
+	err := s.changeInOrg(ctx, actor, c.OrganizationID, func(q *orgdb.Queries) (event, error) {
+		if err := s.useInitialToken(ctx, q, r.Token); err != nil {
+			return event{}, err
+		}
+		details, err := insertClient(ctx, q, c, r.Credential, r.SecretHash)
+		if err != nil {
+			return event{}, err
+		}
+		details["initialAccessTokenId"] = r.Token.ID.String()
+		return event{audit.ClientRegister, c.ID.String(), details}, q.InsertClientRegistration(ctx, orgdb.InsertClientRegistrationParams{
+			OrgID: c.OrganizationID.UUID(), ClientID: c.ID.UUID(), SecretLifetime: seconds(r.Token.SecretLifetime), Hash: r.Hash, Scopes: list(r.Token.Scopes), CreatedAt: c.CreatedAt,
+		})
+	})
+	return asProblem(err, clientNoun)
+}
+
+// ClientRegistration implements selfregistration.Store.
+func (s *Store) ClientRegistration(ctx context.Context, org agentid.Organization, id agentid.Client) (selfregistration.ClientRegistration, error) {
+	q, err := s.orgOnce(org)
+	if err != nil {
+		return selfregistration.ClientRegistration{}, asProblem(err, registrationNoun)
+	}
+	row, err := q.ClientRegistration(ctx, orgdb.ClientRegistrationParams{OrgID: org.UUID(), ClientID: id.UUID()})
+	return selfregistration.ClientRegistration{
+		Client: agentid.FromUUID[agentid.Client](row.ClientID), SecretLifetime: fromSeconds(row.SecretLifetime), Scopes: row.Scopes, Hash: row.Hash, CreatedAt: row.CreatedAt.UTC(),
+	}, asProblem(err, registrationNoun)
 }
 
 // Registration implements selfregistration.Store.
@@ -157,7 +193,7 @@ func (s *Store) UpdateRegistration(ctx context.Context, actor audit.Actor, befor
 func initialToken(row orgdb.InitialAccessToken) selfregistration.InitialToken {
 	return selfregistration.InitialToken{
 		ID: agentid.FromUUID[agentid.InitialToken](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID), Name: row.Name,
-		Scopes: row.Scopes, Audiences: row.Audiences, Uses: int(row.Uses), UsesMax: int(row.UsesMax), SecretLifetime: fromSeconds(row.SecretLifetime),
+		Kinds: row.Kinds, Scopes: row.Scopes, Audiences: row.Audiences, Uses: int(row.Uses), UsesMax: int(row.UsesMax), SecretLifetime: fromSeconds(row.SecretLifetime),
 		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(), Hash: row.Hash,
 	}
 }

@@ -8,18 +8,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/pgtest"
 	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
 )
 
 func (w *world) newInitialToken(uses int) selfregistration.InitialToken {
 	return selfregistration.InitialToken{
-		ID: agentid.New[agentid.InitialToken](), OrganizationID: w.org.ID, Name: "t", Scopes: []string{"a"}, Audiences: []string{"svc://a"}, UsesMax: uses,
+		ID: agentid.New[agentid.InitialToken](), OrganizationID: w.org.ID, Name: "t", Kinds: []string{"agent", "relying_party"}, Scopes: []string{"a"}, Audiences: []string{"svc://a"}, UsesMax: uses,
 		CreatedAt: start, ExpiresAt: start.Add(time.Hour), Hash: make([]byte, 32),
 	}
 }
@@ -33,6 +37,14 @@ func (w *world) newRegistered(t *testing.T, token selfregistration.InitialToken,
 	return selfregistration.Registered{Prepared: p, Token: token, Authentication: "client_secret_post", Hash: make([]byte, 32)}
 }
 
+func (w *world) newRegisteredClient(token selfregistration.InitialToken, name string) selfregistration.RegisteredClient {
+	c := w.newClient(name)
+	credential := &clients.Credential{ID: agentid.New[agentid.Credential](), ClientID: c.ID, Kind: agents.KindClientSecret, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
+	return selfregistration.RegisteredClient{
+		Prepared: clients.Prepared{Client: c, Credential: credential, SecretHash: make([]byte, 32)}, Token: token, Hash: make([]byte, 32),
+	}
+}
+
 // registerSomething puts a row into each table of this file.
 func (w *world) registerSomething(t *testing.T) {
 	t.Helper()
@@ -42,6 +54,10 @@ func (w *world) registerSomething(t *testing.T) {
 	}
 	w.registered = w.newRegistered(t, w.initial, "registered")
 	if err := w.RegisterAgent(t.Context(), operator, w.registered); err != nil {
+		t.Fatal(err)
+	}
+	w.registeredClient = w.newRegisteredClient(w.initial, "registered")
+	if err := w.RegisterClient(t.Context(), operator, w.registeredClient); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -76,6 +92,10 @@ var registrationProbes = map[string]probe{
 		row, err := q.AgentRegistration(ctx, orgdb.AgentRegistrationParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.registered.Agent.ID.UUID()})
 		return row.AgentID != uuid.Nil, err
 	},
+	"ClientRegistration": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		row, err := q.ClientRegistration(ctx, orgdb.ClientRegistrationParams{OrgID: mine.org.ID.UUID(), ClientID: theirs.registeredClient.Client.ID.UUID()})
+		return row.ClientID != uuid.Nil, err
+	},
 	"UpdateAgentRegistration": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		n, err := q.UpdateAgentRegistration(ctx, orgdb.UpdateAgentRegistrationParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.registered.Agent.ID.UUID(), Authentication: "none"})
 		return n > 0, err
@@ -86,7 +106,12 @@ var registrationProbes = map[string]probe{
 var registrationInserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error{
 	"InsertInitialAccessToken": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
 		return q.InsertInitialAccessToken(ctx, orgdb.InsertInitialAccessTokenParams{
-			OrgID: theirs.org.ID.UUID(), ID: uuid.New(), Name: "planted", Hash: make([]byte, 32), Scopes: []string{}, Audiences: []string{}, UsesMax: 1, CreatedAt: start, ExpiresAt: start,
+			OrgID: theirs.org.ID.UUID(), ID: uuid.New(), Name: "planted", Hash: make([]byte, 32), Kinds: []string{"agent"}, Scopes: []string{}, Audiences: []string{}, UsesMax: 1, CreatedAt: start, ExpiresAt: start,
+		})
+	},
+	"InsertClientRegistration": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		return q.InsertClientRegistration(ctx, orgdb.InsertClientRegistrationParams{
+			OrgID: theirs.org.ID.UUID(), ClientID: theirs.party.client.ID.UUID(), Hash: make([]byte, 32), Scopes: []string{}, CreatedAt: start,
 		})
 	},
 	"InsertAgentRegistration": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
@@ -162,4 +187,45 @@ func TestInitialTokensAreBounded(t *testing.T) {
 	nobody := w.newInitialToken(1)
 	nobody.OrganizationID = agentid.New[agentid.Organization]()
 	wantProblem(t, "nobody's", b.CreateInitialToken(t.Context(), operator, nobody), problem.NotFound, "organization_not_found")
+}
+
+// Registrations of before have the method that they were read with, of every organization; initial access tokens of before register agents.
+func TestRegistrationsKeepTheirMethods(t *testing.T) {
+	t.Parallel()
+	pgtest.New(t) // the roles exist
+	db := pgtest.NewEmpty(t)
+	if err := postgres.MigrateTo(t.Context(), db.OwnerDSN, 17); err != nil {
+		t.Fatal(err)
+	}
+	super := db.Superuser(t)
+	for _, org := range []string{"0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e51", "0199f6c2-a1b4-7d3e-8c5f-0a1b2c3d4e52"} {
+		exec(t, super, "insert into agentidp.organizations values ($1, $2, 'x', now(), now(), 1)", org, "o"+org[35:])
+		exec(t, super, `insert into agentidp.initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at)
+			values ($1, gen_random_uuid(), 't', $2, '{}', '{}', 0, 1, now(), now())`, org, make([]byte, 32))
+		for _, kind := range []string{"client_secret", "private_key_jwt", "gone"} {
+			agent, credential := uuid.New(), uuid.New()
+			exec(t, super, `insert into agentidp.agents (org_id, id, name, type, description, capabilities, scopes, audiences, serves, dpop_bound, certificate_bound, status, created_at, updated_at, version)
+				values ($1, $2, $3, '', '', '{}', '{}', '{}', '{}', false, false, 'active', now(), now(), 1)`, org, agent, kind)
+			exec(t, super, `insert into agentidp.agent_registrations (org_id, agent_id, credential_id, hash, scopes, created_at) values ($1, $2, $3, $4, '{}', now())`, org, agent, credential, make([]byte, 32))
+			switch kind {
+			case "client_secret":
+				exec(t, super, `insert into agentidp.credentials (org_id, agent_id, id, kind, secret_hash, created_at) values ($1, $2, $3, $4, $5, now())`, org, agent, credential, kind, make([]byte, 32))
+			case "private_key_jwt":
+				exec(t, super, `insert into agentidp.credentials (org_id, agent_id, id, kind, registration, created_at) values ($1, $2, $3, $4, '{}', now())`, org, agent, credential, kind)
+			}
+		}
+	}
+	if err := postgres.Migrate(t.Context(), db.OwnerDSN, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := query[string](t, super, `select distinct name || ' ' || authentication from agentidp.agent_registrations r join agentidp.agents a on a.org_id = r.org_id and a.id = r.agent_id order by 1`)
+	if diff := cmp.Diff([]string{"client_secret client_secret_basic", "gone ", "private_key_jwt private_key_jwt"}, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if n := query[int64](t, super, "select count(*) from agentidp.initial_access_tokens where kinds = '{agent}' and secret_lifetime = 0")[0]; n != 2 {
+		t.Errorf("%d initial access tokens", n)
+	}
+	if open := query[string](t, super, "select relname::text from pg_class where oid in ('agentidp.credentials'::regclass, 'agentidp.agent_registrations'::regclass) and not relforcerowsecurity"); len(open) > 0 {
+		t.Errorf("row-level security is not forced any more: %v", open)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,10 +54,16 @@ type Config struct {
 	Store       Store
 	Secrets     Secrets
 	Agents      Agents
+	Parties     Parties
 	Methods     []string // of client authentication, as they are served
 	AgentGrants []string // that agents may use: all of them, whatever they register
-	Gate        Gate
-	Now         func() time.Time
+	PartyGrants []string // that relying parties may use
+
+	SignInScopes []string // that any relying party may ask for
+	RefreshScope string   // the one of them that is for those with refresh tokens
+
+	Gate Gate
+	Now  func() time.Time
 }
 
 // Registrar serves the endpoints.
@@ -87,11 +94,11 @@ func (e *Registrar) UpdateRegisteredClient(w http.ResponseWriter, r *http.Reques
 	e.answer(w, r, http.StatusOK, body, err)
 }
 
-// DeleteRegisteredClient is RFC 7592 s2.3. The agent's tokens die with it.
+// DeleteRegisteredClient is RFC 7592 s2.3. The tokens of an agent die with it, and so do the sign-ins to a relying party.
 func (e *Registrar) DeleteRegisteredClient(w http.ResponseWriter, r *http.Request) {
 	c, err := e.authenticate(r)
 	if err == nil {
-		err = e.cfg.Agents.Delete(r.Context(), c.actor(r.Context()), c.agent.ID, 0)
+		err = c.remove(r.Context())
 	}
 	if err != nil {
 		e.answer(w, r, 0, nil, err)
@@ -102,7 +109,6 @@ func (e *Registrar) DeleteRegisteredClient(w http.ResponseWriter, r *http.Reques
 }
 
 func (e *Registrar) register(r *http.Request) (any, error) {
-	ctx, issuer := r.Context(), issuers.From(r.Context())
 	token, err := e.initialToken(r)
 	if err != nil {
 		return nil, err
@@ -117,27 +123,43 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 	if m.HasSecret {
 		return nil, invalidMetadata("client_secret is chosen by the issuer.")
 	}
-	create, kind, registered, err := e.agentOf(m, token)
+	kind, register := KindAgent, e.registerAgent
+	if m.Wants(clientmetadata.AuthorizationCode) && !m.Wants(clientmetadata.ClientCredentials) {
+		kind, register = KindRelyingParty, e.registerParty
+	}
+	if !slices.Contains(token.Kinds, kind) {
+		return nil, invalidMetadata("grant_types is that of a kind of client that this token does not register: an agent has client_credentials, a relying party authorization_code.")
+	}
+	c, err := register(r.Context(), m, token)
+	if problem.KindOf(err) == problem.NotFound { // used up by somebody faster
+		return nil, invalidToken(err)
+	}
+	if err != nil {
+		return nil, asMetadataError(err)
+	}
+	return c.describe(), nil
+}
+
+// registering is who registers clients: whoever has the token, which the audit record names.
+func registering(ctx context.Context) audit.Actor {
+	return audit.Actor{Kind: audit.KindSystem, ID: "issuer/registration", RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
+}
+
+func (e *Registrar) update(r *http.Request) (any, error) {
+	c, err := e.authenticate(r)
 	if err != nil {
 		return nil, err
 	}
-	var lifetime time.Duration
-	if kind == agents.KindClientSecret {
-		lifetime = token.SecretLifetime
-	}
-	prepared, err := e.cfg.Agents.Prepare(create, kind, registered, lifetime)
+	m, err := readMetadata(r)
 	if err != nil {
-		return nil, asMetadataError(err)
+		return nil, err
 	}
-	text, hash := e.cfg.Secrets.issue(registrationPrefix, token.OrganizationID, prepared.Agent.ID.UUID())
-	actor := audit.Actor{Kind: audit.KindSystem, ID: "issuer/registration", RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
-	if err := e.cfg.Store.RegisterAgent(ctx, actor, Registered{Prepared: prepared, Token: token, Authentication: authentication(m), Hash: hash}); err != nil {
-		if problem.KindOf(err) == problem.NotFound { // used up by somebody faster
-			return nil, invalidToken(err)
-		}
-		return nil, asMetadataError(err)
+	if m.ClientID != c.id() { // RFC 7592 s2.2
+		return nil, invalidMetadata("client_id must be the client's.")
 	}
-	c := &client{issuer: issuer, agent: prepared.Agent, credential: prepared.Credential, token: text, method: authentication(m), grants: e.cfg.AgentGrants, secret: prepared.Secret}
+	if err := c.update(r.Context(), m); err != nil {
+		return nil, err
+	}
 	return c.describe(), nil
 }
 
@@ -160,9 +182,20 @@ func (e *Registrar) initialToken(r *http.Request) (InitialToken, error) {
 	return t, nil
 }
 
+// registrant is a registered client as it is now.
+type registrant interface {
+	id() string
+	describe() *information
+	// update replaces what a client may change (RFC 7592 s2.2): its name, its scopes within what it was allowed, how it signs agents in, what its tokens must be
+	// bound to, and what its credential is checked against. All of it is checked before anything is changed; each change is made, and recorded, by itself, and a
+	// client that lost the answer can send the same again.
+	update(ctx context.Context, m *clientmetadata.Metadata) error
+	remove(ctx context.Context) error
+}
+
 // authenticate finds the client whose registration access token the request has. Every failure is one answer: of a client that is gone, too (RFC 7592 s2.1).
-func (e *Registrar) authenticate(r *http.Request) (*client, error) {
-	ctx, issuer, text := r.Context(), issuers.From(r.Context()), bearer(r)
+func (e *Registrar) authenticate(r *http.Request) (registrant, error) {
+	ctx, text := r.Context(), bearer(r)
 	if err := e.cfg.Gate.Admit(ctx, ""); err != nil {
 		return nil, err
 	}
@@ -170,26 +203,22 @@ func (e *Registrar) authenticate(r *http.Request) (*client, error) {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "Nothing belongs in the query."}
 	}
 	org, raw, hash, ok := e.cfg.Secrets.open(registrationPrefix, text)
-	id := agentid.FromUUID[agentid.Agent](raw)
-	if !ok || !issuer.Admits(org) || r.PathValue(clientIDParam) != id.String() {
+	if !ok || !issuers.From(ctx).Admits(org) {
 		return nil, invalidToken(nil)
 	}
-	kept, err := e.cfg.Store.Registration(ctx, org, id)
-	if err != nil && problem.KindOf(err) != problem.NotFound {
-		return nil, err
+	var c registrant
+	err := errGone
+	agent, party := agentid.FromUUID[agentid.Agent](raw), agentid.FromUUID[agentid.Client](raw)
+	switch r.PathValue(clientIDParam) {
+	case agent.String():
+		c, err = e.findAgent(ctx, org, agent, text, hash)
+	case party.String():
+		c, err = e.findParty(ctx, org, party, text, hash)
 	}
-	if err != nil || subtle.ConstantTimeCompare(hash, kept.Hash) != 1 {
+	if problem.KindOf(err) == problem.NotFound || errors.Is(err, errGone) {
 		return nil, invalidToken(err)
 	}
-	agent, err := e.cfg.Agents.Get(ctx, id)
-	if problem.KindOf(err) == problem.NotFound || err == nil && agent.Status != agents.Active {
-		return nil, invalidToken(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	c := &client{issuer: issuer, agent: agent, token: text, kept: kept, grants: e.cfg.AgentGrants}
-	return c, c.findCredential(ctx, e.cfg.Agents, e.cfg.Now())
+	return c, err
 }
 
 // bearer is the token of exactly one Authorization header, else "".

@@ -1,18 +1,20 @@
-// Package selfregistration lets programs register agents by themselves: OAuth 2.0 Dynamic Client Registration (RFC 7591) and its management protocol (RFC 7592).
+// Package selfregistration lets programs register themselves as agents and relying parties: OAuth 2.0 Dynamic Client Registration (RFC 7591) and its management protocol (RFC 7592).
 //
-// A registered client is an agent with one credential, of the organization whose administrator made the initial access token that opened the door. The token
-// says for how many agents and how long it is good, which audiences they get and which scopes they may ask for; a registration never gets more than that.
+// A registered client is an agent or a relying party with one credential, of the organization whose administrator made the initial access token that opened the door. The token
+// says for how many clients of which kinds and how long it is good, which audiences they get and which scopes they may ask for; a registration never gets more than that.
 package selfregistration
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/clients"
 )
 
 // Limits of an initial access token, and of how many an organization has.
@@ -25,15 +27,22 @@ const (
 	SecretOverlap = time.Hour
 )
 
+// The kinds of clients an initial access token can register.
+const (
+	KindAgent        = "agent"
+	KindRelyingParty = "relying_party"
+)
+
 // InitialToken is an initial access token (RFC 7591 s1.2) without its secret.
 type InitialToken struct {
 	ID             agentid.InitialToken
 	OrganizationID agentid.Organization
 	Name           string        // for people, 1 to 100 characters
-	Scopes         []string      // what the agents may have at most
+	Kinds          []string      // of clients it registers, at least one
+	Scopes         []string      // what they may have at most
 	Audiences      []string      // what they get
 	Uses, UsesMax  int           // registrations so far, and at most
-	SecretLifetime time.Duration // of the agents' client secrets; 0: they do not expire
+	SecretLifetime time.Duration // of their client secrets; 0: they do not expire
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 	Hash           []byte // keyed hash of the text
@@ -57,19 +66,38 @@ type Registration struct {
 	CreatedAt      time.Time
 }
 
+// RegisteredClient is a relying party that registered itself.
+type RegisteredClient struct {
+	clients.Prepared
+	Token InitialToken
+	Hash  []byte // as Registered's
+}
+
+// ClientRegistration is what is kept of it.
+type ClientRegistration struct {
+	Client         agentid.Client
+	SecretLifetime time.Duration
+	Scopes         []string
+	Hash           []byte
+	CreatedAt      time.Time
+}
+
 // Store keeps initial access tokens and registrations; contracts as agents.Store.
 type Store interface {
 	// CreateInitialToken forgets expired ones, and answers Conflict when there are TokensMax others, NotFound when there is no such organization.
 	CreateInitialToken(ctx context.Context, actor audit.Actor, t InitialToken) error
 	InitialTokens(ctx context.Context, org agentid.Organization) ([]InitialToken, error)
 	InitialToken(ctx context.Context, org agentid.Organization, id agentid.InitialToken) (InitialToken, error)
-	// DeleteInitialToken leaves the agents alone that were registered with it.
+	// DeleteInitialToken leaves the clients alone that were registered with it.
 	DeleteInitialToken(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.InitialToken) error
 	// RegisterAgent stores agent, credential and registration and uses the token once, all or nothing. NotFound when the token is used up, expired or gone.
 	RegisterAgent(ctx context.Context, actor audit.Actor, r Registered) error
 	Registration(ctx context.Context, org agentid.Organization, agent agentid.Agent) (Registration, error)
 	// UpdateRegistration changes the method of a registration, as an update of the agent.
 	UpdateRegistration(ctx context.Context, actor audit.Actor, before Registration, authentication string) error
+	// RegisterClient is RegisterAgent for a relying party.
+	RegisterClient(ctx context.Context, actor audit.Actor, r RegisteredClient) error
+	ClientRegistration(ctx context.Context, org agentid.Organization, id agentid.Client) (ClientRegistration, error)
 }
 
 // Service is what administrators do.
@@ -92,7 +120,10 @@ func (s *Service) Create(ctx context.Context, actor audit.Actor, in InitialToken
 	if err := agents.CheckScopes("/scopes", in.Scopes); err != nil {
 		return InitialToken{}, "", err
 	}
-	if len(in.Audiences) == 0 {
+	if err := checkKinds(in.Kinds); err != nil {
+		return InitialToken{}, "", err
+	}
+	if len(in.Audiences) == 0 && slices.Contains(in.Kinds, KindAgent) {
 		return InitialToken{}, "", invalid("/audiences", "audiences_count", "must have at least one entry: an agent without audience gets no token")
 	}
 	if err := agents.CheckAudiences("/audiences", in.Audiences); err != nil {
@@ -122,6 +153,21 @@ func (s *Service) List(ctx context.Context, org agentid.Organization) ([]Initial
 // Delete closes the door; who came through it stays.
 func (s *Service) Delete(ctx context.Context, actor audit.Actor, org agentid.Organization, id agentid.InitialToken) error {
 	return s.store.DeleteInitialToken(ctx, actor, org, id)
+}
+
+func checkKinds(kinds []string) error {
+	if len(kinds) == 0 {
+		return invalid("/kinds", "kind_unknown", "must name at least one kind of client")
+	}
+	for i, k := range kinds {
+		if k != KindAgent && k != KindRelyingParty {
+			return invalid(fmt.Sprintf("/kinds/%d", i), "kind_unknown", "must be "+KindAgent+" or "+KindRelyingParty)
+		}
+		if slices.Contains(kinds[:i], k) {
+			return invalid(fmt.Sprintf("/kinds/%d", i), "duplicate_entry", "is in the list already")
+		}
+	}
+	return nil
 }
 
 func invalid(field, code, detail string) error {

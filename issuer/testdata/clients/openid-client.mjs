@@ -274,3 +274,27 @@ test('an agent registers itself, and gets a token', async () => {
     oidc.dynamicClientRegistration(issuer, { client_name: 'another', grant_types: ['client_credentials'] }, undefined, { initialAccessToken: 'wrong' }),
     { code: 'OAUTH_WWW_AUTHENTICATE_CHALLENGE' })
 })
+
+const registering = setting.agents.keys.ES256.jwk
+const { kty, crv, x, y, kid, alg } = registering
+for (const [method, auth, more] of [
+  ['client_secret_basic'], ['client_secret_post'], ['none', oidc.None()], ['private_key_jwt', oidc.PrivateKeyJwt(await privateKey(registering)), { jwks: { keys: [{ kty, crv, x, y, kid, alg }] } }],
+]) {
+  test(`a relying party registers itself with ${method}, and an agent signs in to it`, async () => {
+    for (const server of [setting.issuer, setting.organizationIssuer]) {
+      const redirectUri = 'https://registered.example/cb'
+      const config = await oidc.dynamicClientRegistration(new URL(server), {
+        client_name: `${method} at ${server}`, redirect_uris: [redirectUri], grant_types: ['authorization_code', 'refresh_token'], token_endpoint_auth_method: method, ...more,
+      }, auth ?? (method === 'client_secret_basic' ? oidc.ClientSecretBasic() : oidc.ClientSecretPost()), { initialAccessToken: setting.partyInitialToken })
+      oidc.enableNonRepudiationChecks(config)
+      const metadata = config.clientMetadata()
+      assert.match(metadata.client_id, /^cli_/)
+      assert.equal(metadata.token_endpoint_auth_method, method)
+      const { redeem } = await signIn({ redirectUri }, { config })
+      const got = await redeem()
+      assert.equal(got.claims().aud, metadata.client_id)
+      assert.equal(got.claims().sub, subject.id)
+      assert.ok((await oidc.refreshTokenGrant(config, got.refresh_token)).access_token)
+    }
+  })
+}

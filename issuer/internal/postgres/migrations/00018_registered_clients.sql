@@ -23,3 +23,27 @@ alter table agent_registrations add column secret_lifetime bigint not null defau
 alter table agent_registrations alter column secret_lifetime drop default;
 
 grant update (authentication) on agent_registrations to agentidp_app;
+
+-- Relying parties register themselves, too, with a token that says so. Their method is in their own record.
+alter table initial_access_tokens add column kinds text[] not null default '{agent}';
+alter table initial_access_tokens alter column kinds drop default;
+alter table initial_access_tokens add constraint initial_access_tokens_kinds_check check (kinds <> '{}' and kinds <@ array['agent', 'relying_party']);
+
+create table client_registrations (
+    org_id          uuid        not null,
+    client_id       uuid        not null,
+    hash            bytea       not null,
+    scopes          text[]      not null, -- of the initial access token
+    secret_lifetime bigint      not null,
+    created_at      timestamptz not null,
+    constraint client_registrations_pkey primary key (org_id, client_id),
+    constraint client_registrations_client_fkey foreign key (org_id, client_id) references clients (org_id, id) on delete cascade,
+    constraint client_registrations_hash_check check (length(hash) = 32)
+);
+alter table client_registrations enable row level security;
+alter table client_registrations force row level security;
+create policy own_organization on client_registrations to agentidp_app
+    using (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    with check (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+-- The foreign key's cascade deletes as the table's owner.
+grant select, insert on client_registrations to agentidp_app;

@@ -58,6 +58,15 @@ type Client struct {
 	RequireCertificate bool
 }
 
+type ClientRegistration struct {
+	OrgID          uuid.UUID
+	ClientID       uuid.UUID
+	Hash           []byte
+	Scopes         []string
+	SecretLifetime int64
+	CreatedAt      time.Time
+}
+
 type InitialAccessToken struct {
 	OrgID          uuid.UUID
 	ID             uuid.UUID
@@ -70,6 +79,7 @@ type InitialAccessToken struct {
 	CreatedAt      time.Time
 	ExpiresAt      time.Time
 	SecretLifetime int64
+	Kinds          []string
 }
 
 type Organization struct {

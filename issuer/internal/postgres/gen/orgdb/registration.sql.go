@@ -36,6 +36,29 @@ func (q *Queries) AgentRegistration(ctx context.Context, arg AgentRegistrationPa
 	return i, err
 }
 
+const clientRegistration = `-- name: ClientRegistration :one
+select org_id, client_id, hash, scopes, secret_lifetime, created_at from client_registrations where org_id = $1 and client_id = $2
+`
+
+type ClientRegistrationParams struct {
+	OrgID    uuid.UUID
+	ClientID uuid.UUID
+}
+
+func (q *Queries) ClientRegistration(ctx context.Context, arg ClientRegistrationParams) (ClientRegistration, error) {
+	row := q.db.QueryRow(ctx, clientRegistration, arg.OrgID, arg.ClientID)
+	var i ClientRegistration
+	err := row.Scan(
+		&i.OrgID,
+		&i.ClientID,
+		&i.Hash,
+		&i.Scopes,
+		&i.SecretLifetime,
+		&i.CreatedAt,
+	)
+	return i, err
+}
+
 const deleteInitialAccessToken = `-- name: DeleteInitialAccessToken :execrows
 delete from initial_access_tokens where org_id = $1 and id = $2
 `
@@ -69,7 +92,7 @@ func (q *Queries) ForgetInitialAccessTokens(ctx context.Context, arg ForgetIniti
 }
 
 const initialAccessToken = `-- name: InitialAccessToken :one
-select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at, secret_lifetime from initial_access_tokens where org_id = $1 and id = $2
+select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at, secret_lifetime, kinds from initial_access_tokens where org_id = $1 and id = $2
 `
 
 type InitialAccessTokenParams struct {
@@ -92,12 +115,13 @@ func (q *Queries) InitialAccessToken(ctx context.Context, arg InitialAccessToken
 		&i.CreatedAt,
 		&i.ExpiresAt,
 		&i.SecretLifetime,
+		&i.Kinds,
 	)
 	return i, err
 }
 
 const initialAccessTokens = `-- name: InitialAccessTokens :many
-select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at, secret_lifetime from initial_access_tokens where org_id = $1 order by id
+select org_id, id, name, hash, scopes, audiences, uses, uses_max, created_at, expires_at, secret_lifetime, kinds from initial_access_tokens where org_id = $1 order by id
 `
 
 func (q *Queries) InitialAccessTokens(ctx context.Context, orgID uuid.UUID) ([]InitialAccessToken, error) {
@@ -121,6 +145,7 @@ func (q *Queries) InitialAccessTokens(ctx context.Context, orgID uuid.UUID) ([]I
 			&i.CreatedAt,
 			&i.ExpiresAt,
 			&i.SecretLifetime,
+			&i.Kinds,
 		); err != nil {
 			return nil, err
 		}
@@ -160,9 +185,35 @@ func (q *Queries) InsertAgentRegistration(ctx context.Context, arg InsertAgentRe
 	return err
 }
 
+const insertClientRegistration = `-- name: InsertClientRegistration :exec
+insert into client_registrations (org_id, client_id, secret_lifetime, hash, scopes, created_at)
+values ($1, $2, $3, $4, $5, $6)
+`
+
+type InsertClientRegistrationParams struct {
+	OrgID          uuid.UUID
+	ClientID       uuid.UUID
+	SecretLifetime int64
+	Hash           []byte
+	Scopes         []string
+	CreatedAt      time.Time
+}
+
+func (q *Queries) InsertClientRegistration(ctx context.Context, arg InsertClientRegistrationParams) error {
+	_, err := q.db.Exec(ctx, insertClientRegistration,
+		arg.OrgID,
+		arg.ClientID,
+		arg.SecretLifetime,
+		arg.Hash,
+		arg.Scopes,
+		arg.CreatedAt,
+	)
+	return err
+}
+
 const insertInitialAccessToken = `-- name: InsertInitialAccessToken :exec
-insert into initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, secret_lifetime, created_at, expires_at)
-values ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10)
+insert into initial_access_tokens (org_id, id, name, hash, kinds, scopes, audiences, uses, uses_max, secret_lifetime, created_at, expires_at)
+values ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11)
 `
 
 type InsertInitialAccessTokenParams struct {
@@ -170,6 +221,7 @@ type InsertInitialAccessTokenParams struct {
 	ID             uuid.UUID
 	Name           string
 	Hash           []byte
+	Kinds          []string
 	Scopes         []string
 	Audiences      []string
 	UsesMax        int32
@@ -184,6 +236,7 @@ func (q *Queries) InsertInitialAccessToken(ctx context.Context, arg InsertInitia
 		arg.ID,
 		arg.Name,
 		arg.Hash,
+		arg.Kinds,
 		arg.Scopes,
 		arg.Audiences,
 		arg.UsesMax,

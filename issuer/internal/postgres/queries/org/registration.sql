@@ -1,6 +1,6 @@
 -- name: InsertInitialAccessToken :exec
-insert into initial_access_tokens (org_id, id, name, hash, scopes, audiences, uses, uses_max, secret_lifetime, created_at, expires_at)
-values (@org_id, @id, @name, @hash, @scopes, @audiences, 0, @uses_max, @secret_lifetime, @created_at, @expires_at);
+insert into initial_access_tokens (org_id, id, name, hash, kinds, scopes, audiences, uses, uses_max, secret_lifetime, created_at, expires_at)
+values (@org_id, @id, @name, @hash, @kinds, @scopes, @audiences, 0, @uses_max, @secret_lifetime, @created_at, @expires_at);
 
 -- name: InitialAccessTokens :many
 select * from initial_access_tokens where org_id = @org_id order by id;
@@ -29,3 +29,10 @@ select * from agent_registrations where org_id = @org_id and agent_id = @agent_i
 
 -- name: UpdateAgentRegistration :execrows
 update agent_registrations set authentication = @authentication where org_id = @org_id and agent_id = @agent_id;
+
+-- name: InsertClientRegistration :exec
+insert into client_registrations (org_id, client_id, secret_lifetime, hash, scopes, created_at)
+values (@org_id, @client_id, @secret_lifetime, @hash, @scopes, @created_at);
+
+-- name: ClientRegistration :one
+select * from client_registrations where org_id = @org_id and client_id = @client_id;
