@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -26,10 +25,6 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/seal"
 )
-
-// independent is another server to run the tests of AWS against, for instance `moto_server -p 5000` and `go test ./internal/kms -run AWS -aws http://127.0.0.1:5000`. It has some
-// hundred megabytes and is no part of `make deps`.
-var independent = flag.String("aws", "", "`address` of another server with the API of AWS KMS, on loopback")
 
 // TestMain leaves the clouds' clients nothing to find but what is given here, and nobody to ask: no file, and no instance's metadata.
 func TestMain(m *testing.M) {
@@ -173,29 +168,6 @@ func mustAWS(t *testing.T, cfg AWSConfig) *AWS {
 	return a
 }
 
-// createKey is CreateKey of the independent server.
-func createKey(t *testing.T) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, *independent, strings.NewReader(`{}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header = http.Header{
-		"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"TrentService.CreateKey"},
-		"Authorization": {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/eu-central-1/kms/aws4_request, SignedHeaders=host, Signature=0"},
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	var out struct{ KeyMetadata struct{ Arn string } }
-	if err := json.NewDecoder(answer.Body).Decode(&out); err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatal(answer.Status, err)
-	}
-	return out.KeyMetadata.Arn
-}
-
 // A secret is sealed and opened under a key that never leaves the service, which is asked once and not for each secret; nothing else opens it.
 func TestAWSKeepsTheKey(t *testing.T) {
 	t.Parallel()
@@ -210,22 +182,6 @@ func TestAWSKeepsTheKey(t *testing.T) {
 	want := map[string]string{"associatedData": "000000126167656e746964702d6b65797365742d7631000000056f72675f31"}
 	if !maps.Equal(fake.context[0], want) {
 		t.Errorf("the encryption context is %v", fake.context[0])
-	}
-}
-
-// The same against a server that others wrote, where one is given.
-func TestAWSIndependentServer(t *testing.T) {
-	t.Parallel()
-	if *independent == "" {
-		return
-	}
-	key := createKey(t)
-	keepsTheKey(t, mustAWS(t, AWSConfig{KeyARN: key, Endpoint: *independent}), mustAWS(t, AWSConfig{KeyARN: createKey(t), Endpoint: *independent}), "aws:"+key, func(err error) bool {
-		return err != nil && problem.KindOf(err) != problem.Unavailable // moto says AccessDenied for a ciphertext of another key, where AWS documents IncorrectKey
-	})
-	missing := mustAWS(t, AWSConfig{KeyARN: strings.Replace(awsKey, "123456789012", key[len("arn:aws:kms:eu-central-1:"):][:12], 1), Endpoint: *independent})
-	if _, _, err := missing.Wrap(t.Context(), []byte("x"), nil); err == nil || problem.KindOf(err) == problem.Unavailable {
-		t.Errorf("a key that is not there: %v", err)
 	}
 }
 
