@@ -51,4 +51,3 @@ func TestAWSIndependentServer(t *testing.T) {
 		t.Errorf("a key that is not there: %v", err)
 	}
 }
-

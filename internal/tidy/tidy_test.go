@@ -305,3 +305,25 @@ func TestNoSkippedTests(t *testing.T) {
 		})
 	}
 }
+
+// Each decision is in the list of decisions, and the other way round.
+func TestDecisionsAreListed(t *testing.T) {
+	t.Parallel()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile(filepath.Join(root, "docs/adr/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := filepath.Glob(filepath.Join(root, "docs/adr/0*.md"))
+	if err != nil || len(records) == 0 || len(records) != strings.Count(string(list), "\n| [0") {
+		t.Errorf("%d records, %d listed, %v", len(records), strings.Count(string(list), "\n| [0"), err)
+	}
+	for _, r := range records {
+		if !strings.Contains(string(list), "]("+filepath.Base(r)+")") {
+			t.Errorf("docs/adr/README.md does not list %s", filepath.Base(r))
+		}
+	}
+}
