@@ -178,7 +178,8 @@ func envoyRows(all map[string]measured) []report.Row {
 		return append(rows, shown(cpuOf("opa-envoy-plugin"), ours.closed, opa.closed, cpu),
 			shown("added p50 at 1,000/s, against opa-envoy-plugin: us", above(ours.open, none.open, p50), above(opa.open, none.open, p50), cpu))
 	}
-	return rows
+	const why = "opa-envoy-plugin (not given: no package ships it, set OPA_ENVOY)"
+	return append(rows, report.Missing(cpuOf(why)), report.Missing("added p50 at 1,000/s, against "+why+": us"))
 }
 
 // envoyDetails is every variant with all its figures.

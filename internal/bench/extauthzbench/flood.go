@@ -20,6 +20,7 @@ import (
 // What good requests must get beside a flood (issue "extauthz complete", bad input; E10).
 const (
 	keptMin       = 0.9
+	floodRateMin  = 50_000.0 // a second, of bad requests
 	floodP99Max   = 2.0
 	cacheBytes    = 64 << 20 // of remembered tokens, as extauthz comes
 	floodGrowth   = 1.1 * cacheBytes / megabyte

@@ -23,7 +23,7 @@ func floodRows(alone *goodLoad, beside []*goodLoad, scenarios []*scenario) []rep
 			report.Compared(what+": p99, us", o, t, ratio, floodP99Max))
 		o, t, ratio = compare(scenarios[i+1], scenarios[0], p50)
 		rate := measure.Median(g.rates)
-		rows = append(rows, report.Shown(what+": p50, us", o, t, ratio), report.Shown("flood of "+g.flood.name+": requests/s", rate, math.NaN(), math.NaN()))
+		rows = append(rows, report.Shown(what+": p50, us", o, t, ratio), report.Least("flood of "+g.flood.name+": requests/s", rate, math.NaN(), math.NaN(), floodRateMin))
 	}
 	return rows
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/agentidp/agentidp/internal/localsvc"
 )
 
-// profile writes a CPU profile of extauthz under the warm load of 16 callers, for `go tool pprof -top`. It measures
-// nothing: a server that is profiled is slower.
+// profile writes a CPU profile of extauthz under the warm load of 16 callers, or with good requests beside a flood of forged tokens of one source, for `go tool
+// pprof -top`. It measures nothing: a server that is profiled is slower.
 func (b *bench) profile(ctx context.Context, file string) error {
 	ports, err := localsvc.FreePorts(1)
 	if err != nil {
@@ -32,10 +32,18 @@ func (b *bench) profile(ctx context.Context, file string) error {
 	if _, err := l.run(ctx, b.options.span, b.options.span); err != nil { // every token is remembered from here on
 		return err
 	}
-	b.progress("profile the warm load for %v", b.profileSpan())
+	var profiled loader = &l
+	if b.options.underFlood {
+		floods, err := b.floods()
+		if err != nil {
+			return err
+		}
+		profiled = &goodLoad{bench: b, server: s, messages: many[:min(goodTokens, len(many))], flood: floods[0]}
+	}
+	b.progress("profile for %v", b.profileSpan())
 	fetched := make(chan error, 1)
 	go func() { fetched <- fetchProfile(ctx, address, b.profileSpan(), filepath.Clean(file)) }()
-	_, err = l.run(ctx, 0, b.profileSpan())
+	_, err = profiled.run(ctx, 0, b.profileSpan())
 	if failed := <-fetched; failed != nil {
 		return failed
 	}

@@ -61,6 +61,9 @@ func Shown(name string, ours, other, ratio float64) Row {
 // NotGiven is a row that has a goal and nothing to compare with; the name says what was not given.
 func NotGiven(name string, goalMax float64) Row { return Row{Name: name, Goal: goal(goalMax)} }
 
+// Missing is a row without a goal that was not measured; the name says why.
+func Missing(name string) Row { return Row{Name: name} }
+
 func goal(maximum float64) string { return "<= " + strconv.FormatFloat(maximum, 'g', 3, 64) }
 
 // finite is nil for what JSON cannot say.
