@@ -146,9 +146,10 @@ func generated(at *ast.Expr, terms []*ast.Term) *ast.Expr {
 	return expr
 }
 
-// comprehended returns the variable that an expression binds to a comprehension.
+// comprehended returns the variable that an expression binds to a comprehension. Under not nothing is bound: what is compared there has its value already, which may be false, and would
+// be a condition of its own.
 func comprehended(expr *ast.Expr) (*ast.Term, bool) {
-	if !expr.IsEquality() {
+	if !expr.IsEquality() || expr.Negated {
 		return nil, false
 	}
 	x, y := expr.Operand(0), expr.Operand(1)
