@@ -112,7 +112,7 @@ func TestHTTPRetries(t *testing.T) {
 			t.Fatalf("decision %d arrived %d times", n, s.got[fmt.Sprint(n)])
 		}
 	}
-	if s.requests != s.batches+6 || s.batches < total/httpLinesMax || s.batches > 10 {
+	if s.requests != s.batches+6 || s.batches < total/httpLinesMax || s.batches > total/25 { // a busy machine makes them smaller
 		t.Errorf("%d requests, %d batches", s.requests, s.batches)
 	}
 }
