@@ -114,6 +114,10 @@ var signInProbes = map[string]probe{
 		s, err := q.SignIn(ctx, orgdb.SignInParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID()})
 		return s.ID != uuid.Nil, err
 	},
+	"SignedIn": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		id := theirs.party.client.ID.UUID()
+		return q.SignedIn(ctx, orgdb.SignedInParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.party.signIn.Agent.UUID(), At: start.Add(-24 * time.Hour), ClientID: &id})
+	},
 	"SignInForUpdate": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		s, err := q.SignInForUpdate(ctx, orgdb.SignInForUpdateParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID()})
 		return s.ID != uuid.Nil, err

@@ -81,11 +81,14 @@ func open(ctx context.Context, cfg Config, minimums map[int]int) (*Store, error)
 		app.Close()
 		return nil, fmt.Errorf("platform role: %w", err)
 	}
-	s := &Store{app: pool{app, cfg.PoolWaitMax}, platform: pool{platform, cfg.PoolWaitMax}, now: cfg.Now}
+	// Nobody waits for the first connection yet, which has to be made: it may take as long as one takes.
+	patience := max(cfg.PoolWaitMax, connectTimeout)
+	s := &Store{app: pool{app, patience}, platform: pool{platform, patience}, now: cfg.Now}
 	if err := s.selfCheck(ctx, minimums); err != nil {
 		s.Close()
 		return nil, err
 	}
+	s.app.waitMax, s.platform.waitMax = cfg.PoolWaitMax, cfg.PoolWaitMax
 	s.tokens = newCommitter(ctx, s.app, cfg.tokensWaiting)
 	return s, nil
 }

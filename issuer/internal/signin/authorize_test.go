@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,10 @@ func (w *world) Check(*http.Request, string, string, string) (*presented.Token, 
 func (w *world) CreateSignIn(_ context.Context, _ audit.Actor, s SignIn, _ *[32]byte) error {
 	w.stored = append(w.stored, s)
 	return nil
+}
+
+func (w *world) SignedIn(_ context.Context, _ agentid.Organization, _ string, _ agentid.Agent, at time.Time) (bool, error) {
+	return slices.ContainsFunc(w.stored, func(s SignIn) bool { return !s.Authentication.At.Before(at) }), nil
 }
 
 func newWorld(age time.Duration) *world {
@@ -96,7 +101,10 @@ func TestAgeOfAuthentication(t *testing.T) {
 		if !strings.Contains(text, tt.want) {
 			t.Errorf("%s: %d %s, want %s", tt.name, a.Code, text, tt.want)
 		}
-		if issued := len(w.stored) == 1; issued != (tt.want == "code=") {
+		if again := w.follow(t, tt.change...).Header().Get("WWW-Authenticate"); strings.Contains(tt.name, "login, a moment ago") && !strings.Contains(again, `max_age="0"`) {
+			t.Errorf("%s: the same login again: %s", tt.name, again)
+		}
+		if issued := len(w.stored) > 0; issued != (tt.want == "code=") {
 			t.Errorf("%s: %d sign-ins", tt.name, len(w.stored))
 		}
 	}
