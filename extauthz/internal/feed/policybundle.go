@@ -59,22 +59,8 @@ func (f *PolicyBundle) Load(ctx context.Context) error {
 	return nil
 }
 
-// Run implements Feed. The policy in force is closed when it returns; what uses it should have ended by then.
-func (f *PolicyBundle) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			if inForce := f.slot.Load(); inForce != nil {
-				inForce.Close()
-			}
-			return nil
-		case <-timer.C:
-			timer.Reset(f.refresh(ctx))
-		}
-	}
-}
+// Run implements Feed.
+func (f *PolicyBundle) Run(ctx context.Context) error { return follow(ctx, f.slot, 0, f.refresh) }
 
 // refresh asks once and returns when to ask again.
 func (f *PolicyBundle) refresh(ctx context.Context) time.Duration {

@@ -185,19 +185,23 @@ func (f *PolicyDir) Load(ctx context.Context) error {
 	return f.problem
 }
 
-// Run implements Feed. The policy in force is closed when it returns; what uses it should have ended by then.
-func (f *PolicyDir) Run(ctx context.Context) error {
-	timer := time.NewTimer(f.every)
+// Run implements Feed.
+func (f *PolicyDir) Run(ctx context.Context) error { return follow(ctx, f.slot, f.every, f.poll) }
+
+// follow looks at the source of a policy until ctx ends: first after a while, then after as long as each look says. The policy in force is closed when it returns; what uses it should have
+// ended by then.
+func follow(ctx context.Context, slot Slot, first time.Duration, look func(context.Context) time.Duration) error {
+	timer := time.NewTimer(first)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			if inForce := f.slot.Load(); inForce != nil {
+			if inForce := slot.Load(); inForce != nil {
 				inForce.Close()
 			}
 			return nil
 		case <-timer.C:
-			timer.Reset(f.poll(ctx))
+			timer.Reset(look(ctx))
 		}
 	}
 }
