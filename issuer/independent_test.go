@@ -61,6 +61,7 @@ type settingAgents struct {
 	Service      settingAgent            `json:"service"` // tokens can be meant for it
 	Keys         map[string]settingAgent `json:"keys"`    // by algorithm
 	Certificates map[string]settingAgent `json:"certificates"`
+	Workload     settingAgent            `json:"workload"` // its JWT-SVIDs, by audience
 }
 
 type settingAgent struct {
@@ -72,6 +73,7 @@ type settingAgent struct {
 	Key         string            `json:"key,omitempty"`
 	Thumbprint  string            `json:"thumbprint,omitempty"`
 	Bound       bool              `json:"bound"` // its tokens are bound to the certificate
+	SVIDs       map[string]string `json:"svids,omitempty"`
 }
 
 const partner = "https://partner.example"
@@ -137,6 +139,30 @@ func (i *instance) setting(root *signer) setting {
 		s.Agents.Certificates[c.method] = settingAgent{ID: id, Certificate: certificate, Key: key, Thumbprint: c.signer.thumbprint(), Bound: c.bound}
 	}
 	return s
+}
+
+// workload adds an agent that proves itself by SVIDs of a trust domain, of both kinds.
+func (i *instance) workload(s *setting, d *domain) {
+	i.t.Helper()
+	const spiffeID = "spiffe://example.org/ns/acme/workload"
+	id := i.agent(i.field("/agents/"+s.Agents.Secret.ID, "organizationId"), "workload")
+	for _, kind := range []string{"spiffe_jwt", "spiffe_x509"} {
+		i.register(id, kind, map[string]any{"spiffeId": spiffeID})
+	}
+	svid := d.svid(i.t, spiffeID)
+	certificate, key := svid.pem(i.t)
+	s.Agents.Certificates["spiffe_x509"] = settingAgent{ID: id, Certificate: certificate, Key: key, Thumbprint: svid.thumbprint()}
+	s.Agents.Workload = settingAgent{ID: id, SVIDs: map[string]string{}}
+	for _, audience := range []string{s.Issuer, s.OrganizationIssuer} {
+		claims := map[string]any{"sub": spiffeID, "aud": audience, "exp": time.Now().Add(5 * time.Minute).Unix(), "iat": time.Now().Unix()}
+		s.Agents.Workload.SVIDs[audience] = d.jwt.sign(i.t, claims, map[jose4.HeaderKey]any{"kid": d.jwt.kid})
+	}
+}
+
+// field is a member of what the admin API answers.
+func (i *instance) field(path, name string) string {
+	i.t.Helper()
+	return i.must(i.admin("GET", path, nil), 200).field(name)
 }
 
 // parties are relying parties that nobody registered: one that has nothing to prove itself with, and one with a key.
@@ -318,12 +344,14 @@ func TestClientsFromNpm(t *testing.T) {
 	for file, leaps := range map[string]int64{"oauth4webapi.mjs": 0, "openid-client.mjs": 0, "jose.mjs": 2} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
-			root := certify(t, nil, authority("root"))
+			root, d := certify(t, nil, authority("root")), newDomain(t)
 			h := newDocumentHost(t)
 			i, clock := startBehind(t, leaps, func(c *issuer.Config) {
 				c.TLS.ClientCA, c.ClientDocuments = root.file(t), h.config()
+				c.SPIFFE = []issuer.TrustDomain{{TrustDomain: "example.org", Bundle: issuer.SPIFFEBundle{File: d.file}}}
 			})
 			s := i.setting(root)
+			i.workload(&s, d)
 			h.parties(s.Parties)
 			s.Control = i.control(map[string]func(){
 				"rotate": func() { i.rotate(clock, "access_token") },

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import * as oauth from 'oauth4webapi'
-import { follow, privateKey, setting, withCertificate } from './setting.mjs'
+import { follow, privateKey, setting, svid, withCertificate } from './setting.mjs'
 
 const issuer = new URL(setting.issuer)
 const discover = async (identifier, algorithm) => oauth.processDiscoveryResponse(identifier, await oauth.discoveryRequest(identifier, { algorithm }))
@@ -48,6 +48,7 @@ for (const [alg, agent] of Object.entries(setting.agents.keys)) {
 for (const [method, agent] of Object.entries(setting.agents.certificates)) {
   methods.push([method, { client_id: agent.id }, oauth.TlsClientAuth(), { [oauth.customFetch]: withCertificate(agent) }])
 }
+methods.push(['spiffe_jwt', { client_id: setting.agents.workload.id }, svid(setting.agents.workload)])
 
 for (const [name, client, auth, options] of methods) {
   test(`client credentials by ${name}`, async () => {

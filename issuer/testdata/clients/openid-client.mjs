@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import * as oidc from 'openid-client'
-import { follow, privateKey, setting, withCertificate } from './setting.mjs'
+import { follow, privateKey, setting, svid, withCertificate } from './setting.mjs'
 
 const issuer = new URL(setting.issuer)
 const { subject, secret, service } = setting.agents
@@ -20,6 +20,7 @@ const methods = [
 ]
 for (const [alg, agent] of Object.entries(setting.agents.keys)) methods.push([`private_key_jwt ${alg}`, agent, oidc.PrivateKeyJwt(await privateKey(agent.jwk))])
 for (const [method, agent] of Object.entries(setting.agents.certificates)) methods.push([method, agent, oidc.TlsClientAuth(), withCertificate(agent)])
+methods.push(['spiffe_jwt', setting.agents.workload, svid(setting.agents.workload)])
 
 for (const [name, agent, auth, fetch] of methods) {
   test(`client credentials by ${name}`, async () => {

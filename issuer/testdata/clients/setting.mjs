@@ -14,6 +14,13 @@ export const withCertificate = ({ certificate, key }) => {
   return (url, options) => undici(url, { ...options, dispatcher })
 }
 
+// svid authenticates a workload by its JWT-SVID for the issuer (draft-ietf-oauth-spiffe-client-auth): both clients take a function for a method they do not know.
+export const svid = ({ svids }) => (as, client, body) => {
+  body.set('client_id', client.client_id)
+  body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe')
+  body.set('client_assertion', svids[as.issuer])
+}
+
 // ask tells the Go test to do something to the issuer that a client cannot, and waits until it is done.
 export const ask = async (what) => {
   const response = await fetch(new URL(what, setting.control), { method: 'POST' })
