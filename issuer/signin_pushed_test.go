@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	jose4 "github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/agentidp/agentidp/internal/jose/josetest"
@@ -116,6 +117,27 @@ func TestPushedRequestsAreRefused(t *testing.T) {
 	r = p.pushing(oauth2.GenerateVerifier(), "client_id", p.oauth.ClientID)
 	r.Header.Del("Authorization")
 	i.oauthRefused("no secret", i.do(r), 401, "invalid_client")
+}
+
+// As at the token endpoint: a pushed request that is asked for a nonce (RFC 9449 s8) has used nothing up, and is repeated with the same assertion.
+func TestPushedAgainWithANonce(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	h, key := newHolder(t, jose4.ES256), josetest.NewHolder()
+	p := i.relyingParty(i.organization("acme"), map[string]any{"authentication": "private_key_jwt", "registration": map[string]any{"jwks": jwks(t, h)}})
+	form := url.Values{
+		"client_assertion_type": {jwtBearer}, "client_assertion": {h.assertion(t, p.oauth.ClientID, i.url)}, "redirect_uri": {callback}, "response_type": {"code"},
+		"scope": {"openid"}, "code_challenge": {oauth2.S256ChallengeFromVerifier(oauth2.GenerateVerifier())}, "code_challenge_method": {"S256"},
+	}
+	push := func(nonce string) answer {
+		r := i.request("POST", "/oauth2/par", "application/x-www-form-urlencoded", form.Encode())
+		r.Header.Set("DPoP", key.Prove("POST", i.url+"/oauth2/par", "", time.Now(), "ath", nil, "nonce", emptyIsNil(nonce)))
+		return i.do(r)
+	}
+	challenged := push("")
+	wantRefused(t, "without a nonce", challenged, 400, "use_dpop_nonce")
+	i.must(push(challenged.Header.Get("DPoP-Nonce")), 201)
+	wantRefused(t, "used", push(challenged.Header.Get("DPoP-Nonce")), 401, "invalid_client")
 }
 
 // A public client on a loopback port, bound to a key from the first request on: RFC 8252, RFC 9449 s10.
