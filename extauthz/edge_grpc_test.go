@@ -245,6 +245,10 @@ func attacks() []attack {
 			})
 		}},
 		{"PING", true, func(c *rawhttp.Conn2) error {
+			go io.Copy(io.Discard, c.Conn) // until the connection ends
+			return repeat(500000, func(int) error { return c.WritePing(false, [8]byte{1}) })
+		}},
+		{"PING, and nobody reads the answers", false, func(c *rawhttp.Conn2) error { // as many as the sockets hold
 			return repeat(500000, func(int) error { return c.WritePing(false, [8]byte{1}) })
 		}},
 		{"PRIORITY", false, func(c *rawhttp.Conn2) error {
