@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -325,5 +326,32 @@ func TestDecisionsAreListed(t *testing.T) {
 		if !strings.Contains(string(list), "]("+filepath.Base(r)+")") {
 			t.Errorf("docs/adr/README.md does not list %s", filepath.Base(r))
 		}
+	}
+}
+
+// A fresh clone holds what is written here, and nothing of the machine it was written on: no link that leads out of the tree, no file that .gitignore names.
+func TestNothingLocalIsTracked(t *testing.T) {
+	t.Parallel()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, ".git")); os.IsNotExist(err) {
+		return // no checkout: nothing is tracked
+	}
+	git := func(arguments ...string) string {
+		out, err := exec.Command("git", append([]string{"-c", "safe.directory=*", "-C", root, "ls-files"}, arguments...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git ls-files %q: %v: %s", arguments, err, out)
+		}
+		return string(out)
+	}
+	for line := range strings.Lines(git("--stage")) {
+		if strings.HasPrefix(line, "120000 ") {
+			t.Errorf("a symbolic link: %s", line)
+		}
+	}
+	if ignored := git("--cached", "--ignored", "--exclude-standard"); ignored != "" {
+		t.Errorf("tracked, and ignored by .gitignore:\n%s", ignored)
 	}
 }
