@@ -269,7 +269,7 @@ func TestDevSecondInterrupt(t *testing.T) {
 	if status != 130 {
 		t.Errorf("status %d\n%s", status, out)
 	}
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 10*time.Second { // of patience with the machine: what is waited for otherwise takes 15 s
 		t.Errorf("it took %s to end at once", took)
 	}
 	gone(t, out)

@@ -31,7 +31,7 @@ func TestHostileRego(t *testing.T) {
 			defer p.Close()
 			start := time.Now()
 			got, err := p.Eval(context.Background(), Object())
-			if d := time.Since(start); d > timeout+500*time.Millisecond { // what a busy machine may add
+			if d := time.Since(start); d > patient { // without the deadline it takes minutes, or for ever
 				t.Errorf("answered after %v", d)
 			}
 			if got == true || err != nil && !errors.Is(err, ErrTimeout) && !errors.Is(err, ErrEvaluation) {
@@ -50,10 +50,11 @@ func TestUncancellableBuiltin(t *testing.T) {
 	prof := profile{builtins: edgeBuiltins + " bits.lsh"}
 	p := mustCompileSources(t, Config{Path: "t/allow", EvalTimeout: evalTimeoutDefault, Workers: 1}, prof,
 		Source{"t.rego", []byte("package t\ndefault allow := false\nallow if bits.lsh(1, input.by) == 0")})
-	start := time.Now()
-	_, err := p.Eval(context.Background(), Object(Member{"by", Int(6_000_000)}))
-	if d := time.Since(start); !errors.Is(err, ErrTimeout) || d > time.Second {
-		t.Errorf("Eval = %v after %v, want ErrTimeout after 25ms", err, d)
+	if _, err := p.Eval(context.Background(), Object(Member{"by", Int(6_000_000)})); !errors.Is(err, ErrTimeout) {
+		t.Errorf("Eval = %v, want ErrTimeout", err)
+	}
+	if len(p.engine.workers.slots) == 0 {
+		t.Error("the answer waited for the evaluator")
 	}
 	for p.Stats().Stuck > 0 || len(p.engine.workers.slots) > 0 { // until it is back, or the goroutine would count as leaked
 		runtime.Gosched()
