@@ -50,7 +50,7 @@ func (c *Config) describeListen(w io.Writer) {
 		case unix:
 			place := "free"
 			if err := checkPlace(path, c.SocketTakeover); err != nil {
-				place = err.Error()
+				place = "WARNING: " + err.Error()
 			} else if c.SocketTakeover && isAnswered(path) {
 				place = "to be taken over"
 			}

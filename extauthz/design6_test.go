@@ -115,9 +115,8 @@ func TestDesign6(t *testing.T) {
 			if kept := cfg.asksURLs(); kept != (err == nil) || kept && info.Mode() != os.ModeDir|0o700 {
 				t.Errorf("folder for last good answers: %v, %v", info, err)
 			}
-			var described strings.Builder
-			if cfg.Describe(&described); strings.Contains(described.String(), "WARNING") {
-				t.Error(described.String())
+			if warned := warnings(cfg); warned != "" {
+				t.Error(warned)
 			}
 		})
 	}

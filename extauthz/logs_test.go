@@ -39,7 +39,7 @@ func TestConfigOfLogs(t *testing.T) {
 		"decisionLog: {http: {wait: 2m, token: {env: BAD_TOKEN}}}": {
 			"decisionLog.http.url: is required", "decisionLog.http.wait: want more than 0 and at most 1m0s", "decisionLog.http.token: want visible ASCII without spaces",
 		},
-		"decisionLog: {http: {url: \"http://logs.example/logs\"}}": {"decisionLog.http.url: fetch: http:// is accepted for loopback hosts only"},
+		"decisionLog: {http: {url: \"http://logs.example/logs\"}}": {"decisionLog.http.url: http:// is accepted for loopback hosts only"},
 	} {
 		wantMistakes(t, dir, text, want)
 	}

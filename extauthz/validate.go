@@ -76,7 +76,7 @@ func (c *Config) validateListen(r *config.Report) {
 }
 
 func (c *Config) validateIssuers(r *config.Report) {
-	if len(c.Issuers) == 0 && c.Identity != IdentityPolicy {
+	if len(c.Issuers) == 0 && (c.Identity == IdentityRequired || c.Identity == IdentityOptional) { // of a misspelled one nobody knows whether it needs any
 		r.Errorf("issuers", "at least one is required, except with identity: policy")
 	}
 	if len(c.Issuers) > issuersMax {

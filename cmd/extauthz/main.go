@@ -3,9 +3,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -28,6 +30,8 @@ func main() {
 // heapRoom is what may be allocated between two garbage collections: some six thousand remembered checks.
 const heapRoom = 20 << 20
 
+const defaultConfig = "extauthz.yaml"
+
 // Exit statuses.
 const (
 	ok         = 0
@@ -38,7 +42,7 @@ const (
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("extauthz", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	file := flags.String("config", "extauthz.yaml", "the config `file`; see docs/extauthz.md")
+	file := flags.String("config", defaultConfig, "the config `file`; see docs/extauthz.md")
 	check := flags.Bool("check", false, "check the config and the files it names, say what would be done, and exit without opening a socket")
 	version := flags.Bool("version", false, "print the version and exit")
 	switch err := flags.Parse(args); {
@@ -57,6 +61,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var cfg extauthz.Config
 	if err := config.Load(*file, &cfg); err != nil {
+		if _, missing := os.Stat(*file); *file == defaultConfig && errors.Is(missing, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; name one with -config", err)
+		}
 		fmt.Fprintln(stderr, err) // one line for each problem
 		return failed
 	}

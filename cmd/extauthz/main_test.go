@@ -52,7 +52,8 @@ func TestFlags(t *testing.T) {
 		{[]string{"-help"}, ok, "", "-check"},
 		{[]string{"-nonsense"}, wrongUsage, "", "flag provided but not defined"},
 		{[]string{"run"}, wrongUsage, "", `unexpected argument "run"`},
-		{[]string{"-config", "/none.yaml"}, failed, "", "/none.yaml: no such file"},
+		{[]string{"-config", "/none.yaml"}, failed, "", "/none.yaml: no such file\n"},
+		{nil, failed, "", "extauthz.yaml: no such file; name one with -config\n"},
 	} {
 		status, stdout, stderr := exec(t, t.Context(), tc.args...)
 		if status != tc.status || !strings.Contains(stdout, tc.stdout) || !strings.Contains(stderr, tc.stderr) {
@@ -165,7 +166,7 @@ func TestFolderOfTheSocketIsMissing(t *testing.T) {
 	t.Parallel()
 	config, socket := folder(t, strings.Replace(goodConfig, "SOCKET", "SOCKET/nowhere/s", 1))
 	want := socket + "/nowhere: there is no such folder"
-	if status, stdout, _ := exec(t, t.Context(), "-check", "-config", config); status != ok || !strings.Contains(stdout, want) {
+	if status, stdout, _ := exec(t, t.Context(), "-check", "-config", config); status != ok || !strings.Contains(stdout, ", mode 0660: WARNING: "+want) {
 		t.Errorf("-check: %d, %q", status, stdout)
 	}
 	if status, _, stderr := exec(t, t.Context(), "-config", config); status != failed || !strings.Contains(stderr, want) {

@@ -155,35 +155,43 @@ func (c *Client) Get(ctx context.Context, rawURL, etag string) (*Document, error
 	return doc, nil
 }
 
-// CheckURL reports whether Get would try rawURL, before any look-up.
+// CheckURL says why Get would not try rawURL, before any look-up; in words for the field of a configuration that has it.
 func (c *Client) CheckURL(rawURL string) error {
-	_, err := c.clientFor(rawURL)
+	_, err := c.choose(rawURL)
 	return err
 }
 
-// clientFor judges the URL itself and picks the client whose address guard fits its scheme.
 func (c *Client) clientFor(rawURL string) (*http.Client, error) {
+	client, err := c.choose(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	return client, nil
+}
+
+// choose judges the URL itself and picks the client whose address guard fits its scheme.
+func (c *Client) choose(rawURL string) (*http.Client, error) {
 	if len(rawURL) > urlBytesMax {
-		return nil, errors.New("fetch: the URL is too long")
+		return nil, errors.New("the URL is too long")
 	}
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil:
-		return nil, errors.New("fetch: the URL cannot be parsed")
+		return nil, errors.New("the URL cannot be parsed")
 	case u.User != nil:
-		return nil, errors.New("fetch: the URL must not carry user information")
+		return nil, errors.New("the URL must not carry user information")
 	case u.Opaque != "" || u.Hostname() == "":
-		return nil, errors.New("fetch: the URL has no host")
+		return nil, errors.New("the URL has no host")
 	case u.Fragment != "":
-		return nil, errors.New("fetch: the URL must not have a fragment")
+		return nil, errors.New("the URL must not have a fragment")
 	case u.Scheme == "https":
 		return c.https, nil
 	case u.Scheme == "http" && c.cfg.AllowPlaintext && isLoopbackName(u.Hostname()):
 		return c.plaintext, nil
 	case u.Scheme == "http" && c.cfg.AllowPlaintext:
-		return nil, errors.New("fetch: http:// is accepted for loopback hosts only")
+		return nil, errors.New("http:// is accepted for loopback hosts only")
 	}
-	return nil, errors.New("fetch: the URL must start with https://")
+	return nil, errors.New("the URL must start with https://")
 }
 
 // read checks an answer and takes its body, at most the cap.

@@ -62,9 +62,9 @@ func TestTracingConfigRefuses(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ text, want string }{
 		"no endpoint":          {"tracing:\n  ratio: 1\n", ":1: tracing.endpoint: is required"},
-		"plaintext elsewhere":  {"tracing:\n  endpoint: http://collector:4318\n", ":2: tracing.endpoint: fetch: http:// is accepted for loopback hosts only"},
-		"no URL":               {"tracing:\n  endpoint: collector:4318\n", ":2: tracing.endpoint: fetch: the URL"},
-		"user information":     {"tracing:\n  endpoint: https://u:p@collector\n", ":2: tracing.endpoint: fetch: the URL must not carry user information"},
+		"plaintext elsewhere":  {"tracing:\n  endpoint: http://collector:4318\n", ":2: tracing.endpoint: http:// is accepted for loopback hosts only"},
+		"no URL":               {"tracing:\n  endpoint: collector:4318\n", ":2: tracing.endpoint: the URL"},
+		"user information":     {"tracing:\n  endpoint: https://u:p@collector\n", ":2: tracing.endpoint: the URL must not carry user information"},
 		"no such CA":           {good + "  ca: missing.pem\n", ":3: tracing.ca: ca: open"},
 		"CA without a PEM":     {good + "  ca: key\n", ":3: tracing.ca: ca: "},
 		"sampler":              {good + "  sampler: always\n", ":3: tracing.sampler: want parent or ratio"},
