@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -229,9 +230,9 @@ var banned = []struct {
 }{
 	{"os", "Getenv", []string{"internal/localsvc", "internal/testkit", "internal/testkit/withpostgres", "cmd/agentidp"}, "configuration has one source (D13)"},
 	{"os", "LookupEnv", []string{"internal/config"}, "configuration has one source (D13)"},
-	{"net/http", "DefaultClient", nil, "requests go out through internal/fetch (D17)"},
-	{"net/http", "Get", nil, "requests go out through internal/fetch (D17)"},
-	{"net/http", "Post", nil, "requests go out through internal/fetch (D17)"},
+	{"net/http", "DefaultClient", nil, "requests go out through internal/fetch"},
+	{"net/http", "Get", nil, "requests go out through internal/fetch"},
+	{"net/http", "Post", nil, "requests go out through internal/fetch"},
 	{"log", "Fatal", nil, "only main exits, by its return value"},
 	{"log", "Printf", nil, "log/slog with the logger handed in (D14)"},
 	{"fmt", "Println", []string{"cmd"}, "output belongs to commands"},
@@ -327,6 +328,19 @@ func TestDecisionsAreListed(t *testing.T) {
 			t.Errorf("docs/adr/README.md does not list %s", filepath.Base(r))
 		}
 	}
+	// The numbers between the records are said to be free, and no others.
+	var missing []string
+	last, _ := strconv.Atoi(filepath.Base(records[len(records)-1])[:4])
+	for n := range last {
+		number := fmt.Sprintf("%04d-", n+1)
+		if !slices.ContainsFunc(records, func(r string) bool { return strings.HasPrefix(filepath.Base(r), number) }) {
+			missing = append(missing, strconv.Itoa(n+1))
+		}
+	}
+	said := regexp.MustCompile(`, and ([0-9, and]+) are not yet taken\.`).FindStringSubmatch(string(list))
+	if said == nil || strings.Join(missing, ", ") != strings.ReplaceAll(said[1], " and ", ", ") {
+		t.Errorf("docs/adr/README.md says of numbers %q; not taken are %v", said, missing)
+	}
 }
 
 // A fresh clone holds what is written here, and nothing of the machine it was written on: no link that leads out of the tree, no file that .gitignore names.
@@ -353,5 +367,36 @@ func TestNothingLocalIsTracked(t *testing.T) {
 	}
 	if ignored := git("--cached", "--ignored", "--exclude-standard"); ignored != "" {
 		t.Errorf("tracked, and ignored by .gitignore:\n%s", ignored)
+	}
+}
+
+var elsewhere = regexp.MustCompile(`(?i)\bdesign\.md\b|\bthe design's\b|\bdesign [0-9]`)
+
+// Whoever has the repository has everything that it refers to.
+func TestNothingRefersToWhatIsNotHere(t *testing.T) {
+	t.Parallel()
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != root {
+			return filepath.SkipDir
+		}
+		if ext := filepath.Ext(path); ext != ".go" && ext != ".md" && ext != ".rego" && ext != ".yaml" || strings.HasSuffix(path, "tidy_test.go") {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if seen++; err == nil && elsewhere.Match(content) {
+			t.Errorf("%s refers to %q", path, elsewhere.Find(content))
+		}
+		return err
+	})
+	if err != nil || seen < 100 {
+		t.Errorf("%d files, %v", seen, err)
 	}
 }

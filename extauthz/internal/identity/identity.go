@@ -54,7 +54,7 @@ type Identity struct {
 	caller   checkresp.Caller
 }
 
-// Document is input.identity for policies (design.md 6), packed once per verified token.
+// Document is input.identity for policies (docs/policies.md#input), packed once per verified token.
 func (i *Identity) Document() policy.Packed { return i.document }
 
 // Caller is what the upstream is told about the identity, made once per verified token; nil for nobody.

@@ -9,7 +9,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 )
 
-// accessClaims is RFC 9068 s2.2 and what the design adds. Field order is the order in the token.
+// accessClaims is RFC 9068 s2.2 and our org_id, credential_id and agent. Field order is the order in the token.
 type accessClaims struct {
 	Issuer         string          `json:"iss"`
 	Subject        string          `json:"sub"` // for client credentials the client itself, RFC 9068 s2.2

@@ -35,7 +35,7 @@ type Ports struct {
 	Issuer, Envoy, Extauthz, IssuerMetrics, ExtauthzMetrics int
 }
 
-// DefaultPorts are those of design.md 6.
+// DefaultPorts are those of the quickstart.
 func DefaultPorts() Ports {
 	return Ports{Issuer: 8443, Envoy: 8080, Extauthz: 9191, IssuerMetrics: 9101, ExtauthzMetrics: 9103}
 }

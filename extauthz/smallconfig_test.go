@@ -25,8 +25,8 @@ import (
 	"github.com/agentidp/agentidp/policies"
 )
 
-// design6 is the file of design.md, section 6, with its comments left out.
-var design6 = []string{
+// smallConfig is what a small installation needs, and what it can have beside it.
+var smallConfig = []string{
 	"listen: unix:///run/agentidp/extauthz.sock",
 	"issuers:",
 	"  - issuer: https://issuer.example/org/a",
@@ -41,11 +41,11 @@ var design6 = []string{
 	"metrics: {listen: 127.0.0.1:9103}",
 }
 
-// design6With replaces the line that begins as text does; without text it is left out.
-func design6With(begins, text string) string {
+// smallConfigWith replaces the line that begins as text does; without text it is left out.
+func smallConfigWith(begins, text string) string {
 	var b strings.Builder
 	found := false
-	for _, line := range design6 {
+	for _, line := range smallConfig {
 		if strings.HasPrefix(strings.TrimSpace(line), begins) {
 			if found = true; text == "" {
 				continue
@@ -60,8 +60,8 @@ func design6With(begins, text string) string {
 	return b.String()
 }
 
-// design6Dir is a folder with what the file names.
-func design6Dir(t *testing.T) string {
+// smallConfigDir is a folder with what the file names.
+func smallConfigDir(t *testing.T) string {
 	t.Helper()
 	dir := configDir(t)
 	if err := os.WriteFile(filepath.Join(dir, "bundle.token"), []byte("t0ken"), 0o600); err != nil {
@@ -73,36 +73,36 @@ func design6Dir(t *testing.T) string {
 	return dir
 }
 
-// TestDesign6: the configuration of the design is this file and nothing else, and what has a default may be left out. Each variant is read, and
+// TestSmallConfig: the configuration is this file and nothing else, and what has a default may be left out. Each variant is read, and
 // what it names on disk is loaded.
-func TestDesign6(t *testing.T) {
+func TestSmallConfig(t *testing.T) {
 	t.Parallel()
 	const file, u = "jwks:", `jwks: {url: "https://issuer.example/keys"`
 	for name, text := range map[string]string{
-		"as it stands":                 strings.Join(design6, "\n") + "\n",
-		"keys at a URL":                design6With(file, u+"}"),
-		"keys at a URL, with ca":       design6With(file, u+", ca: ca.pem}"),
-		"port":                         design6With("listen", "listen: tcp://127.0.0.1:9191"),
-		"list":                         design6With("listen", "listen: [unix:///run/agentidp/extauthz.sock, tcp://127.0.0.1:9191]"),
-		"without organizationId":       design6With("organizationId", ""),
-		"without maxTokenLifetime":     design6With("maxTokenLifetime", ""),
-		"without types":                design6With("types", ""),
-		"types of others":              design6With("types", "types: [at+jwt, jwt]"),
-		"without path of the policy":   design6With("policy", "policy: {dir: ./policies/mesh}"),
-		"object form":                  design6With("policy", "policy: {dir: ./policies/mesh, path: agentidp/authz/decision}"),
-		"bundle":                       design6With("policy", `policy: {bundle: "https://policies.example/mesh.tar.gz", path: agentidp/authz/allow}`),
-		"bundle, with all":             design6With("policy", `policy: {bundle: "https://policies.example/mesh.tar.gz", ca: ca.pem, token: {file: bundle.token}, interval: 1m}`),
-		"without identity":             design6With("identity", ""),
-		"identity optional":            design6With("identity", "identity: optional"),
-		"identity policy":              design6With("identity", "identity: policy"),
-		"without public":               design6With("public", ""),
-		"without metrics":              design6With("metrics", ""),
-		"metrics with pprof":           design6With("metrics", "metrics: {listen: 127.0.0.1:9103, pprof: true}"),
-		"nothing but what is required": strings.Join(append(design6[:5:5], "policy: {dir: ./policies/mesh}"), "\n") + "\n",
+		"as it stands":                 strings.Join(smallConfig, "\n") + "\n",
+		"keys at a URL":                smallConfigWith(file, u+"}"),
+		"keys at a URL, with ca":       smallConfigWith(file, u+", ca: ca.pem}"),
+		"port":                         smallConfigWith("listen", "listen: tcp://127.0.0.1:9191"),
+		"list":                         smallConfigWith("listen", "listen: [unix:///run/agentidp/extauthz.sock, tcp://127.0.0.1:9191]"),
+		"without organizationId":       smallConfigWith("organizationId", ""),
+		"without maxTokenLifetime":     smallConfigWith("maxTokenLifetime", ""),
+		"without types":                smallConfigWith("types", ""),
+		"types of others":              smallConfigWith("types", "types: [at+jwt, jwt]"),
+		"without path of the policy":   smallConfigWith("policy", "policy: {dir: ./policies/mesh}"),
+		"object form":                  smallConfigWith("policy", "policy: {dir: ./policies/mesh, path: agentidp/authz/decision}"),
+		"bundle":                       smallConfigWith("policy", `policy: {bundle: "https://policies.example/mesh.tar.gz", path: agentidp/authz/allow}`),
+		"bundle, with all":             smallConfigWith("policy", `policy: {bundle: "https://policies.example/mesh.tar.gz", ca: ca.pem, token: {file: bundle.token}, interval: 1m}`),
+		"without identity":             smallConfigWith("identity", ""),
+		"identity optional":            smallConfigWith("identity", "identity: optional"),
+		"identity policy":              smallConfigWith("identity", "identity: policy"),
+		"without public":               smallConfigWith("public", ""),
+		"without metrics":              smallConfigWith("metrics", ""),
+		"metrics with pprof":           smallConfigWith("metrics", "metrics: {listen: 127.0.0.1:9103, pprof: true}"),
+		"nothing but what is required": strings.Join(append(smallConfig[:5:5], "policy: {dir: ./policies/mesh}"), "\n") + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := design6Dir(t)
+			dir := smallConfigDir(t)
 			cfg, err := loadConfig(t, dir, text)
 			if err != nil {
 				t.Fatal(err)
@@ -121,7 +121,7 @@ func TestDesign6(t *testing.T) {
 		})
 	}
 	for _, required := range []string{"listen", "jwks", "audiences", "policy"} {
-		if _, err := loadConfig(t, design6Dir(t), design6With(required, "")); err == nil || !strings.Contains(err.Error(), required) {
+		if _, err := loadConfig(t, smallConfigDir(t), smallConfigWith(required, "")); err == nil || !strings.Contains(err.Error(), required) {
 			t.Errorf("without %s: %v", required, err)
 		}
 	}
@@ -199,12 +199,12 @@ func (w *feeder) keys() int {
 	return w.env.Store.Load().Issuers["https://issuer.example/org/a"].Keys.Len()
 }
 
-// TestDesign6KeysOfAURL: fetched, kept beside the configuration, and there after a restart without the network.
-func TestDesign6KeysOfAURL(t *testing.T) {
+// TestSmallConfigKeysOfAURL: fetched, kept beside the configuration, and there after a restart without the network.
+func TestSmallConfigKeysOfAURL(t *testing.T) {
 	t.Parallel()
-	dir := design6Dir(t)
+	dir := smallConfigDir(t)
 	server := keyServer(t, dir)
-	cfg, err := loadConfig(t, dir, design6With("jwks:", fmt.Sprintf("jwks: {url: %q, ca: server.pem}", server.URL)))
+	cfg, err := loadConfig(t, dir, smallConfigWith("jwks:", fmt.Sprintf("jwks: {url: %q, ca: server.pem}", server.URL)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,9 +221,9 @@ func TestDesign6KeysOfAURL(t *testing.T) {
 // TestStateThatCannotBeKept: the default folder is a courtesy, a folder that was named is an order.
 func TestStateThatCannotBeKept(t *testing.T) {
 	t.Parallel()
-	dir := design6Dir(t)
+	dir := smallConfigDir(t)
 	server := keyServer(t, dir)
-	text := design6With("jwks:", fmt.Sprintf("jwks: {url: %q, ca: server.pem}", server.URL))
+	text := smallConfigWith("jwks:", fmt.Sprintf("jwks: {url: %q, ca: server.pem}", server.URL))
 	if err := os.WriteFile(filepath.Join(dir, "extauthz.state"), nil, 0o600); err != nil { // root may write anywhere, but not below a file
 		t.Fatal(err)
 	}
@@ -252,10 +252,10 @@ func TestStateThatCannotBeKept(t *testing.T) {
 	}
 }
 
-// TestDesign6PolicyOfABundle: through the whole process, with a token, and the last good one after a restart without the network.
-func TestDesign6PolicyOfABundle(t *testing.T) {
+// TestSmallConfigPolicyOfABundle: through the whole process, with a token, and the last good one after a restart without the network.
+func TestSmallConfigPolicyOfABundle(t *testing.T) {
 	t.Parallel()
-	dir := design6Dir(t)
+	dir := smallConfigDir(t)
 	out := filepath.Join(dir, "mesh.tar.gz")
 	build := exec.CommandContext(t.Context(), "go", "tool", "-modfile=../internal/tools/go.mod", "opa", "build", "-b", filepath.Join(dir, "policies/mesh"), "-o", out, "--ignore", "*.schema.json")
 	if text, err := build.CombinedOutput(); err != nil {
@@ -278,7 +278,7 @@ func TestDesign6PolicyOfABundle(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	writeCA(t, filepath.Join(dir, "server.pem"), server)
-	cfg, err := loadConfig(t, dir, design6With("policy", fmt.Sprintf("policy: {bundle: %q, ca: server.pem, token: {file: bundle.token}, interval: 1s}", server.URL+"/mesh.tar.gz")))
+	cfg, err := loadConfig(t, dir, smallConfigWith("policy", fmt.Sprintf("policy: {bundle: %q, ca: server.pem, token: {file: bundle.token}, interval: 1s}", server.URL+"/mesh.tar.gz")))
 	if err != nil {
 		t.Fatal(err)
 	}
