@@ -56,6 +56,9 @@ func TestDev(t *testing.T) {
 	if denied := shell(t, commands[2]); !strings.HasPrefix(denied, "HTTP/1.1 401") || !strings.Contains(strings.ToLower(denied), "www-authenticate: bearer") {
 		t.Errorf("%s\n%s", commands[2], denied)
 	}
+	if public := shell(t, strings.Replace(commands[2], "/orders/42", "/healthz", 1)); !strings.HasPrefix(public, "HTTP/1.1 200") || strings.Contains(public, `"x-agent-id"`) {
+		t.Errorf("a public route: %s", public)
+	}
 	if status, token := agentidp(t, "token", "-dir", dir, "-scope", "orders:read"); status != 0 || strings.Count(token, ".") != 2 {
 		t.Errorf("token: status %d: %s", status, token)
 	}

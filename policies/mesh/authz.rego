@@ -29,7 +29,8 @@ allow if {
 	requirement.agent_allowed
 }
 
-# A route listed as public: nobody is asked who they are. A token that came along was verified nevertheless.
+# A route listed as public is allowed without an identity, once extauthz asks about it without one: for paths of its own
+# `public`, where no token is looked for or verified, or with `identity: optional`, where a token that came is.
 allow if requirement.public
 
 # The same decision with its reason, in the object form of opa-envoy-plugin. A caller without an identity learns that it
