@@ -10,16 +10,21 @@ import (
 	"testing"
 )
 
-// documentedBlocks are the YAML blocks of a manual, without the indentation of a list they stand in.
-func documentedBlocks(t *testing.T, manual string) []string {
+// documentedBlocks are the blocks of a manual in a language that begin so, without the indentation of a list they stand in.
+func documentedBlocks(t *testing.T, manual, language, begin string) []string {
 	t.Helper()
 	doc, err := os.ReadFile("../docs/" + manual)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var blocks []string
-	for _, m := range regexp.MustCompile("(?ms)^( *)```yaml\n(.*?)^ *```$").FindAllStringSubmatch(string(doc), -1) {
-		blocks = append(blocks, regexp.MustCompile("(?m)^"+m[1]).ReplaceAllString(m[2], ""))
+	for _, m := range regexp.MustCompile("(?ms)^( *)```"+language+"\n(.*?)^ *```$").FindAllStringSubmatch(string(doc), -1) {
+		if block := regexp.MustCompile("(?m)^"+m[1]).ReplaceAllString(m[2], ""); strings.HasPrefix(block, begin) {
+			blocks = append(blocks, block)
+		}
+	}
+	if len(blocks) == 0 {
+		t.Fatalf("docs/%s has no %s block that begins %q", manual, language, begin)
 	}
 	return blocks
 }
@@ -46,13 +51,14 @@ func documentedDir(t *testing.T) string {
 	t.Helper()
 	dir := smallConfigDir(t)
 	for name, text := range map[string]string{
-		"log.token":                           "t0ken",
-		"policies/shop/shop.rego":             "package shop\n\ndefault allow := false\n",
-		"policies/shop/admin.rego":            "package shop.admin\n\ndefault allow := false\n",
-		"policies/organizations/org_a/a.rego": "package agentidp.org\n\ndefault decision := false\n",
-		"policies/candidate/authz.rego":       "package agentidp.authz\n\ndefault allow := false\n",
-		"candidates/org_b/b.rego":             "package agentidp.org\n\ndefault decision := false\n",
-		"policy/from-before-rego-v1.rego":     "package envoy.authz\n\ndefault allow = false\n\nallow {\n\tio.jwt.decode(input.attributes.request.http.headers.token)\n}\n",
+		"log.token":                                "t0ken",
+		"policies/shop/shop.rego":                  "package shop\n\ndefault allow := false\n",
+		"policies/shop/admin.rego":                 "package shop.admin\n\ndefault allow := false\n",
+		"policies/organizations/org_a/budget.rego": documentedBlocks(t, "policies.md", "rego", "# policies/organizations/org_a/budget.rego")[0],
+		"policies/organizations/org_a/data.json":   `{"auditors": ["agt_0199"]}`,
+		"policies/candidate/authz.rego":            "package agentidp.authz\n\ndefault allow := false\n",
+		"candidates/org_b/b.rego":                  "package agentidp.org\n\ndefault decision := false\n",
+		"policy/from-before-rego-v1.rego":          "package envoy.authz\n\ndefault allow = false\n\nallow {\n\tio.jwt.decode(input.attributes.request.http.headers.token)\n}\n",
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -87,7 +93,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 	}
 	whole, parts := 0, 0
 	for _, manual := range []string{"extauthz.md", "policies.md"} {
-		for _, block := range documentedBlocks(t, manual) {
+		for _, block := range documentedBlocks(t, manual, "yaml", "") {
 			keys := topLevelKeys(block)
 			switch {
 			case len(keys) == 0 || slices.Contains(envoyKeys, keys[0]) || slices.Equal(keys, []string{"mesh"}):
