@@ -40,7 +40,7 @@ type Grant struct {
 	// Nothing is committed yet, and nothing has left. May be nil.
 	Complete func(ctx context.Context, r *Request, t tokens.AccessToken, answer *oauth.TokenResponse) error
 
-	// Used is called when another token was faster with the same sign-in (agents.UseSignIn). May be nil.
+	// Used is called when the code or refresh token was redeemed by a request that ran at the same time (agents.UseSignIn): no token leaves. May be nil.
 	Used func(ctx context.Context, r *Request)
 }
 

@@ -19,7 +19,7 @@ const (
 )
 
 // Limits of every connection, set on the server: a client that hangs or forgets must not hold locks, and an open transaction anywhere in the
-// cluster holds up the sequencer of the audit log.
+// cluster holds up vacuum and whoever waits for its locks.
 const (
 	statementTimeout         = 5 * time.Second
 	lockTimeout              = 2 * time.Second
