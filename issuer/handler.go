@@ -40,7 +40,7 @@ type operations struct {
 var _ adminapi.ServerInterface = operations{}
 
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, named *clientdocument.Documents, partners *federation.Partners, m *memory, gate *ratelimit.Gate, tracer *obs.Tracer) (*web.Handler, error) {
+func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, named *clientdocument.Documents, partners *federation.Partners, c *caches, gate *ratelimit.Gate, tracer *obs.Tracer) (*web.Handler, error) {
 	issuer, err := parseIssuer(cfg.Issuer)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
-	agentService.Remember(m.clients)
+	agentService.UseCache(c.agents)
 	pages, err := web.NewPages(hashKey)
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	return web.NewHandler(web.Config{
 		Routes: served.Resolve(adminapi.Routes(operations{
 			&adminapi.API{
-				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(m, env.Now), Agents: agentService, Methods: authenticator, Clients: signIn.clients,
+				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(c, env.Now), Agents: agentService, Methods: authenticator, Clients: signIn.clients,
 				Revocation: revocation.NewService(revocations{store, agentService}, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},

@@ -52,7 +52,7 @@ type Issuer struct {
 	rings       *keys.Rings
 	handler     *web.Handler
 	limiter     *ratelimit.Limiter
-	memory      *memory
+	caches      *caches
 	clientKeys  *fetch.Client
 	partnerKeys *fetch.Client
 	documents   *clientdocument.Documents // nil when they are not served
@@ -108,8 +108,8 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if i.limiter, err = ratelimit.NewLimiter(i.cfg.Limits.Redis.Reveal(), i.env.Log, i.env.Now); err != nil {
 		return fmt.Errorf("limits.redis: %w", err)
 	}
-	i.memory = newMemory(i.store, i.env)
-	gate := ratelimit.NewGate(i.limiter, i.cfg.Limits.limits(), i.memory, i.env.Registry, i.env.Now)
+	i.caches = newCaches(i.store, i.env)
+	gate := ratelimit.NewGate(i.limiter, i.cfg.Limits.limits(), i.caches, i.env.Registry, i.env.Now)
 	trust, err := i.clientTrust()
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
-	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, i.documents, partners, i.memory, gate, i.tracer)
+	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, i.documents, partners, i.caches, gate, i.tracer)
 	return err
 }
 
@@ -153,7 +153,7 @@ func (i *Issuer) Run(ctx context.Context) error {
 	services := []lifecycle.Service{
 		{Name: "certificate", Run: i.certificate.Run}, {Name: "signing keys", Run: i.rings.Follow}, {Name: "signing key schedule", Run: i.rings.Schedule},
 	}
-	services = append(services, lifecycle.Service{Name: "changes", Run: i.memory.follower.Run})
+	services = append(services, lifecycle.Service{Name: "changes", Run: i.caches.follower.Run})
 	if i.bundles != nil {
 		services = append(services, lifecycle.Service{Name: "SPIFFE bundles", Run: i.bundles.Run})
 	}

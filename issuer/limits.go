@@ -12,10 +12,10 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/changecache"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
-	"github.com/agentidp/agentidp/issuer/internal/recall"
 )
 
 // Limits are how many requests the endpoints take. docs/limits.md says what they are counted by.
@@ -103,49 +103,49 @@ func parseProxies(list []string) (proxies []netip.Prefix, wrong int) {
 	return proxies, -1
 }
 
-// memory is what an instance remembers between requests, and how it hears that it must not.
-type memory struct {
+// caches are what an instance remembers between requests, and how it hears that it must not.
+type caches struct {
 	*postgres.Store // limits of organizations
 	follower        *postgres.Follower
-	clients         *recall.Cache[agentid.Agent, agents.Known]
-	limits          *recall.Cache[agentid.Organization, ratelimit.OrganizationLimits]
+	agents          *changecache.Cache[agentid.Agent, agents.CachedClient]
+	limits          *changecache.Cache[agentid.Organization, ratelimit.OrganizationLimits]
 }
 
 var (
-	_ orgs.LimitsStore        = (*memory)(nil)
-	_ ratelimit.Organizations = (*memory)(nil)
+	_ orgs.LimitsStore        = (*caches)(nil)
+	_ ratelimit.Organizations = (*caches)(nil)
 )
 
-func newMemory(store *postgres.Store, env Environment) *memory {
-	m := &memory{Store: store}
-	fresh := func() bool { return m.follower.Fresh() }
-	m.clients = recall.New[agentid.Agent, agents.Known](agents.KnownMax, agents.KnownLife, fresh, env.Now)
-	m.limits = recall.New[agentid.Organization, ratelimit.OrganizationLimits](agents.KnownMax, agents.KnownLife, fresh, env.Now)
-	m.follower = store.NewFollower(postgres.Changes{
-		Agent: m.clients.Forget, Organization: m.limits.Forget, All: func() { m.clients.ForgetAll(); m.limits.ForgetAll() },
+func newCaches(store *postgres.Store, env Environment) *caches {
+	c := &caches{Store: store}
+	fresh := func() bool { return c.follower.Fresh() }
+	c.agents = changecache.New[agentid.Agent, agents.CachedClient](agents.CacheEntriesMax, agents.CacheLife, fresh, env.Now)
+	c.limits = changecache.New[agentid.Organization, ratelimit.OrganizationLimits](agents.CacheEntriesMax, agents.CacheLife, fresh, env.Now)
+	c.follower = store.NewFollower(postgres.Changes{
+		Agent: c.agents.Forget, Organization: c.limits.Forget, All: func() { c.agents.ForgetAll(); c.limits.ForgetAll() },
 	}, env.Log)
-	return m
+	return c
 }
 
 // LimitsOf implements ratelimit.Organizations. When they cannot be read those of the instance hold; then no token can be recorded either.
-func (m *memory) LimitsOf(ctx context.Context, id agentid.Organization) ratelimit.OrganizationLimits {
-	if known, ok := m.limits.Get(id); ok {
+func (c *caches) LimitsOf(ctx context.Context, id agentid.Organization) ratelimit.OrganizationLimits {
+	if known, ok := c.limits.Get(id); ok {
 		return known
 	}
-	mark := m.limits.Mark()
-	l, err := m.OrganizationLimits(ctx, id)
+	mark := c.limits.Mark()
+	l, err := c.OrganizationLimits(ctx, id)
 	if err != nil {
 		return ratelimit.OrganizationLimits{}
 	}
 	own := ratelimit.OrganizationLimits{Organization: l.Organization, Client: l.Client}
-	m.limits.Put(mark, id, own)
+	c.limits.Put(mark, id, own)
 	return own
 }
 
 // PutOrganizationLimits implements orgs.LimitsStore. This instance forgets at once.
-func (m *memory) PutOrganizationLimits(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, l orgs.Limits) (orgs.Limits, error) {
-	defer m.limits.Forget(id)
-	return m.Store.PutOrganizationLimits(ctx, actor, id, version, l)
+func (c *caches) PutOrganizationLimits(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, l orgs.Limits) (orgs.Limits, error) {
+	defer c.limits.Forget(id)
+	return c.Store.PutOrganizationLimits(ctx, actor, id, version, l)
 }
 
 // documents are the operations that give everybody the same, and cost little. A test holds them against the contract.

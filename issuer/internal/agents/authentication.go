@@ -51,9 +51,9 @@ func Prove(ctx context.Context, lookedUp error, active bool, registered []Regist
 }
 
 // AuthenticateSecret is Authenticate with a client secret. The work of a failure is always: one query, and twice one keyed hash and PerKindMax comparisons in
-// constant time. A success may be remembered (Remember).
+// constant time. A success may be remembered (UseCache).
 func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string) (Agent, agentid.Credential, error) {
-	if agent, credential, ok := s.recalled(clientID, secret); ok {
+	if agent, credential, ok := s.authenticateCached(clientID, secret); ok {
 		return agent, credential, nil
 	}
 	return s.Authenticate(ctx, clientID, s.secrets.Check(secret))

@@ -7,7 +7,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
-	"github.com/agentidp/agentidp/issuer/internal/recall"
+	"github.com/agentidp/agentidp/issuer/internal/changecache"
 )
 
 // Service validates and delegates.
@@ -15,7 +15,7 @@ type Service struct {
 	store   Store
 	secrets Secrets
 	now     func() time.Time
-	known   *recall.Cache[agentid.Agent, Known] // nil: nobody is remembered
+	cache   *changecache.Cache[agentid.Agent, CachedClient] // nil: nobody is remembered
 }
 
 // NewService takes the key for the keyed hashes of client secrets (at least 32 bytes).

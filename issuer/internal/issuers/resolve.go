@@ -10,9 +10,9 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
+	"github.com/agentidp/agentidp/issuer/internal/changecache"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
-	"github.com/agentidp/agentidp/issuer/internal/recall"
 )
 
 // Mode is which issuers an organization's agents are clients of. Which of several a token carries is the client's choice: that of the endpoint it asks, as RFC 8414 has it.
@@ -57,8 +57,8 @@ type Config struct {
 type Set struct {
 	cfg      Config
 	instance Issuer
-	slugs    *recall.Cache[string, agentid.Organization]
-	misses   *recall.Cache[string, struct{}]
+	slugs    *changecache.Cache[string, agentid.Organization]
+	misses   *changecache.Cache[string, struct{}]
 }
 
 // NewSet loads the keys of the instance's issuer, and makes what is missing of them; those of an organization's are made and loaded when they are first asked for.
@@ -73,8 +73,8 @@ func NewSet(ctx context.Context, cfg Config) (*Set, error) {
 	always := func() bool { return true }
 	return &Set{
 		cfg: cfg, instance: Issuer{ID: cfg.Issuer, Keys: ring, closed: cfg.Mode == Own},
-		slugs:  recall.New[string, agentid.Organization](slugsMax, slugsLife, always, cfg.Now),
-		misses: recall.New[string, struct{}](slugsMax, missesLife, always, cfg.Now),
+		slugs:  changecache.New[string, agentid.Organization](slugsMax, slugsLife, always, cfg.Now),
+		misses: changecache.New[string, struct{}](slugsMax, missesLife, always, cfg.Now),
 	}, nil
 }
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/changecache"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
-	"github.com/agentidp/agentidp/issuer/internal/recall"
 )
 
 // register counts how often it is asked.
@@ -35,8 +35,8 @@ func TestMissesAreRemembered(t *testing.T) {
 	r := &register{known: map[string]orgs.Organization{"acme": acme}}
 	s := &Set{
 		cfg:    Config{Organizations: r},
-		slugs:  recall.New[string, agentid.Organization](slugsMax, slugsLife, always, clock),
-		misses: recall.New[string, struct{}](slugsMax, missesLife, always, clock),
+		slugs:  changecache.New[string, agentid.Organization](slugsMax, slugsLife, always, clock),
+		misses: changecache.New[string, struct{}](slugsMax, missesLife, always, clock),
 	}
 	ask := func(slug string, found bool) {
 		t.Helper()

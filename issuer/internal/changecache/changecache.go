@@ -1,8 +1,8 @@
-// Package recall remembers what was read from the database for as long as nothing says that it has changed. A store that hears of changes keeps a Cache in
+// Package changecache remembers what was read from the database for as long as nothing says that it has changed. A store that hears of changes keeps a Cache in
 // good standing (valid) and tells it what to forget; without standing a Cache answers nothing, so that not hearing of changes is never the same as there being none.
 //
 // It saves look-ups; it never decides. What must be true at the moment of a decision is checked by the transaction that makes it.
-package recall
+package changecache
 
 import (
 	"sync"

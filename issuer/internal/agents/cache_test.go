@@ -9,7 +9,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
-	"github.com/agentidp/agentidp/issuer/internal/recall"
+	"github.com/agentidp/agentidp/issuer/internal/changecache"
 )
 
 func (f *fake) DeleteAgent(context.Context, audit.Actor, agentid.Agent, int64) error { return nil }
@@ -26,7 +26,7 @@ func remembered(t *testing.T) (s *Service, f *fake, secret string) {
 	t.Helper()
 	f = &fake{}
 	s = newService(t, f)
-	s.Remember(recall.New[agentid.Agent, Known](10, time.Minute, func() bool { return true }, func() time.Time { return at }))
+	s.UseCache(changecache.New[agentid.Agent, CachedClient](10, time.Minute, func() bool { return true }, func() time.Time { return at }))
 	a, err := s.Create(t.Context(), audit.Actor{}, good())
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package recall
+package changecache
 
 import (
 	"sync/atomic"
