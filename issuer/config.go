@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -255,4 +256,20 @@ func parseIssuer(text string) (*url.URL, error) {
 		return nil, err
 	}
 	return u, nil
+}
+
+// parseProxies reads trustedProxies: networks, or single addresses.
+func parseProxies(list []string) (proxies []netip.Prefix, wrong int) {
+	for n, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			a, addressErr := netip.ParseAddr(text)
+			if addressErr != nil || a.Zone() != "" {
+				return nil, n
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	return proxies, -1
 }

@@ -1,20 +1,11 @@
 package issuer
 
 import (
-	"context"
 	"net/http"
-	"net/netip"
 	"slices"
 
-	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/adminapi"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
-	"github.com/agentidp/agentidp/issuer/internal/audit"
-	"github.com/agentidp/agentidp/issuer/internal/changecache"
-	"github.com/agentidp/agentidp/issuer/internal/orgs"
-	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
 )
 
@@ -87,67 +78,6 @@ func (l *Limits) validate(r *config.Report) {
 	}
 }
 
-// parseProxies reads trustedProxies: networks, or single addresses.
-func parseProxies(list []string) (proxies []netip.Prefix, wrong int) {
-	for n, text := range list {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			a, addressErr := netip.ParseAddr(text)
-			if addressErr != nil || a.Zone() != "" {
-				return nil, n
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		proxies = append(proxies, p.Masked())
-	}
-	return proxies, -1
-}
-
-// caches are what an instance remembers between requests, and how it hears that it must not.
-type caches struct {
-	*postgres.Store // limits of organizations
-	follower        *postgres.Follower
-	agents          *changecache.Cache[agentid.Agent, agents.CachedClient]
-	limits          *changecache.Cache[agentid.Organization, ratelimit.OrganizationLimits]
-}
-
-var (
-	_ orgs.LimitsStore        = (*caches)(nil)
-	_ ratelimit.Organizations = (*caches)(nil)
-)
-
-func newCaches(store *postgres.Store, env Environment) *caches {
-	c := &caches{Store: store}
-	fresh := func() bool { return c.follower.Fresh() }
-	c.agents = changecache.New[agentid.Agent, agents.CachedClient](agents.CacheEntriesMax, agents.CacheLife, fresh, env.Now)
-	c.limits = changecache.New[agentid.Organization, ratelimit.OrganizationLimits](agents.CacheEntriesMax, agents.CacheLife, fresh, env.Now)
-	c.follower = store.NewFollower(postgres.Changes{
-		Agent: c.agents.Forget, Organization: c.limits.Forget, All: func() { c.agents.ForgetAll(); c.limits.ForgetAll() },
-	}, env.Log)
-	return c
-}
-
-// LimitsOf implements ratelimit.Organizations. When they cannot be read those of the instance hold; then no token can be recorded either.
-func (c *caches) LimitsOf(ctx context.Context, id agentid.Organization) ratelimit.OrganizationLimits {
-	if known, ok := c.limits.Get(id); ok {
-		return known
-	}
-	mark := c.limits.Mark()
-	l, err := c.OrganizationLimits(ctx, id)
-	if err != nil {
-		return ratelimit.OrganizationLimits{}
-	}
-	own := ratelimit.OrganizationLimits{Organization: l.Organization, Client: l.Client}
-	c.limits.Put(mark, id, own)
-	return own
-}
-
-// PutOrganizationLimits implements orgs.LimitsStore. This instance forgets at once.
-func (c *caches) PutOrganizationLimits(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64, l orgs.Limits) (orgs.Limits, error) {
-	defer c.limits.Forget(id)
-	return c.Store.PutOrganizationLimits(ctx, actor, id, version, l)
-}
-
 // documents are the operations that give everybody the same, and cost little. A test holds them against the contract.
 var documents = []string{
 	"getOpenIDConfiguration", "getAuthorizationServerMetadata", "getKeySet", "getRevocations", "getContract", "getOrganizationOpenIDConfiguration",
@@ -164,19 +94,5 @@ func limited(gate *ratelimit.Gate) func(web.Route, http.HandlerFunc) http.Handle
 			return gate.Protect(ratelimit.AsProblem, next)
 		}
 		return gate.Protect(ratelimit.AsOAuth, next)
-	}
-}
-
-// administrators lets the holder of the admin token in. A wrong token is a failure of its source; a request without one tries nothing.
-func administrators(guard *adminapi.Guard, gate *ratelimit.Gate) func(*http.Request) (context.Context, error) {
-	return func(r *http.Request) (context.Context, error) {
-		if err := gate.Admit(r.Context(), ""); err != nil {
-			return nil, ratelimit.Problem(err)
-		}
-		ctx, err := guard.Authenticate(r)
-		if err != nil && len(r.Header.Values("Authorization")) != 0 {
-			gate.Failed(r.Context(), "")
-		}
-		return ctx, err
 	}
 }
