@@ -32,7 +32,7 @@ type operations struct {
 	*grants.Endpoint
 	*discovery.Documents
 	*revocation.List
-	questions
+	managementEndpoints
 	*signin.Authorization
 	*agentinfo.Info
 }
@@ -81,7 +81,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
-	asked, registrations, err := newQuestions(parts, signIn, endpoint)
+	management, registrations, err := newManagementEndpoints(parts, signIn, endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 				Revocation: revocation.NewService(revocations{store, agentService}, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
 				Issuers: served, SigningKeys: rings,
 			},
-			endpoint, documents, list, asked, signIn.endpoint, signIn.info,
+			endpoint, documents, list, management, signIn.endpoint, signIn.info,
 		})),
 		Around: limited(gate), Authenticate: administrators(guard, gate), Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax, TrustedProxies: proxies,
 		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,

@@ -36,7 +36,7 @@ type serverMetadata struct {
 	DPoPAlgorithms       []string `json:"dpop_signing_alg_values_supported"`                 // RFC 9449 s5.1
 	CertificateBound     bool     `json:"tls_client_certificate_bound_access_tokens"`        // RFC 8705 s3.3
 	AssertionTypes       []string `json:"identity_chaining_requested_token_types_supported"` // draft-ietf-oauth-identity-assertion-authz-grant s7
-	questionMetadata
+	managementMetadata
 	signInServer
 }
 
@@ -75,7 +75,7 @@ func (d *Documents) server(i issuers.Issuer) serverMetadata {
 	return serverMetadata{
 		Issuer: i.ID, TokenEndpoint: i.URL(tokenPath), JWKSURI: i.URL(keySetPath),
 		signInServer: d.cfg.SignIn.server(i), GrantTypes: d.cfg.GrantTypes, ClientAuthentication: slices.Concat(d.cfg.SignIn.Authentication, d.cfg.ClientAuthentication), AssertionAlgorithms: d.cfg.AssertionAlgorithms,
-		DPoPAlgorithms: d.cfg.DPoPAlgorithms, CertificateBound: true, AssertionTypes: []string{typeURNIDJAG}, questionMetadata: d.questions(i),
+		DPoPAlgorithms: d.cfg.DPoPAlgorithms, CertificateBound: true, AssertionTypes: []string{typeURNIDJAG}, managementMetadata: d.management(i),
 	}
 }
 

@@ -13,9 +13,9 @@ const (
 	registerPath   = "/oauth2/register"
 )
 
-// questionMetadata is RFC 8414 s2 about the endpoints of RFC 7662, RFC 7009 and RFC 7591. Clients authenticate there as at the token endpoint; one that
+// managementMetadata is RFC 8414 s2 about the endpoints of RFC 7662, RFC 7009 and RFC 7591. Clients authenticate there as at the token endpoint; one that
 // has nothing to prove itself with may give tokens back (RFC 7009 s2.1) and not ask about them (RFC 7662 s2.1).
-type questionMetadata struct {
+type managementMetadata struct {
 	IntrospectionEndpoint       string   `json:"introspection_endpoint"`
 	IntrospectionAuthentication []string `json:"introspection_endpoint_auth_methods_supported"`
 	IntrospectionAlgorithms     []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
@@ -25,9 +25,9 @@ type questionMetadata struct {
 	RegistrationEndpoint        string   `json:"registration_endpoint"` // RFC 7591
 }
 
-func (d *Documents) questions(i issuers.Issuer) questionMetadata {
+func (d *Documents) management(i issuers.Issuer) managementMetadata {
 	methods, algorithms := d.cfg.ClientAuthentication, d.cfg.AssertionAlgorithms
-	return questionMetadata{
+	return managementMetadata{
 		IntrospectionEndpoint: i.URL(introspectPath), IntrospectionAuthentication: methods, IntrospectionAlgorithms: algorithms,
 		RevocationEndpoint: i.URL(revokePath), RevocationAuthentication: slices.Concat(d.cfg.SignIn.Authentication, methods), RevocationAlgorithms: algorithms,
 		RegistrationEndpoint: i.URL(registerPath),

@@ -13,8 +13,8 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 )
 
-// questions are the endpoints about tokens and clients.
-type questions struct {
+// managementEndpoints are where clients ask about tokens, end them, and register themselves.
+type managementEndpoints struct {
 	*selfregistration.Registrar
 	*revocation.Revoker
 	*introspection.Introspector
@@ -32,14 +32,14 @@ func (r revocations) RevokeToken(ctx context.Context, actor audit.Actor, t revoc
 	return r.Store.RevokeToken(ctx, actor, t)
 }
 
-func newQuestions(s shared, in signInParts, endpoint *grants.Endpoint) (questions, *selfregistration.Service, error) {
+func newManagementEndpoints(s shared, in signInParts, endpoint *grants.Endpoint) (managementEndpoints, *selfregistration.Service, error) {
 	secrets, err := selfregistration.NewSecrets(s.hashKey)
 	if err != nil {
-		return questions{}, nil, err
+		return managementEndpoints{}, nil, err
 	}
 	callers := caller.New(in.senders, s.dids)
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
-	return questions{
+	return managementEndpoints{
 		selfregistration.New(selfregistration.Config{
 			Store: s.store, Secrets: secrets, Agents: s.agents, Parties: in.clients, Methods: s.clients.Methods(),
 			AgentGrants: endpoint.AgentTypes(), PartyGrants: endpoint.PartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
