@@ -144,10 +144,8 @@ func asOAuth(err error) *oauth.Error {
 		return failed(err)
 	case used:
 		return failed(err)
-	case problem.KindOf(err) == problem.Unavailable:
-		return oauth.Unavailable(err)
 	}
-	return oauth.Internal(err)
+	return oauth.From(err)
 }
 
 // failed is one answer for every reason.

@@ -50,7 +50,7 @@ func (x *exchange) live(ctx context.Context, r *Request, id agentid.Agent) (agen
 	case problem.KindOf(err) == problem.NotFound:
 		return agents.Agent{}, unacceptable("subject_token", err)
 	case err != nil:
-		return agents.Agent{}, asOAuth(err)
+		return agents.Agent{}, oauth.From(err)
 	case agent.OrganizationID != r.Client.Agent.OrganizationID || agent.Status != agents.Active:
 		return agents.Agent{}, unacceptable("subject_token", errors.New("the subject is not active"))
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/federation"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
@@ -116,7 +115,7 @@ func (x *exchange) given(ctx context.Context, r *Request, parameter string) (*ow
 		return nil, unacceptable(parameter, err)
 	}
 	if err != nil {
-		return nil, asOAuth(err)
+		return nil, oauth.From(err)
 	}
 	t, err := readOwn(judged)
 	if err == nil {
@@ -211,11 +210,4 @@ func holds(r *Request, bound tokens.Confirmation) error {
 		return errors.New("the token is bound to a certificate that was not used")
 	}
 	return nil
-}
-
-func asOAuth(err error) *oauth.Error {
-	if problem.KindOf(err) == problem.Unavailable {
-		return oauth.Unavailable(err)
-	}
-	return oauth.Internal(err)
 }

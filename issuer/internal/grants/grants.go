@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
@@ -85,14 +84,7 @@ type Endpoint struct {
 func (e *Endpoint) IssueToken(w http.ResponseWriter, r *http.Request) {
 	answer, err := e.issue(w, r)
 	if err != nil {
-		failure, ok := errors.AsType[*oauth.Error](err)
-		switch {
-		case ok:
-		case problem.KindOf(err) == problem.Unavailable:
-			failure = oauth.Unavailable(err)
-		default:
-			failure = oauth.Internal(err)
-		}
+		failure := oauth.From(err)
 		e.metrics.refused.WithLabelValues(string(failure.Code)).Inc()
 		web.Note(r.Context(), failure)
 		oauth.WriteError(w, failure)

@@ -58,7 +58,7 @@ func (b *bearer) authorize(ctx context.Context, r *Request, a *tokens.Authorizat
 		return notGranted(err)
 	}
 	if err != nil {
-		return asOAuth(err)
+		return oauth.From(err)
 	}
 	if err := b.check(r, claims, a); err != nil {
 		return notGranted(err)

@@ -32,10 +32,8 @@ func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens
 		return nil
 	case problem.KindOf(err) == problem.NotFound: // suspended, or credential deleted, since it was authenticated
 		return r.dead(err)
-	case problem.KindOf(err) == problem.Unavailable:
-		return oauth.Unavailable(err)
 	}
-	return oauth.Internal(err)
+	return oauth.From(err)
 }
 
 // details of the record: everything about the token but the token. What a grant adds never replaces what the template says.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/caller"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
@@ -64,14 +63,7 @@ type answer struct {
 func (e *Introspector) IntrospectToken(w http.ResponseWriter, r *http.Request) {
 	body, err := e.introspect(r)
 	if err != nil {
-		failure, ok := errors.AsType[*oauth.Error](err)
-		switch {
-		case ok:
-		case problem.KindOf(err) == problem.Unavailable:
-			failure = oauth.Unavailable(err)
-		default:
-			failure = oauth.Internal(err)
-		}
+		failure := oauth.From(err)
 		web.Note(r.Context(), failure)
 		oauth.WriteError(w, failure)
 		return

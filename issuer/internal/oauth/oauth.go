@@ -4,9 +4,12 @@ package oauth
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/problem"
 )
 
 // Code is an error code of RFC 6749 s5.2 or of an extension.
@@ -136,6 +139,18 @@ func Unavailable(err error) *Error {
 		Code: TemporarilyUnavailable, Description: "The issuer cannot issue tokens right now.",
 		Status: http.StatusServiceUnavailable, RetryAfter: retryAfter, Err: err,
 	}
+}
+
+// From is err as the answer of an OAuth endpoint: the *Error in its chain when there is one, else one of our own failures: Unavailable when err is a problem of that
+// kind, Internal when nobody classified it.
+func From(err error) *Error {
+	if failure, ok := errors.AsType[*Error](err); ok {
+		return failure
+	}
+	if problem.KindOf(err) == problem.Unavailable {
+		return Unavailable(err)
+	}
+	return Internal(err)
 }
 
 // Internal is the answer to any failure nobody classified.

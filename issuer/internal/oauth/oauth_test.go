@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/problem"
 )
 
 func TestWriteErrorFollowsRFC6749(t *testing.T) {
@@ -128,4 +131,21 @@ func FuzzReadForm(f *testing.F) {
 		}
 		ParseScope(form.Get("scope"))
 	})
+}
+
+// An answer that was decided on stays; what else went wrong is ours, and says whether coming again helps.
+func TestFrom(t *testing.T) {
+	t.Parallel()
+	decided := &Error{Code: InvalidGrant, Err: &problem.Error{Kind: problem.Unavailable}}
+	if got := From(fmt.Errorf("grant: %w", decided)); got != decided {
+		t.Errorf("decided: %v", got)
+	}
+	for kind, want := range map[problem.Kind]Code{
+		problem.Unavailable: TemporarilyUnavailable, problem.NotFound: ServerError, problem.Internal: ServerError,
+	} {
+		err := fmt.Errorf("store: %w", &problem.Error{Kind: kind, Code: "x"})
+		if got := From(err); got.Code != want || got.Err != err { //nolint:errorlint // it is the same
+			t.Errorf("%v: %v", kind, got)
+		}
+	}
 }

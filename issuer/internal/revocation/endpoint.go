@@ -51,17 +51,11 @@ func (e *Revoker) RevokeToken(w http.ResponseWriter, r *http.Request) {
 		oauth.WriteEmpty(w)
 		return
 	}
-	failure, ok := errors.AsType[*oauth.Error](err)
-	switch {
-	case ok:
-	case errors.Is(err, tokenstate.ErrNotYours):
+	failure := oauth.From(err)
+	if errors.Is(err, tokenstate.ErrNotYours) {
 		// s2.1: refused, and said so; the code is that of RFC 6749 s5.2 for what was issued to another client. Nothing is told about the token that its
 		// own text does not say: it is the same answer when it has been revoked.
 		failure = &oauth.Error{Code: oauth.InvalidGrant, Description: "The token was issued to another client."}
-	case problem.KindOf(err) == problem.Unavailable:
-		failure = oauth.Unavailable(err)
-	default:
-		failure = oauth.Internal(err)
 	}
 	web.Note(r.Context(), failure)
 	oauth.WriteError(w, failure)

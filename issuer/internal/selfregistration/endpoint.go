@@ -258,14 +258,7 @@ func (e *Registrar) answer(w http.ResponseWriter, r *http.Request, status int, b
 		oauth.WriteJSON(w, status, body)
 		return
 	}
-	failure, ok := errors.AsType[*oauth.Error](err)
-	switch {
-	case ok:
-	case problem.KindOf(err) == problem.Unavailable:
-		failure = oauth.Unavailable(err)
-	default:
-		failure = oauth.Internal(err)
-	}
+	failure := oauth.From(err)
 	presented := r.Header.Get("Authorization") != ""
 	if presented && failure.Code == oauth.InvalidToken {
 		e.cfg.Gate.Failed(r.Context(), "")

@@ -217,10 +217,7 @@ func (b redirect) send(w http.ResponseWriter, r *http.Request, params ...string)
 
 // fail tells the client what is wrong, RFC 6749 s4.1.2.1.
 func (b redirect) fail(w http.ResponseWriter, r *http.Request, err error) {
-	e, ok := errors.AsType[*oauth.Error](err)
-	if !ok {
-		e = asOAuth(err)
-	}
+	e := oauth.From(err)
 	web.Note(r.Context(), e)
 	b.send(w, r, "error", string(e.Code), "error_description", e.Description)
 }

@@ -34,11 +34,3 @@ func asProblem(err error) error {
 	}
 	return &problem.Error{Kind: kind, Code: "invalid_authorization_request", Detail: e.Description, RetryAfter: e.RetryAfter, Err: e.Err}
 }
-
-// asOAuth is a failure of the store as OAuth says it.
-func asOAuth(err error) *oauth.Error {
-	if problem.KindOf(err) == problem.Unavailable {
-		return oauth.Unavailable(err)
-	}
-	return oauth.Internal(err)
-}

@@ -122,7 +122,7 @@ func (g *Grants) agent(ctx context.Context, s SignIn) (agents.Agent, error) {
 	case problem.KindOf(err) == problem.NotFound:
 		return agents.Agent{}, invalidGrant(err)
 	}
-	return agents.Agent{}, asOAuth(err)
+	return agents.Agent{}, oauth.From(err)
 }
 
 // bound is the key that the request has to prove: that of the code (RFC 9449 s10), later that of the refresh token. The refresh tokens of a client that authenticates are bound to the client by
@@ -200,7 +200,7 @@ func (g *Grants) signIn(ctx context.Context, r *grants.Request, client clients.C
 	case problem.KindOf(err) == problem.NotFound:
 		return SignIn{}, invalidGrant(err)
 	case err != nil:
-		return SignIn{}, asOAuth(err)
+		return SignIn{}, oauth.From(err)
 	case s.Client != client.ClientID() || s.Issuer != r.Issuer.ID:
 		return SignIn{}, invalidGrant(errors.New("of another client or issuer"))
 	}
@@ -210,7 +210,7 @@ func (g *Grants) signIn(ctx context.Context, r *grants.Request, client clients.C
 // end revokes a sign-in and gives the answer to whoever caused it.
 func (g *Grants) end(ctx context.Context, client clients.Client, s SignIn, reason string) error {
 	if err := g.revoke(ctx, client, s.OrganizationID, s.ID, reason); err != nil {
-		return asOAuth(err)
+		return oauth.From(err)
 	}
 	return invalidGrant(errors.New(reason))
 }

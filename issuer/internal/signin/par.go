@@ -2,7 +2,6 @@ package signin
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -31,10 +30,7 @@ type Uses interface {
 func (e *Authorization) PushAuthorizationRequest(w http.ResponseWriter, r *http.Request) {
 	uri, err := e.push(w, r)
 	if err != nil {
-		failure, ok := errors.AsType[*oauth.Error](err)
-		if !ok {
-			failure = asOAuth(err)
-		}
+		failure := oauth.From(err)
 		web.Note(r.Context(), failure)
 		oauth.WriteError(w, failure)
 		return
