@@ -218,7 +218,7 @@ func (c *Config) Validate(r *config.Report) {
 	if c.Tracing != nil {
 		c.Tracing.Validate(r, "tracing")
 	}
-	checkRange(r, "tokens.actorsMax", c.Tokens.ActorsMax, grants.ActorsMaxMax)
+	checkRange(r, "tokens.actorsMax", c.Tokens.ActorsMax, tokens.ActorsMax)
 	c.Limits.validate(r)
 	if _, wrong := parseProxies(c.TrustedProxies); wrong >= 0 {
 		r.Errorf(fmt.Sprintf("trustedProxies[%d]", wrong), "want an address or a network, such as 10.0.0.0/8")

@@ -23,11 +23,8 @@ const (
 	typeURNIDJAG        = "urn:ietf:params:oauth:token-type:id-jag"        // draft-ietf-oauth-identity-assertion-authz-grant s4.1
 )
 
-// ActorsMaxDefault is how many may act for a subject, one through the other. Sidecars refuse more than 8.
-const (
-	ActorsMaxDefault = 4
-	ActorsMaxMax     = 8
-)
+// ActorsMaxDefault is how many may act for a subject, one through the other.
+const ActorsMaxDefault = 4
 
 // Agents looks agents up.
 type Agents interface {
@@ -46,13 +43,13 @@ type ExchangeConfig struct {
 	Partners  *federation.Partners       // to whom assertions are given
 	Parties   Identify                   // finds the sign-in that a relying party's ID token or refresh token is of
 	DIDs      func(agentid.Agent) string // an agent's DID, by which a subject token may name its actor too
-	ActorsMax int                        // 1 to ActorsMaxMax
+	ActorsMax int                        // 1 to tokens.ActorsMax
 }
 
 // TokenExchange is RFC 8693: an agent that was sent a token asks for one of its own, to act for its subject somewhere else. The token says both: sub is the
 // subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, is for no audience that the subject may not ask for too, and dies with everybody in it.
 func TokenExchange(cfg ExchangeConfig) (Grant, error) {
-	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.Parties == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > ActorsMaxMax {
+	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.Parties == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > tokens.ActorsMax {
 		return Grant{}, errors.New("token exchange: the configuration is not complete")
 	}
 	x := &exchange{cfg}

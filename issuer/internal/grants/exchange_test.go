@@ -513,7 +513,7 @@ func TestExchangeConfig(t *testing.T) {
 		{},
 		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids},
 		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids, ActorsMax: 1},
-		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids, ActorsMax: ActorsMaxMax + 1},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids, ActorsMax: tokens.ActorsMax + 1},
 		{Agents: m, Judge: tokenstate.New(m, m, time.Now), DIDs: dids, ActorsMax: 1},
 	} {
 		if _, err := TokenExchange(cfg); err == nil {

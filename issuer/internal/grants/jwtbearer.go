@@ -28,7 +28,7 @@ const foreignSubjectBytesMax = 255
 // JWTBearer is RFC 7523 s2.1: a client redeems what a partner says about somebody. The token speaks of that somebody, under the partner's name, and the client acts. An
 // assertion counts once, whichever process it is sent to.
 func JWTBearer(partners *federation.Partners, actorsMax int) (Grant, error) {
-	if partners == nil || actorsMax < 1 || actorsMax > ActorsMaxMax {
+	if partners == nil || actorsMax < 1 || actorsMax > tokens.ActorsMax {
 		return Grant{}, errors.New("jwt-bearer: the configuration is not complete")
 	}
 	b := &bearer{partners, actorsMax}

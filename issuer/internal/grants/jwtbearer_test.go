@@ -235,7 +235,7 @@ func TestJWTBearerConfig(t *testing.T) {
 	if _, err := JWTBearer(nil, 1); err == nil {
 		t.Error("no partners are accepted")
 	}
-	if _, err := JWTBearer(newMarket(t).partners(), ActorsMaxMax+1); err == nil {
+	if _, err := JWTBearer(newMarket(t).partners(), tokens.ActorsMax+1); err == nil {
 		t.Error("too many actors are accepted")
 	}
 }

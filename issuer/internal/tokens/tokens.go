@@ -21,8 +21,11 @@ const (
 // ErrExpired is an authorization that ends before a token of it would begin.
 var ErrExpired = errors.New("what the token is made from has expired")
 
-// typeAccessToken is the typ header, RFC 9068 s2.1.
-const typeAccessToken = "at+jwt"
+// TypeAccessToken is the typ header of access tokens, RFC 9068 s2.1.
+const TypeAccessToken = "at+jwt"
+
+// ActorsMax is how many links the act chain of a token may have: sidecars refuse more.
+const ActorsMax = 8
 
 // AccessToken is a signed token and what is told about it.
 type AccessToken struct {
@@ -69,7 +72,7 @@ func (m *Minter) Mint(a Authorization) (AccessToken, error) {
 	if claims.ExpiresAt <= claims.IssuedAt {
 		return AccessToken{}, ErrExpired
 	}
-	typ, encode := typeAccessToken, claims.encode
+	typ, encode := TypeAccessToken, claims.encode
 	if a.Assertion != nil {
 		typ, encode = typeIDJAG, func() ([]byte, error) { return json.Marshal(a.Assertion.claims(claims)) }
 	}

@@ -19,12 +19,6 @@ import (
 // ErrInactive is every token that is worth nothing here, whatever the reason. The reason is in the error's text, for operators; who sent the token is not told.
 var ErrInactive = errors.New("the token is not active")
 
-// typeAccessToken is the typ header, RFC 9068 s2.1.
-const typeAccessToken = "at+jwt"
-
-// actorsMax bounds the act chain that is followed, as sidecars do it.
-const actorsMax = 8
-
 // Party is an agent of ours whom a token dies with.
 type Party struct {
 	Agent      agentid.Agent
@@ -87,7 +81,7 @@ func (j *Judge) Verify(issuer issuers.Issuer, text string) (*Token, error) {
 		return nil, inactive(errors.New("of a key we do not have"))
 	}
 	claims, err := parsed.Verify(key, &jose.Rules{
-		Issuer: issuer.ID, AnyAudience: true, Types: []string{typeAccessToken}, Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA},
+		Issuer: issuer.ID, AnyAudience: true, Types: []string{tokens.TypeAccessToken}, Algorithms: []jose.Algorithm{jose.ES256, jose.EdDSA},
 		LifetimeMax: tokens.LifetimeMax,
 		Skew:        time.Second, // of iat alone: a token may be dated to the next second (tokens.Minter). exp is compared below, without it.
 	}, j.now())
@@ -141,7 +135,7 @@ func read(issuer issuers.Issuer, c *jose.Claims) (*Token, error) {
 	act, present := c.Extra["act"]
 	for n := 0; present; n++ {
 		members, ok := act.(map[string]any)
-		if !ok || n >= actorsMax {
+		if !ok || n >= tokens.ActorsMax {
 			return nil, inactive(errors.New("an act chain that cannot be followed"))
 		}
 		l := link{text(members, "sub"), text(members, "credential_id"), text(members, "org_id"), text(members, "iss")}

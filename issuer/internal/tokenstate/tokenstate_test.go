@@ -14,6 +14,7 @@ import (
 	"github.com/agentidp/agentidp/internal/trust"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
 // world is an issuer with one key, a store and a list that say what a test wants.
@@ -137,7 +138,7 @@ func TestCheckRefuses(t *testing.T) {
 		"no organization's id":    {"at+jwt", map[string]any{"org_id": agent.String()}},
 		"an actor that is none":   {"at+jwt", map[string]any{"act": "x"}},
 		"an actor in an actor":    {"at+jwt", map[string]any{"act": map[string]any{"sub": actor.String(), "act": 1}}},
-		"an endless chain":        {"at+jwt", map[string]any{"act": link(actorsMax + 1)}},
+		"an endless chain":        {"at+jwt", map[string]any{"act": link(tokens.ActorsMax + 1)}},
 		"no expiry":               {"at+jwt", map[string]any{"exp": nil}},
 		"an audience of no words": {"at+jwt", map[string]any{"aud": []string{}}},
 	} {
