@@ -3,7 +3,6 @@ package agents
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -50,29 +49,21 @@ func (a Agent) Organization() agentid.Organization { return a.OrganizationID }
 
 // Changes is what differs from before, as details of an audit record. Of a new agent (before is zero) it is what the agent has.
 func (a Agent) Changes(before Agent) map[string]any {
-	changes := make(map[string]any)
-	note := func(field string, changed bool, from, to any) {
-		switch {
-		case changed && before.ID.IsZero():
-			changes[field] = to
-		case changed:
-			changes[field] = map[string]any{"from": from, "to": to}
-		}
-	}
-	note("name", a.Name != before.Name, before.Name, a.Name)
-	note("type", a.Type != before.Type, before.Type, a.Type)
-	note("description", a.Description != before.Description, before.Description, a.Description)
-	note("capabilities", !slices.Equal(a.Capabilities, before.Capabilities), before.Capabilities, a.Capabilities)
-	note("scopes", !slices.Equal(a.Scopes, before.Scopes), before.Scopes, a.Scopes)
-	note("audiences", !slices.Equal(a.Audiences, before.Audiences), before.Audiences, a.Audiences)
-	note("serves", !slices.Equal(a.Serves, before.Serves), before.Serves, a.Serves)
-	note("dpopBoundAccessTokens", a.DPoPBound != before.DPoPBound, before.DPoPBound, a.DPoPBound)
-	note("tlsClientCertificateBoundAccessTokens", a.CertificateBound != before.CertificateBound, before.CertificateBound, a.CertificateBound)
-	note("status", a.Status != before.Status, before.Status, a.Status)
+	changes := audit.NewDifferences(before.ID.IsZero())
+	audit.Compare(changes, "name", before.Name, a.Name)
+	audit.Compare(changes, "type", before.Type, a.Type)
+	audit.Compare(changes, "description", before.Description, a.Description)
+	audit.CompareLists(changes, "capabilities", before.Capabilities, a.Capabilities)
+	audit.CompareLists(changes, "scopes", before.Scopes, a.Scopes)
+	audit.CompareLists(changes, "audiences", before.Audiences, a.Audiences)
+	audit.CompareLists(changes, "serves", before.Serves, a.Serves)
+	audit.Compare(changes, "dpopBoundAccessTokens", before.DPoPBound, a.DPoPBound)
+	audit.Compare(changes, "tlsClientCertificateBoundAccessTokens", before.CertificateBound, a.CertificateBound)
+	audit.Compare(changes, "status", before.Status, a.Status)
 	if !a.TokensNotBefore.Equal(before.TokensNotBefore) {
-		changes["tokensNotBefore"] = a.TokensNotBefore.UTC().Format(time.RFC3339)
+		changes.Details["tokensNotBefore"] = a.TokensNotBefore.UTC().Format(time.RFC3339)
 	}
-	return changes
+	return changes.Details
 }
 
 // Credential authenticates an agent to the token endpoint.

@@ -7,7 +7,6 @@ package clients
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -99,27 +98,19 @@ func (c Client) Public() bool { return c.Authentication == None }
 
 // Changes is what differs from before, as details of an audit record; of a new client (before is zero) what it has.
 func (c Client) Changes(before Client) map[string]any {
-	changes := make(map[string]any)
-	note := func(field string, changed bool, from, to any) {
-		switch {
-		case changed && before.ID.IsZero():
-			changes[field] = to
-		case changed:
-			changes[field] = map[string]any{"from": from, "to": to}
-		}
-	}
-	note("name", c.Name != before.Name, before.Name, c.Name)
-	note("type", c.Type != before.Type, before.Type, c.Type)
-	note("authentication", c.Authentication != before.Authentication, before.Authentication, c.Authentication)
-	note("redirectUris", !slices.Equal(c.RedirectURIs, before.RedirectURIs), before.RedirectURIs, c.RedirectURIs)
-	note("scopes", !slices.Equal(c.Scopes, before.Scopes), before.Scopes, c.Scopes)
-	note("audiences", !slices.Equal(c.Audiences, before.Audiences), before.Audiences, c.Audiences)
-	note("refreshTokens", c.RefreshTokens != before.RefreshTokens, before.RefreshTokens, c.RefreshTokens)
-	note("requirePushedRequests", c.RequirePushed != before.RequirePushed, before.RequirePushed, c.RequirePushed)
-	note("requireDPoP", c.RequireDPoP != before.RequireDPoP, before.RequireDPoP, c.RequireDPoP)
-	note("requireCertificate", c.RequireCertificate != before.RequireCertificate, before.RequireCertificate, c.RequireCertificate)
-	note("pkceOptional", c.PKCEOptional != before.PKCEOptional, before.PKCEOptional, c.PKCEOptional)
-	return changes
+	changes := audit.NewDifferences(before.ID.IsZero())
+	audit.Compare(changes, "name", before.Name, c.Name)
+	audit.Compare(changes, "type", before.Type, c.Type)
+	audit.Compare(changes, "authentication", before.Authentication, c.Authentication)
+	audit.CompareLists(changes, "redirectUris", before.RedirectURIs, c.RedirectURIs)
+	audit.CompareLists(changes, "scopes", before.Scopes, c.Scopes)
+	audit.CompareLists(changes, "audiences", before.Audiences, c.Audiences)
+	audit.Compare(changes, "refreshTokens", before.RefreshTokens, c.RefreshTokens)
+	audit.Compare(changes, "requirePushedRequests", before.RequirePushed, c.RequirePushed)
+	audit.Compare(changes, "requireDPoP", before.RequireDPoP, c.RequireDPoP)
+	audit.Compare(changes, "requireCertificate", before.RequireCertificate, c.RequireCertificate)
+	audit.Compare(changes, "pkceOptional", before.PKCEOptional, c.PKCEOptional)
+	return changes.Details
 }
 
 // Store keeps relying parties and their credentials; contracts as agents.Store. A method that takes a client's id alone finds its organization first.
