@@ -7,6 +7,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 // Status of an agent. Suspended agents get no tokens and their tokens die; they can come back. Revoked is final.
@@ -115,12 +116,12 @@ type Store interface {
 	// ClientForAuthentication is one query: the agent and what every unexpired credential is checked against. NotFound when there is no such agent.
 	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []Registered, error)
 	// RecordTokenIssued writes the token.issue audit row, the credential's last use and what the token uses up in one transaction, and fails (NotFound) when
-	// the agent is no longer active or the credential is gone or expired, or the same is so of a holder; UsedError when something was used before. No token
+	// the agent is no longer active or the credential is gone or expired, or the same is so of a holder; issuance.UsedError when something was used before. No token
 	// leaves without its audit row. It waits for a suspension under way.
-	RecordTokenIssued(ctx context.Context, actor audit.Actor, i Issuance) error
-	// UseUp uses something up on its own, before whatever follows; UsedError when it was used before, by whichever process. org is zero for what a client uses that
+	RecordTokenIssued(ctx context.Context, actor audit.Actor, i issuance.Record) error
+	// UseUp uses something up on its own, before whatever follows; issuance.UsedError when it was used before, by whichever process. org is zero for what a client uses that
 	// belongs to no organization.
-	UseUp(ctx context.Context, org agentid.Organization, use SingleUse) error
+	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
 // Registered is what an unexpired credential is checked against: the keyed hash of a client secret, else a registration.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 // ErrAuthentication is every failed client authentication. It says nothing about why: a stranger must not learn whether a client exists.
@@ -60,14 +62,20 @@ func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret strin
 }
 
 // UseUp is Store.UseUp.
-func (s *Service) UseUp(ctx context.Context, org agentid.Organization, use SingleUse) error {
+func (s *Service) UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error {
 	if err := s.store.UseUp(ctx, org, use); err != nil {
-		if _, used := AsUsed(err); used {
+		if _, used := issuance.AsUsed(err); used {
 			return err
 		}
 		return unavailable(err)
 	}
 	return nil
+}
+
+// RecordTokenIssued is Store.RecordTokenIssued. The token's iat must be read from the clock before the call: then a suspension, which waits for
+// this record, is always later than the token it has to kill.
+func (s *Service) RecordTokenIssued(ctx context.Context, actor audit.Actor, i issuance.Record) error {
+	return s.store.RecordTokenIssued(ctx, actor, i)
 }
 
 func isNotFound(err error) bool {

@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/changecache"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 // CachedClient is what is remembered of an active client: what ClientForAuthentication answered.
@@ -90,10 +91,10 @@ func (s cachingStore) DeleteCredential(ctx context.Context, actor audit.Actor, a
 }
 
 // RecordTokenIssued implements Store. A client that was refused here is not as it is remembered.
-func (s cachingStore) RecordTokenIssued(ctx context.Context, actor audit.Actor, i Issuance) error {
+func (s cachingStore) RecordTokenIssued(ctx context.Context, actor audit.Actor, i issuance.Record) error {
 	err := s.Store.RecordTokenIssued(ctx, actor, i)
 	if problem.KindOf(err) == problem.NotFound {
-		s.cache.Forget(i.Agent.ID)
+		s.cache.Forget(i.Agent)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/changecache"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 func (f *fake) DeleteAgent(context.Context, audit.Actor, agentid.Agent, int64) error { return nil }
@@ -19,7 +20,7 @@ func (f *fake) DeleteCredential(context.Context, audit.Actor, agentid.Agent, age
 	return nil
 }
 
-func (f *fake) RecordTokenIssued(context.Context, audit.Actor, Issuance) error { return f.err }
+func (f *fake) RecordTokenIssued(context.Context, audit.Actor, issuance.Record) error { return f.err }
 
 // remembered is a service with one agent, its secret, and a cache that is in good standing.
 func remembered(t *testing.T) (s *Service, f *fake, secret string) {
@@ -106,7 +107,7 @@ func TestChangesAreForgotten(t *testing.T) {
 		}, false},
 		"refused by the record": {func(s *Service, f *fake) error {
 			f.err = &problem.Error{Kind: problem.NotFound}
-			_ = s.RecordTokenIssued(t.Context(), audit.Actor{}, Issuance{Agent: f.agent})
+			_ = s.RecordTokenIssued(t.Context(), audit.Actor{}, issuance.Record{Agent: f.agent.ID})
 			f.err = nil
 			return nil
 		}, true},

@@ -12,6 +12,7 @@ import (
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
@@ -86,8 +87,8 @@ func (s assertion) check(ctx context.Context, t *Trust, registered []agents.Regi
 	if err != nil {
 		return proven{}, err
 	}
-	return proven{credential, PrivateKeyJWT, &agents.SingleUse{
-		Purpose: agents.UseClientAssertion, Key: useKey(s.id, claims.ID), ExpiresAt: time.Unix(claims.ExpiresAt, 0).Add(assertionSkew),
+	return proven{credential, PrivateKeyJWT, &issuance.SingleUse{
+		Purpose: issuance.UseClientAssertion, Key: useKey(s.id, claims.ID), ExpiresAt: time.Unix(claims.ExpiresAt, 0).Add(assertionSkew),
 	}}, nil
 }
 

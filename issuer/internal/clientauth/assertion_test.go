@@ -25,6 +25,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -49,14 +50,14 @@ func (l *ledger) ClientForAuthentication(_ context.Context, id agentid.Agent, _ 
 	return l.agent, l.registered, nil
 }
 
-func (l *ledger) UseUp(_ context.Context, _ agentid.Organization, use agents.SingleUse) error {
+func (l *ledger) UseUp(_ context.Context, _ agentid.Organization, use issuance.SingleUse) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.usesErr != nil {
 		return l.usesErr
 	}
 	if l.used[use.Key] {
-		return &agents.UsedError{Purpose: use.Purpose}
+		return &issuance.UsedError{Purpose: use.Purpose}
 	}
 	l.used[use.Key] = true
 	return nil

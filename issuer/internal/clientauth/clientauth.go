@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
@@ -47,8 +48,8 @@ type Client struct {
 type Agents interface {
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
 	Authenticate(ctx context.Context, clientID string, check agents.Check) (agents.Agent, agentid.Credential, error)
-	// UseUp fails with an agents.UsedError for what was used before.
-	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+	// UseUp fails with an issuance.UsedError for what was used before.
+	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
 // KeySource gives key sets that clients publish. clientkeys.Source is one.
@@ -135,7 +136,7 @@ func asOAuth(err error) *oauth.Error {
 	if failure, ok := errors.AsType[*oauth.Error](err); ok {
 		return failure
 	}
-	_, used := agents.AsUsed(err)
+	_, used := issuance.AsUsed(err)
 	switch {
 	case errors.Is(err, agents.ErrAuthentication):
 		if err == agents.ErrAuthentication { //nolint:errorlint // nothing more is known

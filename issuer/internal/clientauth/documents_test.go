@@ -14,6 +14,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -36,7 +37,7 @@ func (o *oneDocument) Keys(context.Context, string, string) (*jose.KeySet, error
 
 type noUses struct{}
 
-func (noUses) UseUp(context.Context, agentid.Organization, agents.SingleUse) error {
+func (noUses) UseUp(context.Context, agentid.Organization, issuance.SingleUse) error {
 	return errors.New("not asked")
 }
 

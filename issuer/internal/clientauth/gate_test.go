@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -52,7 +53,7 @@ func (o *oneClient) Authenticate(ctx context.Context, id string, check agents.Ch
 	return o.AuthenticateSecret(ctx, id, "")
 }
 
-func (o *oneClient) UseUp(context.Context, agentid.Organization, agents.SingleUse) error {
+func (o *oneClient) UseUp(context.Context, agentid.Organization, issuance.SingleUse) error {
 	return o.used
 }
 
@@ -79,7 +80,7 @@ type once struct{}
 func (once) client() string { return "c" }
 
 func (once) check(context.Context, *Trust, []agents.Registered) (proven, error) {
-	return proven{use: &agents.SingleUse{}}, nil
+	return proven{use: &issuance.SingleUse{}}, nil
 }
 
 // Every way to authenticate passes the gate, before and after, and nothing of a client comes out that the gate has refused. A request is the client's when nothing is
@@ -117,7 +118,7 @@ func TestGate(t *testing.T) {
 			"failed":               {here, secret{id: "c"}, scriptedGate{}, oneClient{err: agents.ErrAuthentication}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
 			"our own failure":      {here, secret{id: "c"}, scriptedGate{}, oneClient{err: broken}, oauth.ServerError, 1, []string{"admit c"}},
 			"at another's issuer":  {elsewhere, secret{id: "c"}, scriptedGate{}, oneClient{}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
-			"used before":          {here, once{}, scriptedGate{}, oneClient{used: &agents.UsedError{}}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
+			"used before":          {here, once{}, scriptedGate{}, oneClient{used: &issuance.UsedError{}}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
 			"uses cannot be asked": {here, once{}, scriptedGate{}, oneClient{used: broken}, oauth.ServerError, 1, []string{"admit c"}},
 		} {
 			o := tt.client

@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
@@ -24,8 +25,8 @@ type RelyingParties interface {
 
 // Uses remembers what may be used once. agents.Service does.
 type Uses interface {
-	// UseUp fails with an agents.UsedError for what was used before.
-	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+	// UseUp fails with an issuance.UsedError for what was used before.
+	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
 // Parties authenticates relying parties: by every method that agents have, and one that is registered for none by its name alone. Those that nobody registered

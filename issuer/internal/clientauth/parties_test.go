@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -56,7 +57,7 @@ func (s *partyStore) ClientCredentialUsed(_ context.Context, _ clients.Client, i
 	return s.usedErr
 }
 
-func (s *partyStore) UseUp(context.Context, agentid.Organization, agents.SingleUse) error {
+func (s *partyStore) UseUp(context.Context, agentid.Organization, issuance.SingleUse) error {
 	s.asked = append(s.asked, "use up")
 	return nil
 }

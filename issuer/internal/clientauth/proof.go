@@ -5,6 +5,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -25,7 +26,7 @@ var _ = []checked{assertion{}, certificate{}}
 type proven struct {
 	credential agentid.Credential
 	method     Method
-	use        *agents.SingleUse // what may be used once; nil for nothing
+	use        *issuance.SingleUse // what may be used once; nil for nothing
 }
 
 // registrant is a client of either kind.
@@ -38,8 +39,8 @@ type registry[C registrant] struct {
 	byCheck  func(ctx context.Context, clientID string, check agents.Check) (C, agentid.Credential, error)
 }
 
-// useUp fails with an agents.UsedError for what was used before. org is that of the client, zero when it has none.
-type useUp func(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+// useUp fails with an issuance.UsedError for what was used before. org is that of the client, zero when it has none.
+type useUp func(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 
 // prove authenticates the client of a registry that a proof names, behind the gate: the one way there is for every kind of proof and of client. Every error is an
 // *oauth.Error. What may be used once is used up last, when all else is in order; only then is the request the client's, and not one of somebody who claims to be it.

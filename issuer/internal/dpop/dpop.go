@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -54,9 +54,9 @@ func New(secret []byte, nonceRequired bool) (*Checker, error) {
 
 // Proof is a good proof of a request.
 type Proof struct {
-	Thumbprint string           // cnf.jkt of what is given to its sender
-	Use        agents.SingleUse // the proof is used up with what it was for
-	NextNonce  string           // that the client should use from now on; "" when its own is good for a while
+	Thumbprint string             // cnf.jkt of what is given to its sender
+	Use        issuance.SingleUse // the proof is used up with what it was for
+	NextNonce  string             // that the client should use from now on; "" when its own is good for a while
 }
 
 // Check returns nil without a proof, and an *oauth.Error for a bad one. uri is that of the endpoint as the issuer publishes it. accessToken is the token that is
@@ -122,12 +122,12 @@ func (c *Checker) checkTime(p *jose.Proof, now time.Time) (next string, err erro
 }
 
 // use covers the key: by jti alone, a stranger could use up somebody's.
-func use(p *jose.Proof) agents.SingleUse {
+func use(p *jose.Proof) issuance.SingleUse {
 	thumbprint := p.Thumbprint()
 	text := binary.BigEndian.AppendUint64(nil, uint64(len(thumbprint))) // so that no two pairs give one text
 	text = append(append(text, thumbprint...), p.ID...)
-	return agents.SingleUse{
-		Purpose: agents.UseProof, Key: sha256.Sum256(text), ExpiresAt: time.Unix(p.IssuedAt, 0).Add(proofAgeMax + time.Second), // a second: times are compared as whole ones
+	return issuance.SingleUse{
+		Purpose: issuance.UseProof, Key: sha256.Sum256(text), ExpiresAt: time.Unix(p.IssuedAt, 0).Add(proofAgeMax + time.Second), // a second: times are compared as whole ones
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"net/http"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -60,7 +60,7 @@ func (e *Endpoint) useNow(ctx context.Context, request *Request) error {
 	}
 	for _, use := range request.Issuance.Uses {
 		err := e.cfg.Recorder.UseUp(ctx, agentid.Organization{}, use)
-		if _, used := agents.AsUsed(err); used {
+		if _, used := issuance.AsUsed(err); used {
 			return usedProof(err)
 		}
 		if err != nil {

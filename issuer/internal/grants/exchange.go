@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/federation"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -122,7 +123,7 @@ func (x *exchange) given(ctx context.Context, r *Request, parameter string) (*ow
 		return nil, unacceptable(parameter, err)
 	}
 	for _, p := range judged.Parties {
-		r.Issuance.Holders = append(r.Issuance.Holders, agents.Holder{Agent: p.Agent, Credential: p.Credential, IssuedAt: t.issued()})
+		r.Issuance.Holders = append(r.Issuance.Holders, issuance.Holder{Agent: p.Agent, Credential: p.Credential, IssuedAt: t.issued()})
 	}
 	return t, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/did"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -216,7 +217,7 @@ func TestExchangeDelegates(t *testing.T) {
 	if claims["jti"] == "j1" {
 		t.Error("the token has the subject token's jti")
 	}
-	holders := []agents.Holder{{Agent: m.subject.ID, Credential: m.subjectCredential, IssuedAt: time.Unix(m.now.Unix()-60, 0).UTC()}}
+	holders := []issuance.Holder{{Agent: m.subject.ID, Credential: m.subjectCredential, IssuedAt: time.Unix(m.now.Unix()-60, 0).UTC()}}
 	if d := cmp.Diff(holders, r.Issuance.Holders, cmp.Comparer(func(a, b agentid.Agent) bool { return a == b }), cmp.Comparer(func(a, b agentid.Credential) bool { return a == b })); d != "" {
 		t.Errorf("holders (-want +got):\n%s", d)
 	}

@@ -12,9 +12,9 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -39,7 +39,7 @@ type Grant struct {
 	// Nothing is committed yet, and nothing has left. May be nil.
 	Complete func(ctx context.Context, r *Request, t tokens.AccessToken, answer *oauth.TokenResponse) error
 
-	// Used is called when the code or refresh token was redeemed by a request that ran at the same time (agents.UseSignIn): no token leaves. May be nil.
+	// Used is called when the code or refresh token was redeemed by a request that ran at the same time (issuance.UseSignIn): no token leaves. May be nil.
 	Used func(ctx context.Context, r *Request)
 }
 
@@ -57,7 +57,7 @@ type Request struct {
 	Certificate string
 
 	// Issuance is what is recorded with the token. Details say more about a grant; names the template uses are its own.
-	Issuance agents.Issuance
+	Issuance issuance.Record
 }
 
 // Minter signs tokens.
@@ -68,9 +68,9 @@ type Minter interface {
 // Recorder writes the audit record of a token before the token leaves, and with it uses up what may be used once. It fails with kind NotFound when the
 // agent or a holder is no longer active or its credential is gone, with UsedError when something was used before, and then no token leaves.
 type Recorder interface {
-	RecordTokenIssued(ctx context.Context, actor audit.Actor, i agents.Issuance) error
+	RecordTokenIssued(ctx context.Context, actor audit.Actor, i issuance.Record) error
 	// UseUp uses something up on its own, for a client of no organization (org is zero); UsedError when it was used before.
-	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
 // Endpoint serves POST /oauth2/token.

@@ -20,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -50,7 +51,7 @@ func (l *trail) Mint(a tokens.Authorization) (tokens.AccessToken, error) {
 	return tokens.AccessToken{Text: secretToken, Scope: strings.Join(a.Scopes, " "), ExpiresIn: time.Minute}, l.mintErr
 }
 
-func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, i agents.Issuance) error {
+func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, i issuance.Record) error {
 	l.steps = append(l.steps, "record")
 	for name, value := range i.Details {
 		if s, _ := value.(string); strings.Contains(s, secretToken) {
@@ -60,7 +61,7 @@ func (l *trail) RecordTokenIssued(_ context.Context, _ audit.Actor, i agents.Iss
 	return l.recordErr
 }
 
-func (l *trail) UseUp(context.Context, agentid.Organization, agents.SingleUse) error {
+func (l *trail) UseUp(context.Context, agentid.Organization, issuance.SingleUse) error {
 	l.steps = append(l.steps, "use")
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/federation"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -138,10 +138,10 @@ func (b *bearer) chain(r *Request, claims *jose.Claims) ([]tokens.Actor, error) 
 }
 
 // assertionUse is one of a partner and a jti.
-func assertionUse(claims *jose.Claims) agents.SingleUse {
+func assertionUse(claims *jose.Claims) issuance.SingleUse {
 	text := binary.BigEndian.AppendUint64(nil, uint64(len(claims.Issuer))) // so that no two pairs give one text
 	text = append(append(text, claims.Issuer...), claims.ID...)
-	return agents.SingleUse{Purpose: agents.UseAssertion, Key: sha256.Sum256(text), ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC()}
+	return issuance.SingleUse{Purpose: issuance.UseAssertion, Key: sha256.Sum256(text), ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC()}
 }
 
 // narrowForeign leaves of what the client may ask for what the partner may grant, and what it did grant where it says so.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/federation"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -84,7 +84,7 @@ func TestAssertionIsRedeemed(t *testing.T) {
 		t.Errorf("claims (-want +got):\n%s", d)
 	}
 	use := r.Issuance.Uses
-	if len(use) != 1 || use[0].Purpose != agents.UseAssertion || use[0].ExpiresAt.Unix() != m.now.Unix()+60 {
+	if len(use) != 1 || use[0].Purpose != issuance.UseAssertion || use[0].ExpiresAt.Unix() != m.now.Unix()+60 {
 		t.Errorf("uses %+v", use)
 	}
 	_, again, err := m.redeem(m.assertion("exp", m.now.Unix()+61), tokens.Confirmation{})

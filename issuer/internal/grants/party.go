@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -43,7 +43,8 @@ func identify(ctx context.Context, request *Request, grant Grant, sender clienta
 	if !request.Issuer.Admits(request.Client.Agent.OrganizationID) { // the answer to a client that does not exist
 		return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
 	}
-	request.Issuance.Agent, request.Issuance.Credential = request.Client.Agent, request.Client.Credential
+	agent := request.Client.Agent
+	request.Issuance.OrganizationID, request.Issuance.Agent, request.Issuance.Credential = agent.OrganizationID, agent.ID, request.Client.Credential
 	return nil
 }
 
@@ -72,8 +73,8 @@ func (r *Request) dead(err error) *oauth.Error {
 }
 
 // used tells the grant that what it was asked for twice was given once.
-func (g Grant) used(ctx context.Context, r *Request, used *agents.UsedError) {
-	if g.Used != nil && used.Purpose == agents.UseSignIn {
+func (g Grant) used(ctx context.Context, r *Request, used *issuance.UsedError) {
+	if g.Used != nil && used.Purpose == issuance.UseSignIn {
 		g.Used(ctx, r)
 	}
 }

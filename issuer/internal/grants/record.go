@@ -7,7 +7,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -17,11 +17,11 @@ import (
 func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens.Authorization, t tokens.AccessToken) error {
 	actor := r.actor()
 	actor.RequestID, actor.Source = web.RequestID(ctx), web.Source(ctx)
-	issuance := r.Issuance
-	issuance.Details = details(r, grant, a, t)
-	err := e.cfg.Recorder.RecordTokenIssued(ctx, actor, issuance)
-	if used, ok := agents.AsUsed(err); ok {
-		if used.Purpose == agents.UseProof {
+	record := r.Issuance
+	record.Details = details(r, grant, a, t)
+	err := e.cfg.Recorder.RecordTokenIssued(ctx, actor, record)
+	if used, ok := issuance.AsUsed(err); ok {
+		if used.Purpose == issuance.UseProof {
 			return usedProof(err)
 		}
 		grant.used(ctx, r, used)

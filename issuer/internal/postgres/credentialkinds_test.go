@@ -8,6 +8,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 func spiffe(id string) agents.Registration { return agents.Registration{SPIFFEID: id} }
@@ -91,7 +92,7 @@ func TestRowHasHashOrRegistration(t *testing.T) {
 func TestUsedUpOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
-	use := agents.SingleUse{Purpose: agents.UseClientAssertion, Key: sha256.Sum256([]byte("one")), ExpiresAt: start.Add(time.Minute)}
+	use := issuance.SingleUse{Purpose: issuance.UseClientAssertion, Key: sha256.Sum256([]byte("one")), ExpiresAt: start.Add(time.Minute)}
 	var group sync.WaitGroup
 	results := make(chan error, 16)
 	for range cap(results) {
@@ -101,7 +102,7 @@ func TestUsedUpOnce(t *testing.T) {
 	close(results)
 	done := 0
 	for err := range results {
-		if _, used := agents.AsUsed(err); err == nil {
+		if _, used := issuance.AsUsed(err); err == nil {
 			done++
 		} else if !used {
 			t.Error(err)
@@ -114,13 +115,13 @@ func TestUsedUpOnce(t *testing.T) {
 		t.Errorf("another organization's use stands in the way: %v", err)
 	}
 	other := use
-	other.Purpose = agents.UseProof
+	other.Purpose = issuance.UseProof
 	if err := w.UseUp(t.Context(), w.org.ID, other); err != nil {
 		t.Errorf("another purpose's use stands in the way: %v", err)
 	}
 	// What would be refused for its age is forgotten by whoever comes next.
 	w.clock.Advance(time.Hour)
-	later := agents.SingleUse{Purpose: agents.UseClientAssertion, Key: sha256.Sum256([]byte("two")), ExpiresAt: start.Add(2 * time.Hour)}
+	later := issuance.SingleUse{Purpose: issuance.UseClientAssertion, Key: sha256.Sum256([]byte("two")), ExpiresAt: start.Add(2 * time.Hour)}
 	if err := w.UseUp(t.Context(), w.org.ID, later); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 )
 
@@ -92,9 +92,9 @@ func TestPushedByDocument(t *testing.T) {
 	close(ends)
 	signedIn := 0
 	for err := range ends {
-		if used, ok := agents.AsUsed(err); err == nil {
+		if used, ok := issuance.AsUsed(err); err == nil {
 			signedIn++
-		} else if !ok || used.Purpose != agents.UsePushedRequest {
+		} else if !ok || used.Purpose != issuance.UsePushedRequest {
 			t.Error(err)
 		}
 	}
@@ -141,12 +141,12 @@ func TestDocumentRowsAreChecked(t *testing.T) {
 func TestUsesOfTheInstance(t *testing.T) {
 	t.Parallel()
 	w := newTenants(t)
-	use := agents.SingleUse{Purpose: agents.UseClientAssertion, Key: [32]byte{1}, ExpiresAt: start.Add(time.Minute)}
+	use := issuance.SingleUse{Purpose: issuance.UseClientAssertion, Key: [32]byte{1}, ExpiresAt: start.Add(time.Minute)}
 	if err := w.UseUp(t.Context(), agentid.Organization{}, use); err != nil {
 		t.Fatal(err)
 	}
 	err := w.UseUp(t.Context(), agentid.Organization{}, use)
-	if used, ok := agents.AsUsed(err); !ok || used.Purpose != agents.UseClientAssertion {
+	if used, ok := issuance.AsUsed(err); !ok || used.Purpose != issuance.UseClientAssertion {
 		t.Errorf("again: %v", err)
 	}
 	if err := w.UseUp(t.Context(), w.mine.org.ID, use); err != nil {
@@ -154,7 +154,7 @@ func TestUsesOfTheInstance(t *testing.T) {
 	}
 	w.clock.Advance(time.Hour)
 	for n := range byte(2) {
-		later := agents.SingleUse{Purpose: use.Purpose, Key: [32]byte{2, n}, ExpiresAt: start.Add(2 * time.Hour)}
+		later := issuance.SingleUse{Purpose: use.Purpose, Key: [32]byte{2, n}, ExpiresAt: start.Add(2 * time.Hour)}
 		if err := w.UseUp(t.Context(), agentid.Organization{}, later); err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 // retryAfter is what a caller is told when the database is busy, restarting or gone.
@@ -38,7 +38,7 @@ func asProblem(err error, noun string) error {
 	if _, ok := errors.AsType[*problem.Error](err); ok {
 		return err
 	}
-	if _, ok := agents.AsUsed(err); ok {
+	if _, ok := issuance.AsUsed(err); ok {
 		return err
 	}
 	if isNoRows(err) {

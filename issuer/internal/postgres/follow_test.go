@@ -147,7 +147,7 @@ func TestTokensAreNoChanges(t *testing.T) {
 	unending := w.newCredential(t, w.agent.ID)
 	_, heard, _ := follower(t, b)
 	for range 3 {
-		if err := w.RecordTokenIssued(t.Context(), operator, agents.Issuance{Agent: w.agent, Credential: unending.ID}); err != nil {
+		if err := w.RecordTokenIssued(t.Context(), operator, issuanceOf(w.agent, unending.ID)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 )
 
@@ -35,7 +36,7 @@ func newJam(t *testing.T, b *bundle) *jam {
 func (j *jam) open() { exec(j.t, j.blocker, "select pg_advisory_unlock(7)") }
 
 // record asks for tokens at the same time and calls meanwhile when all of them wait.
-func (b *bundle) record(t *testing.T, issuances []agents.Issuance, meanwhile func()) []error {
+func (b *bundle) record(t *testing.T, issuances []issuance.Record, meanwhile func()) []error {
 	t.Helper()
 	errs := make([]error, len(issuances))
 	var done sync.WaitGroup
@@ -60,7 +61,7 @@ func (j *jam) gathered(b *bundle, n int) {
 }
 
 // blockers are tokens that keep every committer busy: the first of a group is whatever a committer finds.
-func (j *jam) blockers(b *bundle, i agents.Issuance) (wait func() []error) {
+func (j *jam) blockers(b *bundle, i issuance.Record) (wait func() []error) {
 	results := make(chan error, postgres.GroupCommitters)
 	for n := range postgres.GroupCommitters {
 		go func() { results <- b.RecordTokenIssued(j.t.Context(), operator, i) }()
@@ -75,8 +76,8 @@ func (j *jam) blockers(b *bundle, i agents.Issuance) (wait func() []error) {
 	}
 }
 
-func repeat(i agents.Issuance, n int) []agents.Issuance {
-	var all []agents.Issuance
+func repeat(i issuance.Record, n int) []issuance.Record {
+	var all []issuance.Record
 	for range n {
 		all = append(all, i)
 	}
@@ -126,15 +127,15 @@ func TestTheDeadOfAGroupAreRefusedAlone(t *testing.T) {
 	}
 	j := newJam(t, w.bundle)
 	busy := j.blockers(w.bundle, w.issuance())
-	confused := w.agent
+	confused := w.issuance()
 	confused.OrganizationID = w.empty.ID
-	group := []agents.Issuance{
+	group := []issuance.Record{
 		w.issuance(),
-		{Agent: suspended, Credential: ofSuspended.ID},
+		issuanceOf(suspended, ofSuspended.ID),
 		w.issuance(),
-		{Agent: deleted, Credential: gone.ID},
-		{Agent: w.agent, Credential: gone.ID},
-		{Agent: confused, Credential: w.credential.ID},
+		issuanceOf(deleted, gone.ID),
+		issuanceOf(w.agent, gone.ID),
+		confused,
 		w.issuance(),
 	}
 	errs := w.record(t, group, func() { j.gathered(w.bundle, len(group)); j.open() })
@@ -166,7 +167,7 @@ func TestALockedAgentHoldsUpNobodyElse(t *testing.T) {
 	_, err := w.UpdateAgent(t.Context(), operator, w.agent.ID, 0, audit.AgentUpdate, func(*agents.Agent) error {
 		go func() { waits <- w.RecordTokenIssued(t.Context(), operator, w.issuance()) }()
 		awaitBlocked(t, super, 1)
-		if err := w.RecordTokenIssued(t.Context(), operator, agents.Issuance{Agent: other, Credential: c.ID}); err != nil {
+		if err := w.RecordTokenIssued(t.Context(), operator, issuanceOf(other, c.ID)); err != nil {
 			t.Errorf("another agent's token: %v", err)
 		}
 		return nil

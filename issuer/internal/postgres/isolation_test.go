@@ -17,8 +17,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/seal"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
@@ -47,7 +47,7 @@ func newTenants(t *testing.T) *tenants {
 			t.Fatal(err)
 		}
 		used := w.issuance()
-		used.Uses = []agents.SingleUse{{Purpose: agents.UseProof, Key: [32]byte{1}, ExpiresAt: start}}
+		used.Uses = []issuance.SingleUse{{Purpose: issuance.UseProof, Key: [32]byte{1}, ExpiresAt: start}}
 		if err := b.RecordTokenIssued(t.Context(), operator, used); err != nil {
 			t.Fatal(err)
 		}
@@ -398,7 +398,7 @@ func TestForeignIsNotFound(t *testing.T) {
 	w := newTenants(t)
 	a := w.mine.agent
 	a.OrganizationID = w.theirs.org.ID // a caller that mixes two organizations up
-	if err := w.RecordTokenIssued(t.Context(), operator, agents.Issuance{Agent: a, Credential: w.mine.credential.ID}); err == nil {
+	if err := w.RecordTokenIssued(t.Context(), operator, issuanceOf(a, w.mine.credential.ID)); err == nil {
 		t.Error("a token was recorded in another organization's log")
 	}
 	records, err := w.AuditRecords(t.Context(), w.mine.org.ID, audit.Filter{Target: w.theirs.agent.ID.String()}, agentid.Event{}, 10)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 )
 
@@ -17,20 +17,20 @@ const usesKeptLonger = time.Minute
 // RecordTokenIssued implements agents.Store. A token that speaks of the client alone and uses nothing up shares a transaction with others that are issued at
 // the same time (committer); what the group does not record is asked alone, in one statement that waits for whoever holds the agent. Nothing is written, and the
 // answer is NotFound, unless the agent is active and the credential unexpired at this moment.
-func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agents.Issuance) error {
+func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i issuance.Record) error {
 	if err := actor.Validate(); err != nil {
 		return asProblem(err, credentialNoun)
 	}
 	all := map[string]any{"credentialId": i.Credential.String()}
 	maps.Copy(all, i.Details)
-	row, err := s.auditRow(actor, i.Agent.OrganizationID, event{audit.TokenIssue, i.Agent.ID.String(), all})
+	row, err := s.auditRow(actor, i.OrganizationID, event{audit.TokenIssue, i.Agent.String(), all})
 	if err != nil {
 		return asProblem(err, credentialNoun)
 	}
 	record := func(q *orgdb.Queries) error {
 		n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{
 			OrgID: row.OrgID, Event: row.Event, Ts: row.Ts, Actor: row.Actor, Action: row.Action, Target: row.Target, EncVersion: row.EncVersion, Body: row.Body,
-			AgentID: i.Agent.ID.UUID(), CredentialID: i.Credential.UUID(),
+			AgentID: i.Agent.UUID(), CredentialID: i.Credential.UUID(),
 		})
 		if err == nil && n == 0 {
 			err = notFound(credentialNoun)
@@ -38,22 +38,22 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 		return err
 	}
 	if len(i.Uses) == 0 && len(i.Holders) == 0 && i.SignIn == nil {
-		q, err := s.orgOnce(i.Agent.OrganizationID)
+		q, err := s.orgOnce(i.OrganizationID)
 		if err != nil {
 			return asProblem(err, credentialNoun)
 		}
-		recorded, err := s.tokens.record(ctx, &tokenRecord{row: row, agent: i.Agent.ID.UUID(), credential: i.Credential.UUID()})
+		recorded, err := s.tokens.record(ctx, &tokenRecord{row: row, agent: i.Agent.UUID(), credential: i.Credential.UUID()})
 		if err == nil && !recorded {
 			err = record(q)
 		}
 		return asProblem(err, credentialNoun)
 	}
-	return asProblem(s.inOrg(ctx, i.Agent.OrganizationID, func(q *orgdb.Queries) error {
-		if err := s.useUp(ctx, q, i.Agent.OrganizationID, i.Uses...); err != nil {
+	return asProblem(s.inOrg(ctx, i.OrganizationID, func(q *orgdb.Queries) error {
+		if err := s.useUp(ctx, q, i.OrganizationID, i.Uses...); err != nil {
 			return err
 		}
 		for _, h := range i.Holders {
-			if err := checkHolder(ctx, q, i.Agent, h); err != nil {
+			if err := checkHolder(ctx, q, i.OrganizationID, h); err != nil {
 				return err
 			}
 		}
@@ -65,14 +65,14 @@ func (s *Store) RecordTokenIssued(ctx context.Context, actor audit.Actor, i agen
 }
 
 // useUp comes first: of two tokens that use the same, the second waits here for the first.
-func (s *Store) useUp(ctx context.Context, q requestQueries, org agentid.Organization, uses ...agents.SingleUse) error {
+func (s *Store) useUp(ctx context.Context, q requestQueries, org agentid.Organization, uses ...issuance.SingleUse) error {
 	for _, u := range uses {
 		n, err := q.UseOnce(ctx, orgdb.UseOnceParams{OrgID: org.UUID(), Purpose: u.Purpose, Key: u.Key[:], ExpiresAt: u.ExpiresAt.Add(usesKeptLonger)})
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			return &agents.UsedError{Purpose: u.Purpose}
+			return &issuance.UsedError{Purpose: u.Purpose}
 		}
 	}
 	if len(uses) == 0 {
@@ -82,8 +82,8 @@ func (s *Store) useUp(ctx context.Context, q requestQueries, org agentid.Organiz
 }
 
 // checkHolder locks first and looks for the credential then, in a statement of its own that sees a deletion it waited for.
-func checkHolder(ctx context.Context, q *orgdb.Queries, client agents.Agent, h agents.Holder) error {
-	org := client.OrganizationID.UUID()
+func checkHolder(ctx context.Context, q *orgdb.Queries, organization agentid.Organization, h issuance.Holder) error {
+	org := organization.UUID()
 	n, err := q.LockLiveAgent(ctx, orgdb.LockLiveAgentParams{OrgID: org, ID: h.Agent.UUID(), IssuedAt: h.IssuedAt})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
@@ -64,16 +65,20 @@ func newWorld(t *testing.T, b *bundle) *world {
 	return w
 }
 
+func issuanceOf(a agents.Agent, credential agentid.Credential) issuance.Record {
+	return issuance.Record{OrganizationID: a.OrganizationID, Agent: a.ID, Credential: credential}
+}
+
 // issuance is a token of the client alone.
-func (w *world) issuance() agents.Issuance {
-	return agents.Issuance{Agent: w.agent, Credential: w.credential.ID}
+func (w *world) issuance() issuance.Record {
+	return issuanceOf(w.agent, w.credential.ID)
 }
 
 // exchange is a token made from one of the same agent, with a proof.
-func (w *world) exchange() agents.Issuance {
+func (w *world) exchange() issuance.Record {
 	i := w.issuance()
-	i.Holders = []agents.Holder{{Agent: w.agent.ID, Credential: w.credential.ID, IssuedAt: start}}
-	i.Uses = []agents.SingleUse{{Purpose: agents.UseProof, Key: [32]byte{1}, ExpiresAt: start.Add(time.Minute)}}
+	i.Holders = []issuance.Holder{{Agent: w.agent.ID, Credential: w.credential.ID, IssuedAt: start}}
+	i.Uses = []issuance.SingleUse{{Purpose: issuance.UseProof, Key: [32]byte{1}, ExpiresAt: start.Add(time.Minute)}}
 	return i
 }
 
@@ -139,7 +144,7 @@ var mutations = []mutation{
 		return w.DeleteCredential(ctx, by, w.agent.ID, w.credential.ID)
 	}},
 	{"RecordTokenIssued", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
-		return w.RecordTokenIssued(ctx, by, agents.Issuance{Agent: w.agent, Credential: w.credential.ID, Details: map[string]any{"tokenId": "t"}})
+		return w.RecordTokenIssued(ctx, by, issuance.Record{OrganizationID: w.agent.OrganizationID, Agent: w.agent.ID, Credential: w.credential.ID, Details: map[string]any{"tokenId": "t"}})
 	}},
 	{"RecordTokenIssued: with what it uses up", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
 		return w.RecordTokenIssued(ctx, by, w.exchange())
@@ -176,7 +181,7 @@ var mutations = []mutation{
 	}},
 	{"RecordTokenIssued: of a relying party", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
 		i := w.issuance()
-		i.SignIn = &agents.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []agents.SignInToken{{ID: "t", ExpiresAt: start.Add(time.Minute)}}}
+		i.SignIn = &issuance.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []issuance.SignInToken{{ID: "t", ExpiresAt: start.Add(time.Minute)}}}
 		return w.RecordTokenIssued(ctx, by, i)
 	}},
 	{"CreateInitialToken", audit.InitialTokenCreate, func(ctx context.Context, w *world, by audit.Actor) error {

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
@@ -68,8 +68,8 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 				return event{}, err
 			}
 		}
-		holder := agents.Holder{Agent: in.Agent, Credential: in.Credential, IssuedAt: in.Authentication.At}
-		if err := checkHolder(ctx, q, agents.Agent{OrganizationID: in.OrganizationID}, holder); err != nil {
+		holder := issuance.Holder{Agent: in.Agent, Credential: in.Credential, IssuedAt: in.Authentication.At}
+		if err := checkHolder(ctx, q, in.OrganizationID, holder); err != nil {
 			return event{}, err
 		}
 		details := map[string]any{
@@ -96,7 +96,7 @@ func usePushed(ctx context.Context, q requestQueries, org agentid.Organization, 
 	}
 	n, err := q.UsePushedRequest(ctx, orgdb.UsePushedRequestParams{OrgID: org.UUID(), Key: pushed[:]})
 	if err == nil && n == 0 {
-		err = &agents.UsedError{Purpose: agents.UsePushedRequest}
+		err = &issuance.UsedError{Purpose: issuance.UsePushedRequest}
 	}
 	return err
 }
@@ -174,7 +174,7 @@ var errRevokedBefore = errors.New("the sign-in was revoked before")
 
 // advanceSignIn is the part of RecordTokenIssued that belongs to a token of a relying party. Of two tokens from the same code or refresh token, one gets here
 // first, and the other finds the sign-in changed.
-func (s *Store) advanceSignIn(ctx context.Context, q *orgdb.Queries, i agents.Issuance) error {
+func (s *Store) advanceSignIn(ctx context.Context, q *orgdb.Queries, i issuance.Record) error {
 	if i.SignIn == nil {
 		return nil
 	}
@@ -184,11 +184,11 @@ func (s *Store) advanceSignIn(ctx context.Context, q *orgdb.Queries, i agents.Is
 		ids, expiries = append(ids, t.ID), append(expiries, t.ExpiresAt)
 	}
 	n, err := q.AdvanceSignIn(ctx, orgdb.AdvanceSignInParams{
-		OrgID: i.Agent.OrganizationID.UUID(), ID: step.ID.UUID(), At: s.clock(), Was: step.Was, RefreshHash: step.Next, RefreshExpiresAt: orNullTime(step.NextExpiresAt),
+		OrgID: i.OrganizationID.UUID(), ID: step.ID.UUID(), At: s.clock(), Was: step.Was, RefreshHash: step.Next, RefreshExpiresAt: orNullTime(step.NextExpiresAt),
 		ExpiresAt: step.ExpiresAt, KeyThumbprint: step.KeyThumbprint, CertificateSha256: step.CertificateSHA256, TokenIds: ids, TokenExpiries: expiries,
 	})
 	if err == nil && n == 0 {
-		err = &agents.UsedError{Purpose: agents.UseSignIn}
+		err = &issuance.UsedError{Purpose: issuance.UseSignIn}
 	}
 	return err
 }
@@ -209,7 +209,7 @@ func signIn(row orgdb.SignIn) signin.SignIn {
 		in.Details = json.RawMessage(row.AuthorizationDetails)
 	}
 	for i, id := range row.TokenIds {
-		in.Tokens = append(in.Tokens, agents.SignInToken{ID: id, ExpiresAt: row.TokenExpiries[i].UTC()})
+		in.Tokens = append(in.Tokens, issuance.SignInToken{ID: id, ExpiresAt: row.TokenExpiries[i].UTC()})
 	}
 	return in
 }

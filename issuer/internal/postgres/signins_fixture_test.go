@@ -11,8 +11,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -180,12 +180,12 @@ func TestSignInAdvancesOnce(t *testing.T) {
 	w := newWorld(t, setup(t))
 	step := func(in signin.SignIn, was, next []byte) error {
 		i := w.issuance()
-		i.SignIn = &agents.SignInStep{ID: in.ID, Was: was, Next: next, ExpiresAt: start.Add(time.Hour), NextExpiresAt: start.Add(time.Hour)}
+		i.SignIn = &issuance.SignInStep{ID: in.ID, Was: was, Next: next, ExpiresAt: start.Add(time.Hour), NextExpiresAt: start.Add(time.Hour)}
 		return w.RecordTokenIssued(t.Context(), operator, i)
 	}
 	wantUsed := func(what string, err error) {
 		t.Helper()
-		if used, ok := agents.AsUsed(err); !ok || used.Purpose != agents.UseSignIn {
+		if used, ok := issuance.AsUsed(err); !ok || used.Purpose != issuance.UseSignIn {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -224,7 +224,7 @@ func TestSignInsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := w.CreateSignIn(t.Context(), operator, w.newSignIn(w.party.client.ClientID()), &w.party.pushed.Key)
-	if used, ok := agents.AsUsed(err); !ok || used.Purpose != agents.UsePushedRequest {
+	if used, ok := issuance.AsUsed(err); !ok || used.Purpose != issuance.UsePushedRequest {
 		t.Errorf("%v", err)
 	}
 	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ClientID())); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/internal/trust"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
@@ -250,7 +251,7 @@ func TestRevokedSignInTakesItsTokensAlong(t *testing.T) {
 	b := setup(t)
 	w := newWorld(t, b)
 	issued := w.issuance()
-	issued.SignIn = &agents.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []agents.SignInToken{
+	issued.SignIn = &issuance.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []issuance.SignInToken{
 		{ID: "expired", ExpiresAt: start.Add(-time.Second)}, {ID: "alive", ExpiresAt: start.Add(time.Minute)},
 	}}
 	if err := b.RecordTokenIssued(t.Context(), operator, issued); err != nil {

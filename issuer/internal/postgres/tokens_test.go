@@ -11,6 +11,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 func (b *bundle) issued(t *testing.T, org agentid.Organization) []audit.Record {
@@ -26,7 +27,7 @@ func TestTokenIsRecorded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
 	by := audit.Actor{Kind: audit.KindAgent, ID: w.agent.ID.String(), RequestID: "r7", Source: "192.0.2.1"}
-	if err := w.agents.RecordTokenIssued(t.Context(), by, agents.Issuance{Agent: w.agent, Credential: w.credential.ID, Details: map[string]any{"tokenId": "jti-1", "scope": "payments:read"}}); err != nil {
+	if err := w.agents.RecordTokenIssued(t.Context(), by, issuance.Record{OrganizationID: w.agent.OrganizationID, Agent: w.agent.ID, Credential: w.credential.ID, Details: map[string]any{"tokenId": "jti-1", "scope": "payments:read"}}); err != nil {
 		t.Fatal(err)
 	}
 	records := w.issued(t, w.org.ID)

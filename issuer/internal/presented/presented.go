@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
@@ -33,7 +34,7 @@ const (
 type Agents interface {
 	Get(ctx context.Context, id agentid.Agent) (agents.Agent, error)
 	Credentials(ctx context.Context, agent agentid.Agent) ([]agents.Credential, error)
-	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
 // Judge says what a token of ours is worth at this moment. tokenstate.Judge implements it.
@@ -157,7 +158,7 @@ func (c *Checker) confirm(r *http.Request, uri, scheme, text string, t *Token, n
 		return refuse(errors.New("the proof is of another key"))
 	}
 	err = c.agents.UseUp(r.Context(), t.Agent.OrganizationID, proof.Use)
-	if _, used := agents.AsUsed(err); used {
+	if _, used := issuance.AsUsed(err); used {
 		return asRefusal(&oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before."})
 	}
 	if err != nil {

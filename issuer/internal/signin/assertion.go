@@ -5,10 +5,10 @@ import (
 	"errors"
 	"time"
 
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -36,7 +36,7 @@ func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Reque
 		return clientauth.Client{}, nil, err
 	}
 	request.Issuance.Details = map[string]any{"signInId": s.ID.String()}
-	request.Issuance.Holders = []agents.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
+	request.Issuance.Holders = []issuance.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
 	return clientauth.Client{Agent: agent, Credential: s.Credential}, party, nil
 }
 

@@ -11,10 +11,10 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -149,8 +149,8 @@ func (e *Authorization) signIn(w http.ResponseWriter, r *http.Request, issuer is
 		w.Header().Set(dpop.NonceHeader, who.nextNonce)
 	}
 	code, err := e.issueCode(r.Context(), issuer, request, who, now)
-	if used, ok := agents.AsUsed(err); ok {
-		if used.Purpose == agents.UsePushedRequest {
+	if used, ok := issuance.AsUsed(err); ok {
+		if used.Purpose == issuance.UsePushedRequest {
 			err = errPushedGone()
 		}
 		web.Fail(w, r, asProblem(err))

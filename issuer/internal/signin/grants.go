@@ -18,6 +18,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -106,8 +107,8 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 		}
 	}
 	request.Issuance.Details = map[string]any{"signInId": s.ID.String()}
-	request.Issuance.Holders = []agents.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
-	request.Issuance.SignIn = &agents.SignInStep{
+	request.Issuance.Holders = []issuance.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
+	request.Issuance.SignIn = &issuance.SignInStep{
 		ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s, client), CertificateSHA256: s.Confirmation.CertificateSHA256, Tokens: live,
 	}
 	return clientauth.Client{Agent: agent, Credential: s.Credential}, party, nil
@@ -253,7 +254,7 @@ func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) er
 // complete adds the ID token and the next refresh token, and says what the sign-in is from now on.
 func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessToken, answer *oauth.TokenResponse) error {
 	step, party := r.Issuance.SignIn, r.Party
-	step.Tokens = append(step.Tokens, agents.SignInToken{ID: t.ID, ExpiresAt: t.ExpiresAt})
+	step.Tokens = append(step.Tokens, issuance.SignInToken{ID: t.ID, ExpiresAt: t.ExpiresAt})
 	openID := slices.Contains(party.Scopes, OpenID)
 	if openID {
 		var err error

@@ -5,10 +5,10 @@ import (
 	"testing"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 // ended remembers which sign-in was ended, and why.
@@ -36,7 +36,7 @@ func TestRaceEndsTheSignIn(t *testing.T) {
 	}{{g.AuthorizationCode(), "code_reused"}, {g.RefreshToken(), "refresh_token_reused"}} {
 		id := agentid.New[agentid.SignIn]()
 		tt.grant.Used(t.Context(), &grants.Request{
-			Party: &grants.Party{Client: client}, Issuance: agents.Issuance{SignIn: &agents.SignInStep{ID: id}},
+			Party: &grants.Party{Client: client}, Issuance: issuance.Record{SignIn: &issuance.SignInStep{ID: id}},
 		})
 		if store.id != id || store.reason != tt.want || store.actor.ID != client.ClientID() {
 			t.Errorf("%s: ended %+v", tt.grant.Type, store)

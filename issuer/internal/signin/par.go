@@ -8,10 +8,10 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -23,7 +23,7 @@ type Senders interface {
 
 // Uses remembers what may be used once. agents.Service implements it.
 type Uses interface {
-	UseUp(ctx context.Context, org agentid.Organization, use agents.SingleUse) error
+	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
 // PushAuthorizationRequest serves POST /oauth2/par, RFC 9126.
@@ -93,7 +93,7 @@ func (e *Authorization) codeKey(w http.ResponseWriter, r *http.Request, form oau
 		return "", &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "dpop_jkt is not the key of the DPoP proof."}
 	}
 	err := e.cfg.Uses.UseUp(r.Context(), client.OrganizationID, proof.Use)
-	if _, used := agents.AsUsed(err); used {
+	if _, used := issuance.AsUsed(err); used {
 		return "", &oauth.Error{Code: oauth.InvalidDPoPProof, Description: "The DPoP proof was used before."}
 	}
 	if proof.NextNonce != "" {

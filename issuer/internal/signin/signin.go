@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
@@ -65,15 +65,15 @@ type SignIn struct {
 	RefreshHash      []byte // nil when there is none
 	RefreshExpiresAt time.Time
 	Confirmation     tokens.Confirmation // what the refresh tokens of a public client are bound to
-	Tokens           []agents.SignInToken
+	Tokens           []issuance.SignInToken
 	CreatedAt        time.Time
 	ExpiresAt        time.Time // of everything: also of what has to be known to see a code or token that comes back
 	RevokedAt        time.Time
 }
 
 // LiveTokens are the access tokens of the sign-in that have not expired.
-func (s SignIn) LiveTokens(now time.Time) []agents.SignInToken {
-	return slices.DeleteFunc(slices.Clone(s.Tokens), func(t agents.SignInToken) bool { return !t.ExpiresAt.After(now) })
+func (s SignIn) LiveTokens(now time.Time) []issuance.SignInToken {
+	return slices.DeleteFunc(slices.Clone(s.Tokens), func(t issuance.SignInToken) bool { return !t.ExpiresAt.After(now) })
 }
 
 // PushedRequest is a pushed authorization request, RFC 9126. It is found by its key, for its client and at its issuer alone.
@@ -93,7 +93,7 @@ type Store interface {
 	// PushedRequest gives the parameters back; NotFound when there is none that is unexpired. It can be read until a sign-in used it up.
 	PushedRequest(ctx context.Context, p PushedRequest) (string, error)
 	// CreateSignIn stores the sign-in with its audit row, and uses the pushed request up. NotFound when the agent was suspended since it authenticated, its credential
-	// is gone, or the client was deleted; agents.UsedError when another sign-in has used the pushed request. That of a client without an organization is used up
+	// is gone, or the client was deleted; issuance.UsedError when another sign-in has used the pushed request. That of a client without an organization is used up
 	// whatever becomes of the sign-in.
 	CreateSignIn(ctx context.Context, actor audit.Actor, s SignIn, pushed *[32]byte) error
 	// OrganizationOfSignIn finds a sign-in to a client without an organization; NotFound when it is to another client.
