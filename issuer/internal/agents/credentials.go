@@ -2,11 +2,13 @@ package agents
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 const (
@@ -106,4 +108,23 @@ func (s *Service) newCredential(agent agentid.Agent, kind string, lifetime time.
 		c.ExpiresAt = c.CreatedAt.Add(lifetime)
 	}
 	return c, nil
+}
+
+// CheckRegistration says what is wrong with a registration of a kind, and fills in what has a default.
+func CheckRegistration(kind string, r *Registration) error { return r.check(kind) }
+
+// CheckLifetime says why a credential cannot be made to work for so long. 0 means no expiry.
+func CheckLifetime(d time.Duration) error {
+	if d != 0 && (d < LifetimeMin || d > LifetimeMax) {
+		return fields.Invalid("/lifetimeSeconds", "lifetime_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
+	}
+	return nil
+}
+
+// CheckOverlap says why a credential that is replaced cannot keep working for so long.
+func CheckOverlap(d time.Duration) error {
+	if d < 0 || d > OverlapMax {
+		return fields.Invalid("/overlapSeconds", "overlap_range", fmt.Sprintf("must be 0 to %d", OverlapMax/time.Second))
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/dn"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
@@ -101,7 +102,7 @@ func (r *Registration) check(kind string) error {
 		return err
 	}
 	if _, err := spiffe.ParseID(r.SPIFFEID); err != nil {
-		return invalid("/registration/spiffeId", "spiffe_id_format", "must be a SPIFFE ID with a path: "+err.Error())
+		return fields.Invalid("/registration/spiffeId", "spiffe_id_format", "must be a SPIFFE ID with a path: "+err.Error())
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ func (r *Registration) checkMembers(kind string) error {
 	for _, m := range r.members() {
 		of := slices.Contains(m.kinds, kind)
 		if m.given && !of {
-			return invalid(registrationField+m.field, "other_kind", "does not belong to a credential of kind "+kind)
+			return fields.Invalid(registrationField+m.field, "other_kind", "does not belong to a credential of kind "+kind)
 		}
 		if of && m.field != "algorithms" {
 			alternatives = append(alternatives, m.field)
@@ -152,9 +153,9 @@ func (r *Registration) checkMembers(kind string) error {
 	}
 	switch {
 	case len(alternatives) == 0:
-		return invalid("/kind", "kind_unknown", "there is no such kind of credential")
+		return fields.Invalid("/kind", "kind_unknown", "there is no such kind of credential")
 	case given != 1:
-		return invalid("/registration", "registration_members", "give exactly one of "+strings.Join(alternatives, ", "))
+		return fields.Invalid("/registration", "registration_members", "give exactly one of "+strings.Join(alternatives, ", "))
 	}
 	return nil
 }
@@ -164,11 +165,11 @@ func (r *Registration) checkAssertion() error {
 		r.Algorithms = assertionAlgorithmsDefault()
 	}
 	if len(r.Algorithms) == 0 {
-		return invalid("/registration/algorithms", "algorithms_count", "must name at least one")
+		return fields.Invalid("/registration/algorithms", "algorithms_count", "must name at least one")
 	}
 	for i, a := range r.Algorithms {
 		if !slices.Contains(AssertionAlgorithms(), a) {
-			return invalid(fmt.Sprintf("/registration/algorithms/%d", i), "algorithm_unknown", "must be one of "+strings.Join(AssertionAlgorithms(), ", "))
+			return fields.Invalid(fmt.Sprintf("/registration/algorithms/%d", i), "algorithm_unknown", "must be one of "+strings.Join(AssertionAlgorithms(), ", "))
 		}
 	}
 	keys, err := r.checkKeys()
@@ -177,7 +178,7 @@ func (r *Registration) checkAssertion() error {
 	}
 	for _, k := range keys.Keys() {
 		if !slices.Contains(r.Algorithms, string(k.Algorithm())) {
-			return invalid("/registration/jwks/keys", "key_algorithm",
+			return fields.Invalid("/registration/jwks/keys", "key_algorithm",
 				fmt.Sprintf("has a key for %s (an RSA key that does not say alg is for RS256), which algorithms does not have", k.Algorithm()))
 		}
 	}
@@ -190,16 +191,16 @@ func (r *Registration) checkKeys() (*jose.KeySet, error) {
 		return nil, checkKeysURL(r.KeysURL)
 	}
 	if len(r.Keys) > KeysBytesMax {
-		return nil, invalid("/registration/jwks", "jwks_length", fmt.Sprintf("must have at most %d bytes", KeysBytesMax))
+		return nil, fields.Invalid("/registration/jwks", "jwks_length", fmt.Sprintf("must have at most %d bytes", KeysBytesMax))
 	}
 	set, problems, err := jose.ParseKeySet(r.Keys)
 	switch {
 	case err != nil:
-		return nil, invalid("/registration/jwks", "jwks_format", "is no key set")
+		return nil, fields.Invalid("/registration/jwks", "jwks_format", "is no key set")
 	case len(problems) > 0:
-		return nil, invalid(fmt.Sprintf("/registration/jwks/keys/%d", problems[0].Index), "key_refused", problems[0].Reason)
+		return nil, fields.Invalid(fmt.Sprintf("/registration/jwks/keys/%d", problems[0].Index), "key_refused", problems[0].Reason)
 	case set.Len() == 0 || set.Len() > KeysMax:
-		return nil, invalid("/registration/jwks/keys", "keys_count", fmt.Sprintf("must have 1 to %d keys", KeysMax))
+		return nil, fields.Invalid("/registration/jwks/keys", "keys_count", fmt.Sprintf("must have 1 to %d keys", KeysMax))
 	}
 	return set, nil
 }
@@ -208,7 +209,7 @@ func (r *Registration) checkKeys() (*jose.KeySet, error) {
 func checkKeysURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || len(text) > KeysURLBytesMax || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.Contains(text, "#") {
-		return invalid("/registration/jwksUri", "jwks_uri_format", "must be an https URL without user information and fragment")
+		return fields.Invalid("/registration/jwksUri", "jwks_uri_format", "must be an https URL without user information and fragment")
 	}
 	return nil
 }
@@ -219,25 +220,25 @@ func (r *Registration) checkNames() error {
 		{"subjectDn", r.SubjectDN}, {"sanDns", r.SANDNS}, {"sanUri", r.SANURI}, {"sanIp", r.SANIP}, {"sanEmail", r.SANEmail},
 	} {
 		if len(n.name) > NameBytesMax {
-			return invalid(registrationField+n.field, "certificate_name_length", fmt.Sprintf("must have at most %d bytes", NameBytesMax))
+			return fields.Invalid(registrationField+n.field, "certificate_name_length", fmt.Sprintf("must have at most %d bytes", NameBytesMax))
 		}
 	}
 	if r.SubjectDN != "" {
 		if _, err := dn.Parse(r.SubjectDN); err != nil {
-			return invalid("/registration/subjectDn", "subject_dn_format", err.Error())
+			return fields.Invalid("/registration/subjectDn", "subject_dn_format", err.Error())
 		}
 	}
 	if r.SANIP != "" {
 		if a, err := netip.ParseAddr(r.SANIP); err != nil || a.String() != r.SANIP || a.Zone() != "" {
-			return invalid("/registration/sanIp", "san_ip_format", "must be an IP address in its shortest form")
+			return fields.Invalid("/registration/sanIp", "san_ip_format", "must be an IP address in its shortest form")
 		}
 	}
 	if r.SANDNS != strings.ToLower(r.SANDNS) || strings.ContainsAny(r.SANDNS, "* ") {
-		return invalid("/registration/sanDns", "san_dns_format", "must be one name in lower case, without a wildcard")
+		return fields.Invalid("/registration/sanDns", "san_dns_format", "must be one name in lower case, without a wildcard")
 	}
 	if r.SANURI != "" {
 		if u, err := url.Parse(r.SANURI); err != nil || !u.IsAbs() {
-			return invalid("/registration/sanUri", "san_uri_format", "must be an absolute URI")
+			return fields.Invalid("/registration/sanUri", "san_uri_format", "must be an absolute URI")
 		}
 	}
 	return nil
@@ -247,7 +248,7 @@ func checkThumbprint(s string) error {
 	if len(s) != thumbprintLength || strings.IndexFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	}) >= 0 {
-		return invalid("/registration/certificateThumbprint", "thumbprint_format", "must be the SHA-256 of the certificate's DER in base64url, 43 characters")
+		return fields.Invalid("/registration/certificateThumbprint", "thumbprint_format", "must be the SHA-256 of the certificate's DER in base64url, 43 characters")
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 // AnyHost in Config.Hosts allows every host with a public address.
@@ -89,10 +90,10 @@ func (c Config) Validate() (member string, err error) {
 			return "hosts", errors.New("want host or host:port in lower case, such as apps.example.com")
 		}
 	}
-	if err := agents.CheckScopes("", c.Scopes); err != nil {
+	if err := fields.CheckScopes("", c.Scopes); err != nil {
 		return "scopes", err
 	}
-	if err := agents.CheckAudiences("", c.Audiences); err != nil {
+	if err := fields.CheckAudiences("", c.Audiences); err != nil {
 		return "audiences", err
 	}
 	return "", nil

@@ -7,6 +7,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 // Service validates and delegates.
@@ -89,7 +90,7 @@ func (s *Service) Update(ctx context.Context, actor audit.Actor, id agentid.Clie
 		change(c)
 		c.UpdatedAt = s.clock()
 		if c.Public() != before.Public() {
-			return invalid("/authentication", "authentication_fixed", "cannot change between none and a method with a credential; register another client")
+			return fields.Invalid("/authentication", "authentication_fixed", "cannot change between none and a method with a credential; register another client")
 		}
 		return check(c)
 	})

@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 // Limits of the fields.
@@ -19,42 +18,42 @@ const (
 // check says what is wrong with a relying party, the first problem only.
 func check(c *Client) error {
 	if c.OrganizationID.IsZero() {
-		return invalid("/organizationId", "organization_missing", "must name an organization")
+		return fields.Invalid("/organizationId", "organization_missing", "must name an organization")
 	}
-	if err := agents.CheckName("/name", c.Name); err != nil {
+	if err := fields.CheckName("/name", c.Name); err != nil {
 		return err
 	}
 	if c.Type != Web && c.Type != Native {
-		return invalid("/type", "type_unknown", "must be web or native")
+		return fields.Invalid("/type", "type_unknown", "must be web or native")
 	}
 	if !slices.Contains(Authentications(), c.Authentication) {
-		return invalid("/authentication", "authentication_unknown", "is no method that relying parties authenticate by")
+		return fields.Invalid("/authentication", "authentication_unknown", "is no method that relying parties authenticate by")
 	}
 	if c.Public() && c.PKCEOptional {
 		// RFC 9700 s2.1.1: for a public client nothing else protects the code.
-		return invalid("/pkceOptional", "pkce_required", "a client that authenticates by none must use PKCE")
+		return fields.Invalid("/pkceOptional", "pkce_required", "a client that authenticates by none must use PKCE")
 	}
 	if err := checkRedirectURIs(c); err != nil {
 		return err
 	}
-	if err := agents.CheckScopes("/scopes", c.Scopes); err != nil {
+	if err := fields.CheckScopes("/scopes", c.Scopes); err != nil {
 		return err
 	}
-	return agents.CheckAudiences("/audiences", c.Audiences)
+	return fields.CheckAudiences("/audiences", c.Audiences)
 }
 
 func checkRedirectURIs(c *Client) error {
 	const field = "/redirectUris"
 	if n := len(c.RedirectURIs); n < 1 || n > RedirectURIsMax {
-		return invalid(field, "redirect_uris_count", fmt.Sprintf("must have 1 to %d entries", RedirectURIsMax))
+		return fields.Invalid(field, "redirect_uris_count", fmt.Sprintf("must have 1 to %d entries", RedirectURIsMax))
 	}
 	for i, uri := range c.RedirectURIs {
 		at := fmt.Sprintf("%s/%d", field, i)
 		if wrong := redirectProblem(uri, c.Type); wrong != "" {
-			return invalid(at, "redirect_uri_format", wrong)
+			return fields.Invalid(at, "redirect_uri_format", wrong)
 		}
 		if slices.Contains(c.RedirectURIs[:i], uri) {
-			return invalid(at, "duplicate_entry", "is in the list already")
+			return fields.Invalid(at, "duplicate_entry", "is in the list already")
 		}
 	}
 	return nil
@@ -121,8 +120,4 @@ func withoutLoopbackPort(uri string) (string, bool) {
 		return uri, true
 	}
 	return strings.Replace(uri, ":"+u.Port(), "", 1), true
-}
-
-func invalid(field, code, detail string) error {
-	return &problem.Error{Kind: problem.Invalid, Code: code, Field: field, Detail: detail}
 }

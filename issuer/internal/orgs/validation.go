@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 // Limits of the fields, in characters.
@@ -22,15 +22,15 @@ func IsSlug(s string) bool { return checkSlug(s) == nil }
 // checkSlug accepts what is safe in a path segment, a host label and a file name: it ends up in issuer URLs and did:web.
 func checkSlug(s string) error {
 	if len(s) < SlugCharsMin || len(s) > SlugCharsMax {
-		return invalid("/slug", "slug_length", fmt.Sprintf("must be %d to %d characters", SlugCharsMin, SlugCharsMax))
+		return fields.Invalid("/slug", "slug_length", fmt.Sprintf("must be %d to %d characters", SlugCharsMin, SlugCharsMax))
 	}
 	for _, c := range []byte(s) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return invalid("/slug", "slug_characters", "must be lower-case letters, digits and hyphens")
+			return fields.Invalid("/slug", "slug_characters", "must be lower-case letters, digits and hyphens")
 		}
 	}
 	if s[0] == '-' || s[len(s)-1] == '-' {
-		return invalid("/slug", "slug_characters", "must not begin or end with a hyphen")
+		return fields.Invalid("/slug", "slug_characters", "must not begin or end with a hyphen")
 	}
 	return nil
 }
@@ -38,22 +38,18 @@ func checkSlug(s string) error {
 func checkDisplayName(s string) error {
 	const field = "/displayName"
 	if !utf8.ValidString(s) {
-		return invalid(field, "display_name_characters", "must be UTF-8")
+		return fields.Invalid(field, "display_name_characters", "must be UTF-8")
 	}
 	if n := utf8.RuneCountInString(s); n == 0 || n > DisplayNameCharsMax {
-		return invalid(field, "display_name_length", fmt.Sprintf("must be 1 to %d characters", DisplayNameCharsMax))
+		return fields.Invalid(field, "display_name_length", fmt.Sprintf("must be 1 to %d characters", DisplayNameCharsMax))
 	}
 	if strings.TrimSpace(s) != s {
-		return invalid(field, "display_name_characters", "must not begin or end with white space")
+		return fields.Invalid(field, "display_name_characters", "must not begin or end with white space")
 	}
 	for _, r := range s {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
-			return invalid(field, "display_name_characters", "must not hold control, line separator or text direction characters")
+			return fields.Invalid(field, "display_name_characters", "must not hold control, line separator or text direction characters")
 		}
 	}
 	return nil
-}
-
-func invalid(field, code, detail string) error {
-	return &problem.Error{Kind: problem.Invalid, Code: code, Field: field, Detail: detail}
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 // Limits of an initial access token, and of how many an organization has.
@@ -114,29 +114,29 @@ func NewService(store Store, secrets Secrets, now func() time.Time) *Service {
 
 // Create makes an initial access token and returns its text, which is never shown again.
 func (s *Service) Create(ctx context.Context, actor audit.Actor, in InitialToken, lifetime time.Duration) (InitialToken, string, error) {
-	if err := agents.CheckName("/name", in.Name); err != nil {
+	if err := fields.CheckName("/name", in.Name); err != nil {
 		return InitialToken{}, "", err
 	}
-	if err := agents.CheckScopes("/scopes", in.Scopes); err != nil {
+	if err := fields.CheckScopes("/scopes", in.Scopes); err != nil {
 		return InitialToken{}, "", err
 	}
 	if err := checkKinds(in.Kinds); err != nil {
 		return InitialToken{}, "", err
 	}
 	if len(in.Audiences) == 0 && slices.Contains(in.Kinds, KindAgent) {
-		return InitialToken{}, "", invalid("/audiences", "audiences_count", "must have at least one entry: an agent without audience gets no token")
+		return InitialToken{}, "", fields.Invalid("/audiences", "audiences_count", "must have at least one entry: an agent without audience gets no token")
 	}
-	if err := agents.CheckAudiences("/audiences", in.Audiences); err != nil {
+	if err := fields.CheckAudiences("/audiences", in.Audiences); err != nil {
 		return InitialToken{}, "", err
 	}
 	if in.UsesMax < 1 || in.UsesMax > UsesMax {
-		return InitialToken{}, "", invalid("/uses", "out_of_range", fmt.Sprintf("must be 1 to %d", UsesMax))
+		return InitialToken{}, "", fields.Invalid("/uses", "out_of_range", fmt.Sprintf("must be 1 to %d", UsesMax))
 	}
 	if lifetime < LifetimeMin || lifetime > LifetimeMax {
-		return InitialToken{}, "", invalid("/lifetimeSeconds", "out_of_range", fmt.Sprintf("must be %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
+		return InitialToken{}, "", fields.Invalid("/lifetimeSeconds", "out_of_range", fmt.Sprintf("must be %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
 	}
 	if in.SecretLifetime != 0 && (in.SecretLifetime < agents.LifetimeMin || in.SecretLifetime > agents.LifetimeMax) {
-		return InitialToken{}, "", invalid("/secretLifetimeSeconds", "out_of_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", agents.LifetimeMin/time.Second, agents.LifetimeMax/time.Second))
+		return InitialToken{}, "", fields.Invalid("/secretLifetimeSeconds", "out_of_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", agents.LifetimeMin/time.Second, agents.LifetimeMax/time.Second))
 	}
 	in.ID, in.Uses, in.CreatedAt = agentid.New[agentid.InitialToken](), 0, s.now().UTC().Truncate(time.Microsecond)
 	in.ExpiresAt = in.CreatedAt.Add(lifetime)
@@ -157,19 +157,15 @@ func (s *Service) Delete(ctx context.Context, actor audit.Actor, org agentid.Org
 
 func checkKinds(kinds []string) error {
 	if len(kinds) == 0 {
-		return invalid("/kinds", "kind_unknown", "must name at least one kind of client")
+		return fields.Invalid("/kinds", "kind_unknown", "must name at least one kind of client")
 	}
 	for i, k := range kinds {
 		if k != KindAgent && k != KindRelyingParty {
-			return invalid(fmt.Sprintf("/kinds/%d", i), "kind_unknown", "must be "+KindAgent+" or "+KindRelyingParty)
+			return fields.Invalid(fmt.Sprintf("/kinds/%d", i), "kind_unknown", "must be "+KindAgent+" or "+KindRelyingParty)
 		}
 		if slices.Contains(kinds[:i], k) {
-			return invalid(fmt.Sprintf("/kinds/%d", i), "duplicate_entry", "is in the list already")
+			return fields.Invalid(fmt.Sprintf("/kinds/%d", i), "duplicate_entry", "is in the list already")
 		}
 	}
 	return nil
-}
-
-func invalid(field, code, detail string) error {
-	return &problem.Error{Kind: problem.Invalid, Code: code, Field: field, Detail: detail}
 }
