@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
@@ -35,7 +36,7 @@ type API struct {
 // Methods knows which credentials can be used at this issuer. clientauth.Authenticator is one.
 type Methods interface {
 	// Admits says why a credential of the kind cannot.
-	Admits(kind string, r agents.Registration) error
+	Admits(kind string, r credentials.Registration) error
 }
 
 // Path and query parameters of the contract.

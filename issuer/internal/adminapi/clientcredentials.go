@@ -7,8 +7,8 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // ListClientCredentials implements GET /clients/{clientId}/credentials.
@@ -104,17 +104,17 @@ func (a *API) deleteClientCredential(r *http.Request, _ web.None) (reply web.Rep
 }
 
 // clientRegistration reads the registration of a client that authenticates by a method. Whether there is such a method is for the service to say.
-func (a *API) clientRegistration(by clients.Authentication, in *Registration) (agents.Registration, error) {
+func (a *API) clientRegistration(by clients.Authentication, in *Registration) (credentials.Registration, error) {
 	if by == clients.None {
 		if in != nil {
-			return agents.Registration{}, &problem.Error{
+			return credentials.Registration{}, &problem.Error{
 				Kind: problem.Invalid, Code: "registration_unexpected", Field: "/registration", Detail: "A client that authenticates by none has none.",
 			}
 		}
-		return agents.Registration{}, nil
+		return credentials.Registration{}, nil
 	}
 	if !slices.Contains(clients.Authentications(), by) {
-		return agents.Registration{}, nil
+		return credentials.Registration{}, nil
 	}
 	_, registration, err := a.registration(by.Kind(), nil, in)
 	return registration, err

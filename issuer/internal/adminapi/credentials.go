@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // overlapDefault lets a running agent be given its new secret without hurry.
@@ -45,13 +46,13 @@ func (a *API) createCredential(r *http.Request, in CreateCredential) (reply web.
 	if err != nil {
 		return reply, err
 	}
-	kind, registration, err := a.registration(agents.KindClientSecret, in.Kind, in.Registration)
+	kind, registration, err := a.registration(credentials.KindClientSecret, in.Kind, in.Registration)
 	if err != nil {
 		return reply, err
 	}
 	var c agents.Credential
 	var secret string
-	if kind == agents.KindClientSecret {
+	if kind == credentials.KindClientSecret {
 		c, secret, err = a.Agents.CreateCredential(r.Context(), actor(r), id, lifetime)
 	} else {
 		c, err = a.Agents.RegisterCredential(r.Context(), actor(r), id, kind, registration, lifetime)
@@ -86,7 +87,7 @@ func (a *API) rotateCredential(r *http.Request, in RotateCredential) (reply web.
 	}
 	var c agents.Credential
 	var secret string
-	if kind == agents.KindClientSecret {
+	if kind == credentials.KindClientSecret {
 		c, secret, err = a.Agents.RotateCredential(r.Context(), actor(r), agent, id, overlap)
 	} else {
 		c, err = a.Agents.ReplaceCredential(r.Context(), actor(r), agent, id, kind, registration, overlap)
@@ -130,14 +131,14 @@ func lifetime(asked *int64) (time.Duration, error) {
 	if asked == nil {
 		return 0, nil
 	}
-	return seconds(*asked, agents.LifetimeMin, agents.LifetimeMax, "/lifetimeSeconds")
+	return seconds(*asked, credentials.LifetimeMin, credentials.LifetimeMax, "/lifetimeSeconds")
 }
 
 func overlap(asked *int64) (time.Duration, error) {
 	if asked == nil {
 		return overlapDefault, nil
 	}
-	return seconds(*asked, 0, agents.OverlapMax, "/overlapSeconds")
+	return seconds(*asked, 0, credentials.OverlapMax, "/overlapSeconds")
 }
 
 // seconds checks the bounds before multiplying, so that nothing overflows. 0 means no expiry to the service; a client says that by leaving it out.

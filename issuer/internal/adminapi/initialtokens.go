@@ -6,7 +6,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/web"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/selfregistration"
 )
 
@@ -62,7 +62,7 @@ func (a *API) createInitialAccessToken(r *http.Request, in CreateInitialAccessTo
 	}
 	var secrets time.Duration // 0: they do not expire
 	if n := value(in.SecretLifetimeSeconds); n != 0 {
-		if secrets, err = seconds(n, agents.LifetimeMin, agents.LifetimeMax, "/secretLifetimeSeconds"); err != nil {
+		if secrets, err = seconds(n, credentials.LifetimeMin, credentials.LifetimeMax, "/secretLifetimeSeconds"); err != nil {
 			return reply, err
 		}
 	}

@@ -4,28 +4,28 @@ import (
 	"encoding/json"
 
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // registration reads what a credential is checked against. kind is the one that is meant when the request does not say.
-func (a *API) registration(kind string, asked *CredentialKind, in *Registration) (string, agents.Registration, error) {
+func (a *API) registration(kind string, asked *CredentialKind, in *Registration) (string, credentials.Registration, error) {
 	if asked != nil {
 		kind = string(*asked)
 	}
-	if kind == agents.KindClientSecret {
+	if kind == credentials.KindClientSecret {
 		if in != nil {
-			return "", agents.Registration{}, &problem.Error{
+			return "", credentials.Registration{}, &problem.Error{
 				Kind: problem.Invalid, Code: "registration_unexpected", Field: "/registration", Detail: "A client secret has none: we make it.",
 			}
 		}
-		return kind, agents.Registration{}, nil
+		return kind, credentials.Registration{}, nil
 	}
 	if in == nil {
-		return "", agents.Registration{}, &problem.Error{
+		return "", credentials.Registration{}, &problem.Error{
 			Kind: problem.Invalid, Code: "registration_missing", Field: "/registration", Detail: "A credential of this kind needs one.",
 		}
 	}
-	r := agents.Registration{
+	r := credentials.Registration{
 		KeysURL: value(in.JwksUri), SubjectDN: value(in.SubjectDn), SANDNS: value(in.SanDns), SANURI: value(in.SanUri), SANIP: value(in.SanIp), SANEmail: value(in.SanEmail),
 		CertificateThumbprint: value(in.CertificateThumbprint), SPIFFEID: value(in.SpiffeId),
 	}
@@ -35,7 +35,7 @@ func (a *API) registration(kind string, asked *CredentialKind, in *Registration)
 	if in.Jwks != nil {
 		text, err := json.Marshal(in.Jwks) // of what was read: a member that we do not know was refused
 		if err != nil {
-			return "", agents.Registration{}, err
+			return "", credentials.Registration{}, err
 		}
 		r.Keys = text
 	}
@@ -43,8 +43,8 @@ func (a *API) registration(kind string, asked *CredentialKind, in *Registration)
 }
 
 // registrationBody is nil for a client secret.
-func registrationBody(kind string, r agents.Registration) *Registration {
-	if kind == agents.KindClientSecret {
+func registrationBody(kind string, r credentials.Registration) *Registration {
+	if kind == credentials.KindClientSecret {
 		return nil
 	}
 	body := &Registration{

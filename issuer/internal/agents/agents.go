@@ -7,6 +7,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
@@ -76,7 +77,7 @@ type Credential struct {
 	ExpiresAt  time.Time // zero: does not expire
 	LastUsedAt time.Time // to the minute; zero: never
 
-	Registration Registration // empty for a client secret
+	Registration credentials.Registration // empty for a client secret
 }
 
 // Create and Update are requests. A nil field of Update is left as it is.
@@ -114,7 +115,7 @@ type Store interface {
 	// DeleteCredential puts the credential on the revocation list in the same transaction.
 	DeleteCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential) error
 	// ClientForAuthentication is one query: the agent and what every unexpired credential is checked against. NotFound when there is no such agent.
-	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []Registered, error)
+	ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []credentials.Registered, error)
 	// RecordTokenIssued writes the token.issue audit row, the credential's last use and what the token uses up in one transaction, and fails (NotFound) when
 	// the agent is no longer active or the credential is gone or expired, or the same is so of a holder; issuance.UsedError when something was used before. No token
 	// leaves without its audit row. It waits for a suspension under way.
@@ -122,13 +123,4 @@ type Store interface {
 	// UseUp uses something up on its own, before whatever follows; issuance.UsedError when it was used before, by whichever process. org is zero for what a client uses that
 	// belongs to no organization.
 	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
-}
-
-// Registered is what an unexpired credential is checked against: the keyed hash of a client secret, else a registration.
-type Registered struct {
-	Credential   agentid.Credential
-	Kind         string
-	Hash         []byte // nil but for a client secret
-	Registration Registration
-	LastUsedAt   time.Time // of a relying party's, to the minute; that of an agent's is written with its tokens and not read here
 }

@@ -12,13 +12,14 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // fake holds one agent and its hashes in memory; the real store is tested in package postgres.
 type fake struct {
 	Store
 	agent   Agent
-	hashes  []Registered
+	hashes  []credentials.Registered
 	created []Credential
 	err     error // of ClientForAuthentication
 	lookups int
@@ -42,17 +43,17 @@ func (f *fake) UpdateAgent(_ context.Context, _ audit.Actor, _ agentid.Agent, _ 
 
 func (f *fake) CreateCredential(_ context.Context, _ audit.Actor, c Credential, hash []byte) (Credential, error) {
 	f.created = append(f.created, c)
-	f.hashes = append(f.hashes, Registered{Credential: c.ID, Kind: c.Kind, Hash: hash})
+	f.hashes = append(f.hashes, credentials.Registered{Credential: c.ID, Kind: c.Kind, Hash: hash})
 	return c, nil
 }
 
 func (f *fake) RotateCredential(_ context.Context, _ audit.Actor, _ agentid.Agent, _ agentid.Credential, next Credential, hash []byte, until time.Time) (Credential, error) {
 	next.ExpiresAt = until // shown back to the test
-	f.hashes = append(f.hashes, Registered{Credential: next.ID, Kind: next.Kind, Hash: hash})
+	f.hashes = append(f.hashes, credentials.Registered{Credential: next.ID, Kind: next.Kind, Hash: hash})
 	return next, nil
 }
 
-func (f *fake) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (Agent, []Registered, error) {
+func (f *fake) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (Agent, []credentials.Registered, error) {
 	f.lookups++
 	if f.err != nil {
 		return Agent{}, nil, f.err

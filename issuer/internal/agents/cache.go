@@ -8,13 +8,14 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/changecache"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
 // CachedClient is what is remembered of an active client: what ClientForAuthentication answered.
 type CachedClient struct {
 	Agent      Agent
-	Registered []Registered
+	Registered []credentials.Registered
 }
 
 // Bounds of what is remembered.
@@ -57,7 +58,7 @@ type cachingStore struct {
 }
 
 // ClientForAuthentication implements Store.
-func (s cachingStore) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []Registered, error) {
+func (s cachingStore) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (Agent, []credentials.Registered, error) {
 	mark := s.cache.Mark()
 	agent, registered, err := s.Store.ClientForAuthentication(ctx, id, now)
 	if err == nil && agent.Status == Active {

@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/changecache"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
@@ -60,15 +61,15 @@ func TestAWrongSecretIsNeverAnsweredFromMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n, id := range []string{f.agent.ID.String(), agentid.New[agentid.Agent]().String(), "nonsense", ""} {
-		if _, _, err := s.AuthenticateSecret(t.Context(), id, "wrong"); !errors.Is(err, ErrAuthentication) {
+		if _, _, err := s.AuthenticateSecret(t.Context(), id, "wrong"); !errors.Is(err, credentials.ErrAuthentication) {
 			t.Errorf("%s: %v", id, err)
 		}
 		if f.lookups != n+2 {
 			t.Errorf("%s: %d look-ups, want %d", id, f.lookups, n+2)
 		}
 	}
-	fresh := SecretPrefix + "fresh" // made by another instance, not heard of yet
-	f.hashes = append(f.hashes, Registered{Credential: agentid.New[agentid.Credential](), Kind: KindClientSecret, Hash: s.secrets.hash(fresh)})
+	fresh, hash := s.secrets.New() // made by another instance, not heard of yet
+	f.hashes = append(f.hashes, credentials.Registered{Credential: agentid.New[agentid.Credential](), Kind: credentials.KindClientSecret, Hash: hash})
 	if _, _, err := s.AuthenticateSecret(t.Context(), f.agent.ID.String(), fresh); err != nil {
 		t.Errorf("a new secret: %v", err)
 	}

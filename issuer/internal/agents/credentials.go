@@ -2,29 +2,17 @@ package agents
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
-	"github.com/agentidp/agentidp/issuer/internal/fields"
-)
-
-const (
-	// PerKindMax is how many unexpired credentials of one kind a client may have: the one in use and the one it is moving to.
-	PerKindMax = 2
-	// LifetimeMin keeps a credential from expiring before it can be delivered.
-	LifetimeMin = time.Minute
-	// LifetimeMax is what "long-lived" may mean at most.
-	LifetimeMax = 10 * 365 * 24 * time.Hour
-	// OverlapMax is how long a replaced secret may keep working.
-	OverlapMax = 30 * 24 * time.Hour
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // CreateCredential makes a client secret and returns it; it is never shown again. lifetime 0 means no expiry. At most two unexpired ones at a time.
 func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, lifetime time.Duration) (Credential, string, error) {
-	next, err := s.newCredential(agent, KindClientSecret, lifetime)
+	next, err := s.newCredential(agent, credentials.KindClientSecret, lifetime)
 	if err != nil {
 		return Credential{}, "", err
 	}
@@ -37,8 +25,8 @@ func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, agent
 }
 
 // RegisterCredential makes a credential of another kind: the agent keeps the secret half, we keep what it is checked against.
-func (s *Service) RegisterCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, kind string, r Registration, lifetime time.Duration) (Credential, error) {
-	if err := r.check(kind); err != nil {
+func (s *Service) RegisterCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, kind string, r credentials.Registration, lifetime time.Duration) (Credential, error) {
+	if err := r.Validate(kind); err != nil {
 		return Credential{}, err
 	}
 	next, err := s.newCredential(agent, kind, lifetime)
@@ -71,7 +59,7 @@ func (s *Service) Credential(ctx context.Context, agent agentid.Agent, id agenti
 // RotateCredential returns a new client secret; the old one keeps working for overlap. The new one lives as long as the old one was made for.
 func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (Credential, string, error) {
 	secret, hash := s.secrets.New()
-	c, err := s.rotate(ctx, actor, Credential{AgentID: agent, Kind: KindClientSecret}, id, hash, overlap)
+	c, err := s.rotate(ctx, actor, Credential{AgentID: agent, Kind: credentials.KindClientSecret}, id, hash, overlap)
 	if err != nil {
 		return Credential{}, "", err
 	}
@@ -79,15 +67,15 @@ func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, agent
 }
 
 // ReplaceCredential is RotateCredential for a credential of another kind, which the new registration must be of.
-func (s *Service) ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r Registration, overlap time.Duration) (Credential, error) {
-	if err := r.check(kind); err != nil {
+func (s *Service) ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r credentials.Registration, overlap time.Duration) (Credential, error) {
+	if err := r.Validate(kind); err != nil {
 		return Credential{}, err
 	}
 	return s.rotate(ctx, actor, Credential{AgentID: agent, Kind: kind, Registration: r}, id, nil, overlap)
 }
 
 func (s *Service) rotate(ctx context.Context, actor audit.Actor, next Credential, old agentid.Credential, hash []byte, overlap time.Duration) (Credential, error) {
-	if err := CheckOverlap(overlap); err != nil {
+	if err := credentials.CheckOverlap(overlap); err != nil {
 		return Credential{}, err
 	}
 	next.ID, next.CreatedAt = agentid.New[agentid.Credential](), s.clock()
@@ -100,7 +88,7 @@ func (s *Service) DeleteCredential(ctx context.Context, actor audit.Actor, agent
 }
 
 func (s *Service) newCredential(agent agentid.Agent, kind string, lifetime time.Duration) (Credential, error) {
-	if err := CheckLifetime(lifetime); err != nil {
+	if err := credentials.CheckLifetime(lifetime); err != nil {
 		return Credential{}, err
 	}
 	c := Credential{ID: agentid.New[agentid.Credential](), AgentID: agent, Kind: kind, CreatedAt: s.clock()}
@@ -108,23 +96,4 @@ func (s *Service) newCredential(agent agentid.Agent, kind string, lifetime time.
 		c.ExpiresAt = c.CreatedAt.Add(lifetime)
 	}
 	return c, nil
-}
-
-// CheckRegistration says what is wrong with a registration of a kind, and fills in what has a default.
-func CheckRegistration(kind string, r *Registration) error { return r.check(kind) }
-
-// CheckLifetime says why a credential cannot be made to work for so long. 0 means no expiry.
-func CheckLifetime(d time.Duration) error {
-	if d != 0 && (d < LifetimeMin || d > LifetimeMax) {
-		return fields.Invalid("/lifetimeSeconds", "lifetime_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
-	}
-	return nil
-}
-
-// CheckOverlap says why a credential that is replaced cannot keep working for so long.
-func CheckOverlap(d time.Duration) error {
-	if d < 0 || d > OverlapMax {
-		return fields.Invalid("/overlapSeconds", "overlap_range", fmt.Sprintf("must be 0 to %d", OverlapMax/time.Second))
-	}
-	return nil
 }

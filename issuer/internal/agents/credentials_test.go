@@ -11,24 +11,8 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
-
-func TestHashKeyMustBeStrong(t *testing.T) {
-	t.Parallel()
-	if _, err := NewService(&fake{}, make([]byte, 31), time.Now); err == nil {
-		t.Error("a 31-byte key was accepted")
-	}
-	key := []byte(strings.Repeat("k", 32))
-	s, err := NewService(&fake{}, key, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := s.secrets.hash("x")
-	clear(key)
-	if !bytes.Equal(before, s.secrets.hash("x")) {
-		t.Error("the service uses the caller's slice: clearing it changed the hashes")
-	}
-}
 
 func TestSecretsAreRandomAndStoredHashed(t *testing.T) {
 	t.Parallel()
@@ -39,36 +23,24 @@ func TestSecretsAreRandomAndStoredHashed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(secret, SecretPrefix))
-		if err != nil || !strings.HasPrefix(secret, SecretPrefix) || len(random) != 32 || seen[secret] {
-			t.Fatalf("secret %q: want %s and 256 fresh random bits", secret, SecretPrefix)
+		random, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(secret, credentials.SecretPrefix))
+		if err != nil || !strings.HasPrefix(secret, credentials.SecretPrefix) || len(random) != 32 || seen[secret] {
+			t.Fatalf("secret %q: want %s and 256 fresh random bits", secret, credentials.SecretPrefix)
 		}
 		seen[secret] = true
 		if h := f.hashes[0].Hash; len(h) != 32 || bytes.Contains(h, random[:8]) || bytes.Equal(h, random) {
 			t.Fatalf("stored %x", h)
 		}
-		if c.Kind != KindClientSecret || c.CreatedAt != at || !c.ExpiresAt.IsZero() {
+		if c.Kind != credentials.KindClientSecret || c.CreatedAt != at || !c.ExpiresAt.IsZero() {
 			t.Fatalf("created %+v", c)
 		}
-	}
-}
-
-func TestHashDependsOnTheKey(t *testing.T) {
-	t.Parallel()
-	a := newService(t, &fake{})
-	b, err := NewService(&fake{}, []byte(strings.Repeat("l", 32)), time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Equal(a.secrets.hash("x"), b.secrets.hash("x")) {
-		t.Error("a stolen table could be searched without the key")
 	}
 }
 
 func TestLifetimeAndOverlapRanges(t *testing.T) {
 	t.Parallel()
 	for lifetime, ok := range map[time.Duration]bool{
-		-time.Second: false, 0: true, LifetimeMin - 1: false, LifetimeMin: true, LifetimeMax: true, LifetimeMax + 1: false,
+		-time.Second: false, 0: true, credentials.LifetimeMin - 1: false, credentials.LifetimeMin: true, credentials.LifetimeMax: true, credentials.LifetimeMax + 1: false,
 	} {
 		f := &fake{}
 		c, secret, err := newService(t, f).CreateCredential(t.Context(), audit.Actor{}, none, lifetime)
@@ -80,11 +52,11 @@ func TestLifetimeAndOverlapRanges(t *testing.T) {
 			t.Errorf("lifetime %s: %v, want refused", lifetime, err)
 		}
 	}
-	for overlap, ok := range map[time.Duration]bool{-1: false, 0: true, OverlapMax: true, OverlapMax + 1: false} {
+	for overlap, ok := range map[time.Duration]bool{-1: false, 0: true, credentials.OverlapMax: true, credentials.OverlapMax + 1: false} {
 		f := &fake{}
 		c, secret, err := newService(t, f).RotateCredential(t.Context(), audit.Actor{}, none, agentid.Credential{}, overlap)
 		if ok {
-			if err != nil || !c.ExpiresAt.Equal(at.Add(overlap)) || !strings.HasPrefix(secret, SecretPrefix) {
+			if err != nil || !c.ExpiresAt.Equal(at.Add(overlap)) || !strings.HasPrefix(secret, credentials.SecretPrefix) {
 				t.Errorf("overlap %s: %+v, %v", overlap, c, err)
 			}
 		} else if !invalidAt(err, "/overlapSeconds") || len(f.hashes) != 0 || secret != "" {
@@ -140,16 +112,16 @@ func TestAuthenticateRefusalsAreAlike(t *testing.T) {
 		"malformed id":         {id: func(string) string { return "' or 1=1 --" }},
 		"empty id":             {id: func(string) string { return "" }},
 		"upper-case id":        {id: strings.ToUpper},
-		"wrong secret":         {secret: func(string) string { return SecretPrefix + strings.Repeat("x", 43) }},
+		"wrong secret":         {secret: func(string) string { return credentials.SecretPrefix + strings.Repeat("x", 43) }},
 		"empty secret":         {secret: func(string) string { return "" }},
 		"truncated secret":     {secret: func(s string) string { return s[:len(s)-1] }},
 		"secret and more":      {secret: func(s string) string { return s + "A" }},
-		"secret with no bytes": {secret: func(string) string { return SecretPrefix }},
+		"secret with no bytes": {secret: func(string) string { return credentials.SecretPrefix }},
 		"suspended agent":      {change: func(f *fake) { f.agent.Status = Suspended }},
 		"revoked agent":        {change: func(f *fake) { f.agent.Status = Revoked }},
 		"state unknown":        {change: func(f *fake) { f.agent.Status = "" }},
 		"every secret expired": {change: func(f *fake) { f.hashes = nil }}, // the store returns unexpired ones only
-		"empty stored hash":    {change: func(f *fake) { f.hashes = []Registered{{Hash: nil}} }},
+		"empty stored hash":    {change: func(f *fake) { f.hashes = []credentials.Registered{{Hash: nil}} }},
 	} {
 		s, f, secrets := registered(t)
 		id, secret := f.agent.ID.String(), secrets[0]
@@ -163,7 +135,7 @@ func TestAuthenticateRefusalsAreAlike(t *testing.T) {
 			secret = c.secret(secret)
 		}
 		a, crd, err := s.AuthenticateSecret(t.Context(), id, secret)
-		if err != ErrAuthentication || !a.ID.IsZero() || !crd.IsZero() { //nolint:errorlint // the same value, not only the same kind
+		if err != credentials.ErrAuthentication || !a.ID.IsZero() || !crd.IsZero() { //nolint:errorlint // the same value, not only the same kind
 			t.Errorf("%s: %v, %v, %v; want ErrAuthentication and nothing else", name, a.ID, crd, err)
 		}
 		if f.lookups != 1 {
@@ -188,7 +160,7 @@ func TestStoreTroubleIsNotARefusal(t *testing.T) {
 		for _, id := range []string{f.agent.ID.String(), "nonsense"} {
 			_, _, err := s.AuthenticateSecret(t.Context(), id, secrets[0])
 			p, ok := errors.AsType[*problem.Error](err)
-			if !ok || p.Kind != problem.Unavailable || p.RetryAfter != c.retry || errors.Is(err, ErrAuthentication) {
+			if !ok || p.Kind != problem.Unavailable || p.RetryAfter != c.retry || errors.Is(err, credentials.ErrAuthentication) {
 				t.Errorf("%s: %v, want Unavailable", name, err)
 			}
 		}

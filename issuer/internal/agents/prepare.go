@@ -1,6 +1,10 @@
 package agents
 
-import "time"
+import (
+	"time"
+
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
+)
 
 // Prepared is an agent with its first credential, checked, and stored nowhere yet: it is for whoever stores both together with something else.
 type Prepared struct {
@@ -11,7 +15,7 @@ type Prepared struct {
 }
 
 // Prepare checks as Create, and CreateCredential or RegisterCredential, do.
-func (s *Service) Prepare(in Create, kind string, r Registration, lifetime time.Duration) (Prepared, error) {
+func (s *Service) Prepare(in Create, kind string, r credentials.Registration, lifetime time.Duration) (Prepared, error) {
 	a, err := s.newAgent(in)
 	if err != nil {
 		return Prepared{}, err
@@ -20,11 +24,11 @@ func (s *Service) Prepare(in Create, kind string, r Registration, lifetime time.
 	if p.Credential, err = s.newCredential(a.ID, kind, lifetime); err != nil {
 		return Prepared{}, err
 	}
-	if kind == KindClientSecret {
+	if kind == credentials.KindClientSecret {
 		p.Secret, p.SecretHash = s.secrets.New()
 		return p, nil
 	}
-	if err := r.check(kind); err != nil {
+	if err := r.Validate(kind); err != nil {
 		return Prepared{}, err
 	}
 	p.Credential.Registration = r

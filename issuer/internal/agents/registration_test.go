@@ -1,95 +1,44 @@
 package agents
 
 import (
-	"encoding/json"
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
-	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
-
-func keySet(t *testing.T, algorithms ...jose.Algorithm) (json.RawMessage, []string) {
-	t.Helper()
-	var keys []json.RawMessage
-	var thumbprints []string
-	for _, alg := range algorithms {
-		key, err := jose.GenerateSigningKey(alg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys, thumbprints = append(keys, key.PublicJWK()), append(thumbprints, key.ID())
-	}
-	return jose.MarshalKeySet(keys), thumbprints
-}
 
 func TestRegister(t *testing.T) {
 	t.Parallel()
-	keys, _ := keySet(t, jose.ES256, jose.EdDSA)
-	for name, tt := range map[string]struct {
-		kind string
-		r    Registration
-	}{
-		"keys":            {KindPrivateKeyJWT, Registration{Keys: keys}},
-		"keys at a URL":   {KindPrivateKeyJWT, Registration{KeysURL: "https://client.example:8443/jwks?x=y"}},
-		"subject":         {KindTLS, Registration{SubjectDN: `CN=a\, b,O=Acme`}},
-		"host":            {KindTLS, Registration{SANDNS: "a.example"}},
-		"URI":             {KindTLS, Registration{SANURI: "urn:a"}},
-		"address":         {KindTLS, Registration{SANIP: "2001:db8::1"}},
-		"mail":            {KindTLS, Registration{SANEmail: "a@example.com"}},
-		"thumbprint":      {KindSelfSignedTLS, Registration{CertificateThumbprint: "A1_-56789012345678901234567890123456789012X"}},
-		"certificate key": {KindSelfSignedTLS, Registration{Keys: keys}},
-		"JWT-SVID":        {KindSPIFFEJWT, Registration{SPIFFEID: "spiffe://example.org/a"}},
-		"X.509-SVID":      {KindSPIFFEX509, Registration{SPIFFEID: "spiffe://example.org/a"}},
+	for kind, r := range map[string]credentials.Registration{
+		credentials.KindPrivateKeyJWT: {KeysURL: "https://client.example:8443/jwks?x=y"},
+		credentials.KindTLS:           {SANDNS: "a.example"},
 	} {
 		f := &fake{}
-		c, err := newService(t, f).RegisterCredential(t.Context(), audit.Actor{}, none, tt.kind, tt.r, time.Hour)
-		if err != nil || c.Kind != tt.kind || len(f.hashes) != 1 || f.hashes[0].Hash != nil || !c.ExpiresAt.Equal(at.Add(time.Hour)) {
-			t.Errorf("%s: %+v, %v", name, c, err)
+		c, err := newService(t, f).RegisterCredential(t.Context(), audit.Actor{}, none, kind, r, time.Hour)
+		if err != nil || c.Kind != kind || len(f.hashes) != 1 || f.hashes[0].Hash != nil || !c.ExpiresAt.Equal(at.Add(time.Hour)) {
+			t.Errorf("%s: %+v, %v", kind, c, err)
 		}
-		if rs256 := slices.Contains(c.Registration.Algorithms, "RS256"); rs256 || tt.kind == KindPrivateKeyJWT && len(c.Registration.Algorithms) != 3 {
-			t.Errorf("%s: algorithms %v", name, c.Registration.Algorithms)
+		if defaults := len(c.Registration.Algorithms) != 0; defaults != (kind == credentials.KindPrivateKeyJWT) {
+			t.Errorf("%s: algorithms %v", kind, c.Registration.Algorithms)
 		}
 	}
 }
 
+// Nothing is stored of a registration that is not of its kind; what is wrong with one is tested in package credentials.
 func TestRegistrationsRefused(t *testing.T) {
 	t.Parallel()
-	keys, _ := keySet(t, jose.ES256)
-	many, _ := keySet(t, jose.EdDSA, jose.EdDSA, jose.EdDSA, jose.EdDSA, jose.EdDSA, jose.EdDSA, jose.EdDSA, jose.EdDSA, jose.EdDSA)
 	for name, tt := range map[string]struct {
 		kind  string
-		r     Registration
+		r     credentials.Registration
 		field string
 	}{
-		"nothing":                  {KindTLS, Registration{}, "/registration"},
-		"two names":                {KindTLS, Registration{SANDNS: "a.example", SANIP: "192.0.2.1"}, "/registration"},
-		"keys and a URL":           {KindPrivateKeyJWT, Registration{Keys: keys, KeysURL: "https://a.example"}, "/registration"},
-		"a secret":                 {KindClientSecret, Registration{}, "/kind"},
-		"no kind":                  {"", Registration{}, "/kind"},
-		"no algorithm":             {KindPrivateKeyJWT, Registration{Keys: keys, Algorithms: []string{}}, "/registration/algorithms"},
-		"algorithm of no key":      {KindPrivateKeyJWT, Registration{Keys: keys, Algorithms: []string{"EdDSA"}}, "/registration/jwks/keys"},
-		"algorithm of certificate": {KindSelfSignedTLS, Registration{Keys: keys, Algorithms: []string{"ES256"}}, "/registration/algorithms"},
-		"no key set":               {KindPrivateKeyJWT, Registration{Keys: json.RawMessage("[]")}, "/registration/jwks"},
-		"nine keys":                {KindPrivateKeyJWT, Registration{Keys: many}, "/registration/jwks/keys"},
-		"long":                     {KindPrivateKeyJWT, Registration{Keys: make([]byte, KeysBytesMax+1)}, "/registration/jwks"},
-		"http":                     {KindPrivateKeyJWT, Registration{KeysURL: "http://a.example"}, "/registration/jwksUri"},
-		"user in the URL":          {KindPrivateKeyJWT, Registration{KeysURL: "https://u@a.example"}, "/registration/jwksUri"},
-		"fragment":                 {KindSelfSignedTLS, Registration{KeysURL: "https://a.example/#"}, "/registration/jwksUri"},
-		"subject":                  {KindTLS, Registration{SubjectDN: "Acme"}, "/registration/subjectDn"},
-		"long name":                {KindTLS, Registration{SANURI: "urn:" + string(make([]byte, NameBytesMax))}, "/registration/sanUri"},
-		"relative URI":             {KindTLS, Registration{SANURI: "/a"}, "/registration/sanUri"},
-		"wildcard":                 {KindTLS, Registration{SANDNS: "*.example"}, "/registration/sanDns"},
-		"upper case":               {KindTLS, Registration{SANDNS: "A.example"}, "/registration/sanDns"},
-		"long address":             {KindTLS, Registration{SANIP: "2001:0db8::1"}, "/registration/sanIp"},
-		"zone":                     {KindTLS, Registration{SANIP: "fe80::1%eth0"}, "/registration/sanIp"},
-		"thumbprint in hex":        {KindSelfSignedTLS, Registration{CertificateThumbprint: "ab:cd"}, "/registration/certificateThumbprint"},
-		"thumbprint characters":    {KindSelfSignedTLS, Registration{CertificateThumbprint: "A1+/56789012345678901234567890123456789012X"}, "/registration/certificateThumbprint"},
-		"trust domain alone":       {KindSPIFFEJWT, Registration{SPIFFEID: "spiffe://example.org"}, "/registration/spiffeId"},
-		"of another kind":          {KindSPIFFEX509, Registration{SPIFFEID: "spiffe://example.org/a", SANDNS: "a.example"}, "/registration/sanDns"},
+		"nothing":         {credentials.KindTLS, credentials.Registration{}, "/registration"},
+		"a secret":        {credentials.KindClientSecret, credentials.Registration{}, "/kind"},
+		"wildcard":        {credentials.KindTLS, credentials.Registration{SANDNS: "*.example"}, "/registration/sanDns"},
+		"of another kind": {credentials.KindSPIFFEX509, credentials.Registration{SPIFFEID: "spiffe://example.org/a", SANDNS: "a.example"}, "/registration/sanDns"},
 	} {
 		f := &fake{}
 		for what, do := range map[string]func(*Service) error{
@@ -107,21 +56,5 @@ func TestRegistrationsRefused(t *testing.T) {
 				t.Errorf("%s, %s: %+v, want a problem at %s", name, what, p, tt.field)
 			}
 		}
-	}
-}
-
-// The log says which keys, by thumbprint, and not what is too long to read.
-func TestFacts(t *testing.T) {
-	t.Parallel()
-	keys, thumbprints := keySet(t, jose.ES256, jose.EdDSA)
-	facts := Registration{Keys: keys, Algorithms: []string{"ES256"}}.Facts()
-	got, _ := facts["keyThumbprints"].([]string)
-	slices.Sort(got)
-	slices.Sort(thumbprints)
-	if !slices.Equal(got, thumbprints) || len(facts) != 2 {
-		t.Errorf("%v, want the thumbprints %v", facts, thumbprints)
-	}
-	if facts := (Registration{SPIFFEID: "spiffe://example.org/a"}).Facts(); len(facts) != 1 || facts["spiffeId"] != "spiffe://example.org/a" {
-		t.Errorf("%v", facts)
 	}
 }

@@ -8,19 +8,20 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/changecache"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // Service validates and delegates.
 type Service struct {
 	store   Store
-	secrets Secrets
+	secrets credentials.Secrets
 	now     func() time.Time
 	cache   *changecache.Cache[agentid.Agent, CachedClient] // nil: nobody is remembered
 }
 
 // NewService takes the key for the keyed hashes of client secrets (at least 32 bytes).
 func NewService(store Store, secretHashKey []byte, now func() time.Time) (*Service, error) {
-	secrets, err := NewSecrets(secretHashKey, "agentidp client secret v1")
+	secrets, err := credentials.NewSecrets(secretHashKey, "agentidp client secret v1")
 	if err != nil {
 		return nil, err
 	}

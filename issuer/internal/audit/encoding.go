@@ -127,7 +127,7 @@ func maskValue(v any) any {
 	return v
 }
 
-// looksSecret recognises what this issuer hands out: client secrets by their prefix (agents.SecretPrefix), tokens by the base64url form
+// looksSecret recognises what this issuer hands out: client secrets by their prefix (credentials.SecretPrefix), tokens by the base64url form
 // of `{"` that opens every JWS header.
 func looksSecret(s string) bool {
 	return strings.Contains(s, "aidp_") || strings.Contains(s, "eyJ") && strings.Count(s, ".") >= 2

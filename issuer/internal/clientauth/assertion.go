@@ -11,7 +11,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -78,7 +78,7 @@ func readAssertion(form oauth.Form) (proof, error) {
 func (s assertion) client() string { return s.id }
 
 // check implements checked.
-func (s assertion) check(ctx context.Context, t *Trust, registered []agents.Registered) (proven, error) {
+func (s assertion) check(ctx context.Context, t *Trust, registered []credentials.Registered) (proven, error) {
 	if s.method == SPIFFEJWT {
 		credential, err := s.verifySVID(ctx, t, registered)
 		return proven{credential, SPIFFEJWT, nil}, err // SVIDs are used until they expire
@@ -99,7 +99,7 @@ func useKey(client, id string) [sha256.Size]byte {
 }
 
 // verify tries each of the client's credentials that has a key for the assertion; without any, a decoy (jose.Assertion.Verify).
-func (s assertion) verify(ctx context.Context, t *Trust, registered []agents.Registered) (agentid.Credential, *jose.AssertionClaims, error) {
+func (s assertion) verify(ctx context.Context, t *Trust, registered []credentials.Registered) (agentid.Credential, *jose.AssertionClaims, error) {
 	rules := jose.AssertionRules{
 		Subject: s.id, Issuer: s.id, Audience: issuers.From(ctx).ID, Types: []string{"jwt", "client-authentication+jwt"},
 		AheadMax: assertionAheadMax, Skew: assertionSkew, SingleUse: true,
@@ -107,7 +107,7 @@ func (s assertion) verify(ctx context.Context, t *Trust, registered []agents.Reg
 	var last error
 	var unreachable error
 	for _, r := range registered {
-		if r.Kind != agents.KindPrivateKeyJWT {
+		if r.Kind != credentials.KindPrivateKeyJWT {
 			continue
 		}
 		keys, err := t.keysOf(ctx, r.Registration, s.jwt.KeyID())
@@ -133,13 +133,13 @@ func (s assertion) verify(ctx context.Context, t *Trust, registered []agents.Reg
 }
 
 // verifySVID is for the assertion type of SPIFFE. iss is not looked at: in a JWT-SVID it says nothing (JWT-SVID s3).
-func (s assertion) verifySVID(ctx context.Context, t *Trust, registered []agents.Registered) (agentid.Credential, error) {
+func (s assertion) verifySVID(ctx context.Context, t *Trust, registered []credentials.Registered) (agentid.Credential, error) {
 	rules := jose.AssertionRules{
 		Audience: issuers.From(ctx).ID, Types: []string{"jwt", "jose"}, Algorithms: algorithms(Algorithms()), AheadMax: svidAheadMax, Skew: assertionSkew,
 	}
 	for _, r := range registered {
 		id, err := spiffe.ParseID(r.Registration.SPIFFEID)
-		if r.Kind != agents.KindSPIFFEJWT || err != nil || id.String() != s.jwt.Subject() {
+		if r.Kind != credentials.KindSPIFFEJWT || err != nil || id.String() != s.jwt.Subject() {
 			continue
 		}
 		keys, err := t.Bundles.Keys(id.TrustDomain)
@@ -157,7 +157,7 @@ func (s assertion) verifySVID(ctx context.Context, t *Trust, registered []agents
 }
 
 // keysOf is the key set of a registration, inline or at its URL.
-func (t *Trust) keysOf(ctx context.Context, r agents.Registration, kid string) (*jose.KeySet, error) {
+func (t *Trust) keysOf(ctx context.Context, r credentials.Registration, kid string) (*jose.KeySet, error) {
 	if r.KeysURL == "" {
 		set, _, err := jose.ParseKeySet(r.Keys)
 		return set, err
@@ -178,9 +178,9 @@ func algorithms(names []string) []jose.Algorithm {
 
 func refused(reason error) error {
 	if reason == nil {
-		return agents.ErrAuthentication
+		return credentials.ErrAuthentication
 	}
-	return fmt.Errorf("%w: %w", agents.ErrAuthentication, reason)
+	return fmt.Errorf("%w: %w", credentials.ErrAuthentication, reason)
 }
 
 // unavailable is a proof that cannot be judged now: neither accepted nor refused.

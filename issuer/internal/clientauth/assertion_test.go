@@ -25,6 +25,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -34,7 +35,7 @@ import (
 type ledger struct {
 	agents.Store
 	agent      agents.Agent
-	registered []agents.Registered
+	registered []credentials.Registered
 	usesErr    error
 
 	mu      sync.Mutex
@@ -42,7 +43,7 @@ type ledger struct {
 	used    map[[32]byte]bool
 }
 
-func (l *ledger) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (agents.Agent, []agents.Registered, error) {
+func (l *ledger) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (agents.Agent, []credentials.Registered, error) {
 	l.queries++
 	if id != l.agent.ID {
 		return agents.Agent{}, nil, &problem.Error{Kind: problem.NotFound}
@@ -80,13 +81,13 @@ func newKeyed(t *testing.T, source clientauth.KeySource) *keyed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := agents.Registration{Keys: doc, Algorithms: []string{"ES256"}}
+	r := credentials.Registration{Keys: doc, Algorithms: []string{"ES256"}}
 	if source != nil {
-		r = agents.Registration{KeysURL: "https://client.example/jwks.json", Algorithms: []string{"ES256"}}
+		r = credentials.Registration{KeysURL: "https://client.example/jwks.json", Algorithms: []string{"ES256"}}
 	}
 	l := &ledger{
 		agent:      agents.Agent{ID: agentid.New[agentid.Agent](), OrganizationID: agentid.New[agentid.Organization](), Status: agents.Active},
-		registered: []agents.Registered{{Credential: agentid.New[agentid.Credential](), Kind: agents.KindPrivateKeyJWT, Registration: r}},
+		registered: []credentials.Registered{{Credential: agentid.New[agentid.Credential](), Kind: credentials.KindPrivateKeyJWT, Registration: r}},
 		used:       make(map[[32]byte]bool),
 	}
 	service, err := agents.NewService(l, []byte(strings.Repeat("k", 32)), time.Now)
@@ -168,8 +169,8 @@ func TestRefusedAssertionsAreAlike(t *testing.T) {
 		"impossible id":   {nil, func(k *keyed) string { return k.sign(t, "nobody") }},
 		"wrong signature": {nil, func(k *keyed) string { return stranger.sign(t, k.agent.ID.String()) }},
 		"suspended":       {func(k *keyed) { k.agent.Status = agents.Suspended }, func(k *keyed) string { return k.sign(t, k.agent.ID.String()) }},
-		"secret only":     {func(k *keyed) { k.registered[0].Kind = agents.KindClientSecret }, func(k *keyed) string { return k.sign(t, k.agent.ID.String()) }},
-		"key for mTLS":    {func(k *keyed) { k.registered[0].Kind = agents.KindSelfSignedTLS }, func(k *keyed) string { return k.sign(t, k.agent.ID.String()) }},
+		"secret only":     {func(k *keyed) { k.registered[0].Kind = credentials.KindClientSecret }, func(k *keyed) string { return k.sign(t, k.agent.ID.String()) }},
+		"key for mTLS":    {func(k *keyed) { k.registered[0].Kind = credentials.KindSelfSignedTLS }, func(k *keyed) string { return k.sign(t, k.agent.ID.String()) }},
 	} {
 		k := newKeyed(t, nil)
 		if tt.change != nil {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/dn"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
@@ -28,7 +28,7 @@ type certificate struct {
 func (c certificate) client() string { return c.id }
 
 // check implements checked.
-func (c certificate) check(ctx context.Context, t *Trust, registered []agents.Registered) (proven, error) {
+func (c certificate) check(ctx context.Context, t *Trust, registered []credentials.Registered) (proven, error) {
 	var reasons []error
 	for _, r := range registered {
 		reason := c.matches(ctx, t, r)
@@ -41,7 +41,7 @@ func (c certificate) check(ctx context.Context, t *Trust, registered []agents.Re
 		reasons = append(reasons, reason)
 	}
 	if len(reasons) == 0 {
-		_ = c.matchesName(t, agents.Registration{}) // nothing matches it: a client without certificates, or none at all, is refused after the same work
+		_ = c.matchesName(t, credentials.Registration{}) // nothing matches it: a client without certificates, or none at all, is refused after the same work
 	}
 	for _, reason := range reasons {
 		if errors.Is(reason, errUnknown) {
@@ -58,13 +58,13 @@ var (
 )
 
 // matches says why the certificate does not prove a credential.
-func (c certificate) matches(ctx context.Context, t *Trust, r agents.Registered) error {
+func (c certificate) matches(ctx context.Context, t *Trust, r credentials.Registered) error {
 	switch r.Kind {
-	case agents.KindTLS:
+	case credentials.KindTLS:
 		return c.matchesName(t, r.Registration)
-	case agents.KindSelfSignedTLS:
+	case credentials.KindSelfSignedTLS:
 		return c.matchesKey(ctx, t, r.Registration)
-	case agents.KindSPIFFEX509:
+	case credentials.KindSPIFFEX509:
 		id, err := spiffe.ParseID(r.Registration.SPIFFEID)
 		if err != nil {
 			return err
@@ -80,7 +80,7 @@ func (c certificate) matches(ctx context.Context, t *Trust, r agents.Registered)
 }
 
 // matchesName is tls_client_auth (RFC 8705 s2.1): signed by an authority of the operator's, for clients, and with the registered name.
-func (c certificate) matchesName(t *Trust, r agents.Registration) error {
+func (c certificate) matchesName(t *Trust, r credentials.Registration) error {
 	if t.Authorities == nil {
 		return errOtherMethod
 	}
@@ -101,7 +101,7 @@ func (c certificate) matchesName(t *Trust, r agents.Registration) error {
 }
 
 // named compares the one name that is registered (RFC 8705 s2.1.2). Names are compared as they are written, but for the case of host names.
-func named(leaf *x509.Certificate, r agents.Registration) bool {
+func named(leaf *x509.Certificate, r credentials.Registration) bool {
 	switch {
 	case r.SubjectDN != "":
 		want, err := dn.Parse(r.SubjectDN)
@@ -127,7 +127,7 @@ func named(leaf *x509.Certificate, r agents.Registration) bool {
 
 // matchesKey is self_signed_tls_client_auth (RFC 8705 s2.2): the certificate itself, or its key, is what is registered. Who signed it says nothing, so its chain is not
 // looked at; that it has ended counts all the same.
-func (c certificate) matchesKey(ctx context.Context, t *Trust, r agents.Registration) error {
+func (c certificate) matchesKey(ctx context.Context, t *Trust, r credentials.Registration) error {
 	leaf := c.chain[0]
 	if now := t.Now(); now.Before(leaf.NotBefore.Add(-time.Second)) || now.After(leaf.NotAfter) {
 		return errors.New("the certificate has ended, or has not begun")

@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
@@ -29,11 +30,11 @@ type Method string
 const (
 	ClientSecretBasic Method = "client_secret_basic"
 	ClientSecretPost  Method = "client_secret_post"
-	PrivateKeyJWT     Method = agents.KindPrivateKeyJWT
-	TLS               Method = agents.KindTLS
-	SelfSignedTLS     Method = agents.KindSelfSignedTLS
-	SPIFFEJWT         Method = agents.KindSPIFFEJWT
-	SPIFFEX509        Method = agents.KindSPIFFEX509
+	PrivateKeyJWT     Method = credentials.KindPrivateKeyJWT
+	TLS               Method = credentials.KindTLS
+	SelfSignedTLS     Method = credentials.KindSelfSignedTLS
+	SPIFFEJWT         Method = credentials.KindSPIFFEJWT
+	SPIFFEX509        Method = credentials.KindSPIFFEX509
 )
 
 // Client is who made the request and how it was proven.
@@ -43,11 +44,11 @@ type Client struct {
 	Method     Method
 }
 
-// Agents are the registered agents. Its contract: every failed authentication is agents.ErrAuthentication after the same work, whether the client exists or
+// Agents are the registered agents. Its contract: every failed authentication is credentials.ErrAuthentication after the same work, whether the client exists or
 // not; anything else is a failure of ours.
 type Agents interface {
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
-	Authenticate(ctx context.Context, clientID string, check agents.Check) (agents.Agent, agentid.Credential, error)
+	Authenticate(ctx context.Context, clientID string, check credentials.Check) (agents.Agent, agentid.Credential, error)
 	// UseUp fails with an issuance.UsedError for what was used before.
 	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
@@ -90,19 +91,19 @@ func (a *Authenticator) Methods() []string {
 }
 
 // Algorithms is token_endpoint_auth_signing_alg_values_supported (RFC 8414 s2): what some credential may be registered for.
-func Algorithms() []string { return agents.AssertionAlgorithms() }
+func Algorithms() []string { return credentials.AssertionAlgorithms() }
 
 // Admits says why a credential of a kind cannot be used here, so that none is registered that would never work.
-func (a *Authenticator) Admits(kind string, r agents.Registration) error {
+func (a *Authenticator) Admits(kind string, r credentials.Registration) error {
 	refuse := func(field, code, detail string) error {
 		return &problem.Error{Kind: problem.Invalid, Field: field, Code: code, Detail: detail}
 	}
 	switch kind {
-	case agents.KindTLS:
+	case credentials.KindTLS:
 		if a.trust.Authorities == nil {
 			return refuse("/kind", "kind_not_served", "the issuer knows no certification authority of clients (tls.clientCA)")
 		}
-	case agents.KindSPIFFEJWT, agents.KindSPIFFEX509:
+	case credentials.KindSPIFFEJWT, credentials.KindSPIFFEX509:
 		if id, err := spiffe.ParseID(r.SPIFFEID); err == nil && !a.trust.Bundles.Serves(id.TrustDomain) {
 			return refuse("/registration/spiffeId", "trust_domain_unknown", "the issuer does not know this trust domain (spiffe)")
 		}
@@ -138,8 +139,8 @@ func asOAuth(err error) *oauth.Error {
 	}
 	_, used := issuance.AsUsed(err)
 	switch {
-	case errors.Is(err, agents.ErrAuthentication):
-		if err == agents.ErrAuthentication { //nolint:errorlint // nothing more is known
+	case errors.Is(err, credentials.ErrAuthentication):
+		if err == credentials.ErrAuthentication { //nolint:errorlint // nothing more is known
 			err = nil
 		}
 		return failed(err)

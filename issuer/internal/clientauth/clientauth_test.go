@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -25,12 +26,12 @@ import (
 type store struct {
 	agents.Store
 	agent   agents.Agent
-	hashes  []agents.Registered
+	hashes  []credentials.Registered
 	err     error
 	queries int
 }
 
-func (s *store) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (agents.Agent, []agents.Registered, error) {
+func (s *store) ClientForAuthentication(_ context.Context, id agentid.Agent, _ time.Time) (agents.Agent, []credentials.Registered, error) {
 	s.queries++
 	if s.err != nil {
 		return agents.Agent{}, nil, s.err
@@ -42,7 +43,7 @@ func (s *store) ClientForAuthentication(_ context.Context, id agentid.Agent, _ t
 }
 
 func (s *store) CreateCredential(_ context.Context, _ audit.Actor, c agents.Credential, hash []byte) (agents.Credential, error) {
-	s.hashes = append(s.hashes, agents.Registered{Credential: c.ID, Hash: hash})
+	s.hashes = append(s.hashes, credentials.Registered{Credential: c.ID, Hash: hash})
 	return c, nil
 }
 

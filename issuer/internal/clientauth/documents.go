@@ -7,9 +7,9 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // documentRetryAfter is when a document that others stood in the way of may be asked for again.
@@ -68,13 +68,13 @@ func (d *Documents) registry() registry[clients.Client] {
 	return registry[clients.Client]{
 		anywhere: true,
 		bySecret: func(context.Context, secret) (clients.Client, agentid.Credential, error) {
-			return clients.Client{}, agentid.Credential{}, agents.ErrAuthentication
+			return clients.Client{}, agentid.Credential{}, credentials.ErrAuthentication
 		},
-		byCheck: func(ctx context.Context, clientID string, check agents.Check) (clients.Client, agentid.Credential, error) {
+		byCheck: func(ctx context.Context, clientID string, check credentials.Check) (clients.Client, agentid.Credential, error) {
 			c, err := d.resolve(ctx, clientID)
 			// The credential has no id that lasts: it is what the document says now.
-			keys := agents.Registered{Credential: agentid.New[agentid.Credential](), Kind: agents.KindPrivateKeyJWT, Registration: c.Registration}
-			matched, err := agents.Prove(ctx, err, c.Authentication == clients.PrivateKeyJWT, []agents.Registered{keys}, check)
+			keys := credentials.Registered{Credential: agentid.New[agentid.Credential](), Kind: credentials.KindPrivateKeyJWT, Registration: c.Registration}
+			matched, err := credentials.Prove(ctx, err, c.Authentication == clients.PrivateKeyJWT, []credentials.Registered{keys}, check)
 			return c.Client, matched, err
 		},
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -95,13 +95,13 @@ func TestDocumentsProve(t *testing.T) {
 	}
 	for by, registered := range map[clients.Authentication]int{clients.None: 0, clients.PrivateKeyJWT: 1} {
 		_, _, p := setupDocument(by, nil)
-		c, _, err := p.documents.registry().byCheck(t.Context(), documentID, func(_ context.Context, list []agents.Registered) (agentid.Credential, error) {
+		c, _, err := p.documents.registry().byCheck(t.Context(), documentID, func(_ context.Context, list []credentials.Registered) (agentid.Credential, error) {
 			if len(list) != registered {
 				t.Errorf("%s: checked against %+v", by, list)
 			}
 			return agentid.New[agentid.Credential](), nil
 		})
-		if good := registered == 1; (err == nil) != good || good && c.Document != documentID || !good && !errors.Is(err, agents.ErrAuthentication) {
+		if good := registered == 1; (err == nil) != good || good && c.Document != documentID || !good && !errors.Is(err, credentials.ErrAuthentication) {
 			t.Errorf("%s: %+v %v", by, c, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -46,7 +47,7 @@ func (o *oneClient) AuthenticateSecret(context.Context, string, string) (agents.
 	return agents.Agent{Name: "one", OrganizationID: o.org}, agentid.New[agentid.Credential](), o.err
 }
 
-func (o *oneClient) Authenticate(ctx context.Context, id string, check agents.Check) (agents.Agent, agentid.Credential, error) {
+func (o *oneClient) Authenticate(ctx context.Context, id string, check credentials.Check) (agents.Agent, agentid.Credential, error) {
 	if _, err := check(ctx, nil); err != nil {
 		return agents.Agent{}, agentid.Credential{}, err
 	}
@@ -67,7 +68,7 @@ func (o oneParty) AuthenticateSecret(context.Context, string, string, clients.Au
 	return clients.Client{Name: "one", OrganizationID: o.org}, agentid.New[agentid.Credential](), o.err
 }
 
-func (o oneParty) Authenticate(ctx context.Context, id string, check agents.Check) (clients.Client, agentid.Credential, error) {
+func (o oneParty) Authenticate(ctx context.Context, id string, check credentials.Check) (clients.Client, agentid.Credential, error) {
 	if _, err := check(ctx, nil); err != nil {
 		return clients.Client{}, agentid.Credential{}, err
 	}
@@ -79,7 +80,7 @@ type once struct{}
 
 func (once) client() string { return "c" }
 
-func (once) check(context.Context, *Trust, []agents.Registered) (proven, error) {
+func (once) check(context.Context, *Trust, []credentials.Registered) (proven, error) {
 	return proven{use: &issuance.SingleUse{}}, nil
 }
 
@@ -115,7 +116,7 @@ func TestGate(t *testing.T) {
 			"another proof":        {here, once{}, scriptedGate{}, oneClient{}, "", 1, []string{"admit c", "authenticated c"}},
 			"not admitted":         {here, once{}, scriptedGate{admit: limited}, oneClient{}, oauth.TemporarilyUnavailable, 0, []string{"admit c"}},
 			"beyond its limit":     {here, secret{id: "c"}, scriptedGate{authenticated: limited}, oneClient{}, oauth.TemporarilyUnavailable, 1, []string{"admit c", "authenticated c"}},
-			"failed":               {here, secret{id: "c"}, scriptedGate{}, oneClient{err: agents.ErrAuthentication}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
+			"failed":               {here, secret{id: "c"}, scriptedGate{}, oneClient{err: credentials.ErrAuthentication}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
 			"our own failure":      {here, secret{id: "c"}, scriptedGate{}, oneClient{err: broken}, oauth.ServerError, 1, []string{"admit c"}},
 			"at another's issuer":  {elsewhere, secret{id: "c"}, scriptedGate{}, oneClient{}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},
 			"used before":          {here, once{}, scriptedGate{}, oneClient{used: &issuance.UsedError{}}, oauth.InvalidClient, 1, []string{"admit c", "failed c"}},

@@ -5,9 +5,9 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
@@ -19,7 +19,7 @@ const None = Method(clients.None)
 type RelyingParties interface {
 	// AuthenticateSecret refuses a client that is not registered for the method, like any other failure.
 	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, agentid.Credential, error)
-	Authenticate(ctx context.Context, clientID string, check agents.Check) (clients.Client, agentid.Credential, error)
+	Authenticate(ctx context.Context, clientID string, check credentials.Check) (clients.Client, agentid.Credential, error)
 	Get(ctx context.Context, id agentid.Client) (clients.Client, error)
 }
 

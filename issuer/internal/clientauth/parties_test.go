@@ -13,10 +13,10 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -26,7 +26,7 @@ import (
 type partyStore struct {
 	clients.Store
 	client     clients.Client
-	registered []agents.Registered
+	registered []credentials.Registered
 	asked      []string
 	usedErr    error
 }
@@ -34,17 +34,17 @@ type partyStore struct {
 func (s *partyStore) CreateClient(_ context.Context, _ audit.Actor, c clients.Client, first *clients.Credential, hash []byte) (clients.Client, error) {
 	s.client = c
 	if first != nil {
-		s.registered = []agents.Registered{{Credential: first.ID, Kind: first.Kind, Hash: hash, Registration: first.Registration}}
+		s.registered = []credentials.Registered{{Credential: first.ID, Kind: first.Kind, Hash: hash, Registration: first.Registration}}
 	}
 	return c, nil
 }
 
-func (s *partyStore) RelyingPartyForAuthentication(_ context.Context, id agentid.Client, _ time.Time) (clients.Client, []agents.Registered, error) {
+func (s *partyStore) RelyingPartyForAuthentication(_ context.Context, id agentid.Client, _ time.Time) (clients.Client, []credentials.Registered, error) {
 	s.asked = append(s.asked, "authentication")
 	if id != s.client.ID {
 		return clients.Client{}, nil, &problem.Error{Kind: problem.NotFound}
 	}
-	return s.client, append([]agents.Registered{}, s.registered...), nil
+	return s.client, append([]credentials.Registered{}, s.registered...), nil
 }
 
 func (s *partyStore) ClientCredentialUsed(_ context.Context, _ clients.Client, id agentid.Credential, at time.Time) error {
@@ -78,7 +78,7 @@ type partyFixture struct {
 	now     *time.Time
 }
 
-func setupParty(t *testing.T, by clients.Authentication, r agents.Registration) partyFixture {
+func setupParty(t *testing.T, by clients.Authentication, r credentials.Registration) partyFixture {
 	t.Helper()
 	now := time.Date(2026, 3, 1, 12, 0, 20, 0, time.UTC)
 	f := partyFixture{partyStore: &partyStore{}, now: &now}
@@ -119,8 +119,8 @@ func (f *partyFixture) authenticate(t *testing.T, issuer issuers.Issuer, form ur
 func TestUnknownRelyingPartyIsTheSameWork(t *testing.T) {
 	t.Parallel()
 	here := issuers.Issuer{ID: issuerID}
-	keys := agents.Registration{KeysURL: "https://keys.example/jwks"}
-	bySecret, byKey, public := setupParty(t, clients.ClientSecretBasic, agents.Registration{}), setupParty(t, clients.PrivateKeyJWT, keys), setupParty(t, clients.None, agents.Registration{})
+	keys := credentials.Registration{KeysURL: "https://keys.example/jwks"}
+	bySecret, byKey, public := setupParty(t, clients.ClientSecretBasic, credentials.Registration{}), setupParty(t, clients.PrivateKeyJWT, keys), setupParty(t, clients.None, credentials.Registration{})
 	unknown := agentid.New[agentid.Client]().String()
 	for name, tt := range map[string]struct {
 		f      partyFixture
@@ -158,7 +158,7 @@ func TestUnknownRelyingPartyIsTheSameWork(t *testing.T) {
 func TestRelyingParties(t *testing.T) {
 	t.Parallel()
 	here := issuers.Issuer{ID: issuerID}
-	f, public := setupParty(t, clients.ClientSecretBasic, agents.Registration{}), setupParty(t, clients.None, agents.Registration{})
+	f, public := setupParty(t, clients.ClientSecretBasic, credentials.Registration{}), setupParty(t, clients.None, credentials.Registration{})
 	for range 2 {
 		sender, err := f.authenticate(t, here, nil, basic(f.client.ClientID(), f.secret))
 		if err != nil || sender.Party == nil || sender.Party.ID != f.client.ID || sender.Method != clientauth.ClientSecretBasic {

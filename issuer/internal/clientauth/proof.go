@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -16,8 +16,8 @@ type proof interface{ client() string }
 // checked is a proof that is held against what is registered, whichever kind of client that is of.
 type checked interface {
 	proof
-	// check is an agents.Check that says more of what it found.
-	check(ctx context.Context, t *Trust, registered []agents.Registered) (proven, error)
+	// check is an credentials.Check that says more of what it found.
+	check(ctx context.Context, t *Trust, registered []credentials.Registered) (proven, error)
 }
 
 var _ = []checked{assertion{}, certificate{}}
@@ -36,7 +36,7 @@ type registrant interface{ Organization() agentid.Organization }
 type registry[C registrant] struct {
 	anywhere bool // its clients belong to no organization, and are clients of every issuer
 	bySecret func(ctx context.Context, s secret) (C, agentid.Credential, error)
-	byCheck  func(ctx context.Context, clientID string, check agents.Check) (C, agentid.Credential, error)
+	byCheck  func(ctx context.Context, clientID string, check credentials.Check) (C, agentid.Credential, error)
 }
 
 // useUp fails with an issuance.UsedError for what was used before. org is that of the client, zero when it has none.
@@ -79,7 +79,7 @@ func (r registry[C]) find(ctx context.Context, p proof, t *Trust) (client C, fou
 		found.method = p.method
 		client, found.credential, err = r.bySecret(ctx, p)
 	case checked:
-		client, _, err = r.byCheck(ctx, p.client(), func(ctx context.Context, registered []agents.Registered) (_ agentid.Credential, err error) {
+		client, _, err = r.byCheck(ctx, p.client(), func(ctx context.Context, registered []credentials.Registered) (_ agentid.Credential, err error) {
 			found, err = p.check(ctx, t, registered)
 			return found.credential, err
 		})

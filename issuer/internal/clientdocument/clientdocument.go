@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/fetch"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
@@ -47,7 +47,7 @@ var (
 // Client is a client that named itself. It holds no secret and belongs to no organization. Its name is what it calls itself, and never proven.
 type Client struct {
 	clients.Client
-	Registration agents.Registration // its keys; empty for a client of None
+	Registration credentials.Registration // its keys; empty for a client of None
 }
 
 // Resolver finds the client that a client_id names. Resolve's error is ErrUnknown, ErrBusy or that of the context; the reason is in the error's text, for
@@ -226,7 +226,7 @@ func (d *Documents) read(body []byte, clientID string) (Client, error) {
 	case "", clients.None:
 		c.Authentication = clients.None
 	case clients.PrivateKeyJWT:
-		c.Registration = agents.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI}
+		c.Registration = credentials.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI}
 		return c, d.checkKeys(&c.Registration)
 	default:
 		return Client{}, errors.New("its token_endpoint_auth_method is neither none nor private_key_jwt")

@@ -8,8 +8,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/fetch"
 	"github.com/agentidp/agentidp/internal/jose"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientkeys"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // slots bound how much is fetched at once, for all who ask.
@@ -63,8 +63,8 @@ func (d *Documents) Keys(ctx context.Context, rawURL, kid string) (*jose.KeySet,
 }
 
 // checkKeys holds the keys of a document to what keys in a registration are held to.
-func (d *Documents) checkKeys(r *agents.Registration) error {
-	if err := agents.CheckRegistration(agents.KindPrivateKeyJWT, r); err != nil {
+func (d *Documents) checkKeys(r *credentials.Registration) error {
+	if err := r.Validate(credentials.KindPrivateKeyJWT); err != nil {
 		return fmt.Errorf("its keys: %w", err)
 	}
 	if r.KeysURL == "" {

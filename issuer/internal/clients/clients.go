@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // Type of an application, OpenID Connect Dynamic Client Registration 1.0 s2. It decides what a redirect URI may be.
@@ -31,11 +31,11 @@ const (
 	None              Authentication = "none"
 	ClientSecretBasic Authentication = "client_secret_basic"
 	ClientSecretPost  Authentication = "client_secret_post"
-	PrivateKeyJWT     Authentication = agents.KindPrivateKeyJWT
-	TLS               Authentication = agents.KindTLS
-	SelfSignedTLS     Authentication = agents.KindSelfSignedTLS
-	SPIFFEJWT         Authentication = agents.KindSPIFFEJWT
-	SPIFFEX509        Authentication = agents.KindSPIFFEX509
+	PrivateKeyJWT     Authentication = credentials.KindPrivateKeyJWT
+	TLS               Authentication = credentials.KindTLS
+	SelfSignedTLS     Authentication = credentials.KindSelfSignedTLS
+	SPIFFEJWT         Authentication = credentials.KindSPIFFEJWT
+	SPIFFEX509        Authentication = credentials.KindSPIFFEX509
 )
 
 // Authentications is every method a relying party can be registered for.
@@ -49,7 +49,7 @@ func (a Authentication) Kind() string {
 	case None:
 		return ""
 	case ClientSecretBasic, ClientSecretPost:
-		return agents.KindClientSecret
+		return credentials.KindClientSecret
 	}
 	return string(a)
 }
@@ -134,7 +134,7 @@ type Store interface {
 	DeleteClientCredential(ctx context.Context, actor audit.Actor, client agentid.Client, id agentid.Credential) error
 
 	// RelyingPartyForAuthentication is agents.Store.ClientForAuthentication: one query that costs the same whether there is such a client or not.
-	RelyingPartyForAuthentication(ctx context.Context, id agentid.Client, now time.Time) (Client, []agents.Registered, error)
+	RelyingPartyForAuthentication(ctx context.Context, id agentid.Client, now time.Time) (Client, []credentials.Registered, error)
 	// ClientCredentialUsed notes that a credential was used, to the minute. It never goes back.
 	ClientCredentialUsed(ctx context.Context, c Client, id agentid.Credential, at time.Time) error
 }

@@ -6,8 +6,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // Credential is what a relying party proves itself with. It is of the kind that the client's authentication needs; the limits are those of agents' credentials.
@@ -19,11 +19,11 @@ type Credential struct {
 	ExpiresAt  time.Time // zero: does not expire
 	LastUsedAt time.Time // to the minute; zero: never
 
-	Registration agents.Registration // empty for a client secret
+	Registration credentials.Registration // empty for a client secret
 }
 
 // CreateCredential makes a credential of a kind. lifetime 0 means no expiry. Of a client secret, the text is returned and never shown again.
-func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, client agentid.Client, kind string, r agents.Registration, lifetime time.Duration) (Credential, string, error) {
+func (s *Service) CreateCredential(ctx context.Context, actor audit.Actor, client agentid.Client, kind string, r credentials.Registration, lifetime time.Duration) (Credential, string, error) {
 	next, err := s.newCredential(client, kind, r, lifetime)
 	if err != nil {
 		return Credential{}, "", err
@@ -56,8 +56,8 @@ func (s *Service) Credential(ctx context.Context, client agentid.Client, id agen
 }
 
 // RotateCredential makes a new credential of the same kind; the old one keeps working for overlap. The new one lives as long as the old one was made for.
-func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, old Credential, r agents.Registration, overlap time.Duration) (Credential, string, error) {
-	if err := agents.CheckOverlap(overlap); err != nil {
+func (s *Service) RotateCredential(ctx context.Context, actor audit.Actor, old Credential, r credentials.Registration, overlap time.Duration) (Credential, string, error) {
+	if err := credentials.CheckOverlap(overlap); err != nil {
 		return Credential{}, "", err
 	}
 	next, err := s.newCredential(old.ClientID, old.Kind, r, 0)
@@ -77,12 +77,12 @@ func (s *Service) DeleteCredential(ctx context.Context, actor audit.Actor, clien
 	return s.store.DeleteClientCredential(ctx, actor, client, id)
 }
 
-func (s *Service) newCredential(client agentid.Client, kind string, r agents.Registration, lifetime time.Duration) (Credential, error) {
-	if err := agents.CheckLifetime(lifetime); err != nil {
+func (s *Service) newCredential(client agentid.Client, kind string, r credentials.Registration, lifetime time.Duration) (Credential, error) {
+	if err := credentials.CheckLifetime(lifetime); err != nil {
 		return Credential{}, err
 	}
-	if kind != agents.KindClientSecret {
-		if err := agents.CheckRegistration(kind, &r); err != nil {
+	if kind != credentials.KindClientSecret {
+		if err := r.Validate(kind); err != nil {
 			return Credential{}, err
 		}
 	}
@@ -95,7 +95,7 @@ func (s *Service) newCredential(client agentid.Client, kind string, r agents.Reg
 
 // secretOf makes the secret of a credential of a kind, if it has one.
 func (s *Service) secretOf(kind string) (secret string, hash []byte) {
-	if kind != agents.KindClientSecret {
+	if kind != credentials.KindClientSecret {
 		return "", nil
 	}
 	return s.secrets.New()

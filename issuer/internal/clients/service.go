@@ -5,21 +5,21 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
 // Service validates and delegates.
 type Service struct {
 	store   Store
-	secrets agents.Secrets
+	secrets credentials.Secrets
 	now     func() time.Time
 }
 
 // NewService takes the key for the keyed hashes of secrets, at least 32 bytes.
 func NewService(store Store, secretHashKey []byte, now func() time.Time) (*Service, error) {
-	secrets, err := agents.NewSecrets(secretHashKey, "agentidp relying party secret v1")
+	secrets, err := credentials.NewSecrets(secretHashKey, "agentidp relying party secret v1")
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Microse
 
 // Create registers a relying party with a fresh id and its first credential, which does not expire and is checked against r. A secret is returned, and never shown
 // again. A client of None has no credential: it is nil.
-func (s *Service) Create(ctx context.Context, actor audit.Actor, in Client, r agents.Registration) (Client, *Credential, string, error) {
+func (s *Service) Create(ctx context.Context, actor audit.Actor, in Client, r credentials.Registration) (Client, *Credential, string, error) {
 	p, err := s.Prepare(in, r, 0)
 	if err != nil {
 		return Client{}, nil, "", err
@@ -52,7 +52,7 @@ type Prepared struct {
 }
 
 // Prepare checks as Create and CreateCredential do.
-func (s *Service) Prepare(in Client, r agents.Registration, lifetime time.Duration) (Prepared, error) {
+func (s *Service) Prepare(in Client, r credentials.Registration, lifetime time.Duration) (Prepared, error) {
 	in.ID, in.CreatedAt, in.Version = agentid.New[agentid.Client](), s.clock(), 1
 	in.UpdatedAt = in.CreatedAt
 	if err := check(&in); err != nil {

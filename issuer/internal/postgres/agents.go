@@ -9,6 +9,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
 )
@@ -122,7 +123,7 @@ func (s *Store) DeleteAgent(ctx context.Context, actor audit.Actor, id agentid.A
 }
 
 // ClientForAuthentication implements agents.Store.
-func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (agents.Agent, []agents.Registered, error) {
+func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, now time.Time) (agents.Agent, []credentials.Registered, error) {
 	row, err := s.across().ClientForAuthentication(ctx, platformdb.ClientForAuthenticationParams{ID: id.UUID(), At: now})
 	if err != nil {
 		return agents.Agent{}, nil, asProblem(err, agentNoun)
@@ -143,8 +144,8 @@ func (s *Store) ClientForAuthentication(ctx context.Context, id agentid.Agent, n
 }
 
 // registeredOf leaves the decoy out.
-func registeredOf(row platformdb.ClientForAuthenticationRow) ([]agents.Registered, error) {
-	var registered []agents.Registered
+func registeredOf(row platformdb.ClientForAuthenticationRow) ([]credentials.Registered, error) {
+	var registered []credentials.Registered
 	for i, id := range row.CredentialIds {
 		if id == uuid.Nil {
 			continue
@@ -158,9 +159,9 @@ func registeredOf(row platformdb.ClientForAuthenticationRow) ([]agents.Registere
 	return registered, nil
 }
 
-func registeredAs(id uuid.UUID, kind string, hash []byte, text string) (agents.Registered, error) {
+func registeredAs(id uuid.UUID, kind string, hash []byte, text string) (credentials.Registered, error) {
 	r, err := registration([]byte(text))
-	return agents.Registered{Credential: agentid.FromUUID[agentid.Credential](id), Kind: kind, Hash: hash, Registration: r}, err
+	return credentials.Registered{Credential: agentid.FromUUID[agentid.Credential](id), Kind: kind, Hash: hash, Registration: r}, err
 }
 
 func agentRow(a agents.Agent) orgdb.InsertAgentParams {

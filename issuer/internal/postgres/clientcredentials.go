@@ -8,9 +8,9 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
 )
@@ -135,12 +135,12 @@ func (s *Store) ClientCredentials(ctx context.Context, client agentid.Client) ([
 }
 
 // RelyingPartyForAuthentication implements clients.Store.
-func (s *Store) RelyingPartyForAuthentication(ctx context.Context, id agentid.Client, now time.Time) (clients.Client, []agents.Registered, error) {
+func (s *Store) RelyingPartyForAuthentication(ctx context.Context, id agentid.Client, now time.Time) (clients.Client, []credentials.Registered, error) {
 	row, err := s.across().RelyingPartyForAuthentication(ctx, platformdb.RelyingPartyForAuthenticationParams{ID: id.UUID(), At: now})
 	if err != nil {
 		return clients.Client{}, nil, asProblem(err, clientNoun)
 	}
-	var registered []agents.Registered
+	var registered []credentials.Registered
 	for i, id := range row.CredentialIds {
 		if id == uuid.Nil {
 			continue
@@ -175,7 +175,7 @@ func (s *Store) ClientCredentialUsed(ctx context.Context, c clients.Client, id a
 // refuseThirdOfClient is asked after the change, as refuseThird is: all of a relying party's credentials are of one kind.
 func refuseThirdOfClient(ctx context.Context, q *orgdb.Queries, of clients.Client, now time.Time) error {
 	n, err := q.CountUnexpiredClientCredentials(ctx, orgdb.CountUnexpiredClientCredentialsParams{OrgID: of.OrganizationID.UUID(), ClientID: of.ID.UUID(), At: now})
-	if err != nil || n <= agents.PerKindMax {
+	if err != nil || n <= credentials.PerKindMax {
 		return err
 	}
 	return errTooManyCredentials()

@@ -13,8 +13,8 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
@@ -22,7 +22,7 @@ import (
 )
 
 func newClientCredential(c agentid.Client) clients.Credential {
-	return clients.Credential{ID: agentid.New[agentid.Credential](), ClientID: c, Kind: agents.KindClientSecret, CreatedAt: start}
+	return clients.Credential{ID: agentid.New[agentid.Credential](), ClientID: c, Kind: credentials.KindClientSecret, CreatedAt: start}
 }
 
 // clientCredentialProbes are the probes of relying parties' credentials.
@@ -82,7 +82,7 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 	s, ctx := w.partyService(t), t.Context()
 	c, first, secret, err := s.Create(ctx, operator, clients.Client{
 		OrganizationID: w.org.ID, Name: "dashboard", Type: clients.Web, Authentication: clients.ClientSecretBasic, RedirectURIs: []string{"https://a.example/cb"},
-	}, agents.Registration{})
+	}, credentials.Registration{})
 	if err != nil || first == nil || secret == "" {
 		t.Fatalf("%+v %v", first, err)
 	}
@@ -90,7 +90,7 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 		t.Helper()
 		got, id, err := s.AuthenticateSecret(ctx, c.ClientID(), secret, method)
 		if want.IsZero() {
-			if err != agents.ErrAuthentication || !id.IsZero() || !got.ID.IsZero() { //nolint:errorlint // nothing more is said
+			if err != credentials.ErrAuthentication || !id.IsZero() || !got.ID.IsZero() { //nolint:errorlint // nothing more is said
 				t.Errorf("%s: %v %v", what, id, err)
 			}
 			return
@@ -102,16 +102,16 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 	var nobody agentid.Credential
 	works("the secret", secret, clients.ClientSecretBasic, first.ID)
 	works("the secret by another method", secret, clients.ClientSecretPost, nobody)
-	works("a wrong secret", agents.SecretPrefix+"wrong", clients.ClientSecretBasic, nobody)
+	works("a wrong secret", credentials.SecretPrefix+"wrong", clients.ClientSecretBasic, nobody)
 
 	w.clock.Advance(90 * time.Second)
-	second, secondSecret, err := s.RotateCredential(ctx, operator, *first, agents.Registration{}, time.Hour)
+	second, secondSecret, err := s.RotateCredential(ctx, operator, *first, credentials.Registration{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	works("the old one while both work", secret, clients.ClientSecretBasic, first.ID)
 	works("the new one", secondSecret, clients.ClientSecretBasic, second.ID)
-	_, _, err = s.CreateCredential(ctx, operator, c.ID, agents.KindClientSecret, agents.Registration{}, 0)
+	_, _, err = s.CreateCredential(ctx, operator, c.ID, credentials.KindClientSecret, credentials.Registration{}, 0)
 	wantProblem(t, "a third", err, problem.Conflict, "too_many_credentials")
 	listed, err := s.Credentials(ctx, c.ID)
 	if err != nil || len(listed) != 2 || listed[0].ID != first.ID || !listed[0].ExpiresAt.Equal(second.CreatedAt.Add(time.Hour)) ||
@@ -120,11 +120,11 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 	}
 	w.clock.Advance(2 * time.Hour)
 	works("the old one after the overlap", secret, clients.ClientSecretBasic, nobody)
-	_, _, err = s.RotateCredential(ctx, operator, *first, agents.Registration{}, 0)
+	_, _, err = s.RotateCredential(ctx, operator, *first, credentials.Registration{}, 0)
 	wantProblem(t, "rotate one that ended", err, problem.Conflict, "credential_expired")
 
 	byKey := clients.PrivateKeyJWT
-	keys := agents.Registration{KeysURL: "https://keys.example/jwks"}
+	keys := credentials.Registration{KeysURL: "https://keys.example/jwks"}
 	_, _, err = s.CreateCredential(ctx, operator, c.ID, byKey.Kind(), keys, 0)
 	wantProblem(t, "one of another kind", err, problem.Conflict, "authentication_kind")
 	change := func(c *clients.Client) { c.Authentication = byKey }

@@ -7,20 +7,20 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 )
 
-func spiffe(id string) agents.Registration { return agents.Registration{SPIFFEID: id} }
+func spiffe(id string) credentials.Registration { return credentials.Registration{SPIFFEID: id} }
 
 func TestRegistrationIsReadBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
-	first, err := w.agents.RegisterCredential(t.Context(), operator, w.agent.ID, agents.KindSPIFFEJWT, spiffe("spiffe://example.org/payer"), time.Hour)
+	first, err := w.agents.RegisterCredential(t.Context(), operator, w.agent.ID, credentials.KindSPIFFEJWT, spiffe("spiffe://example.org/payer"), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := w.agents.ReplaceCredential(t.Context(), operator, w.agent.ID, first.ID, agents.KindSPIFFEJWT, spiffe("spiffe://example.org/payer2"), time.Minute)
+	next, err := w.agents.ReplaceCredential(t.Context(), operator, w.agent.ID, first.ID, credentials.KindSPIFFEJWT, spiffe("spiffe://example.org/payer2"), time.Minute)
 	if err != nil || !next.ExpiresAt.Equal(start.Add(time.Hour)) {
 		t.Fatalf("%+v, %v: the successor lives as long as the first was made for", next, err)
 	}
@@ -35,10 +35,10 @@ func TestRegistrationIsReadBack(t *testing.T) {
 	if err != nil || len(registered) != 3 {
 		t.Fatal(registered, err)
 	}
-	if r := registered[2]; r.Credential != next.ID || r.Kind != agents.KindSPIFFEJWT || len(r.Hash) != 0 || r.Registration.SPIFFEID != "spiffe://example.org/payer2" {
+	if r := registered[2]; r.Credential != next.ID || r.Kind != credentials.KindSPIFFEJWT || len(r.Hash) != 0 || r.Registration.SPIFFEID != "spiffe://example.org/payer2" {
 		t.Errorf("%+v", r)
 	}
-	if registered[0].Kind != agents.KindClientSecret || len(registered[0].Hash) != sha256.Size {
+	if registered[0].Kind != credentials.KindClientSecret || len(registered[0].Hash) != sha256.Size {
 		t.Errorf("%+v", registered[0])
 	}
 }
@@ -47,8 +47,8 @@ func TestRegistrationIsReadBack(t *testing.T) {
 func TestAtMostTwoOfAKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
-	for _, kind := range []string{agents.KindSPIFFEJWT, agents.KindSPIFFEX509} {
-		for range agents.PerKindMax {
+	for _, kind := range []string{credentials.KindSPIFFEJWT, credentials.KindSPIFFEX509} {
+		for range credentials.PerKindMax {
 			if _, err := w.agents.RegisterCredential(t.Context(), operator, w.agent.ID, kind, spiffe("spiffe://example.org/payer"), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestAtMostTwoOfAKind(t *testing.T) {
 func TestSuccessorIsOfTheSameKind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
-	_, err := w.agents.ReplaceCredential(t.Context(), operator, w.agent.ID, w.credential.ID, agents.KindSPIFFEX509, spiffe("spiffe://example.org/payer"), 0)
+	_, err := w.agents.ReplaceCredential(t.Context(), operator, w.agent.ID, w.credential.ID, credentials.KindSPIFFEX509, spiffe("spiffe://example.org/payer"), 0)
 	wantProblem(t, "another kind", err, problem.Conflict, "credential_kind")
 	list, err := w.agents.Credentials(t.Context(), w.agent.ID)
 	if err != nil || len(list) != 1 || !list[0].ExpiresAt.Equal(start.Add(time.Hour)) {

@@ -10,6 +10,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 )
 
@@ -148,7 +149,7 @@ func refuseRevoked(a agents.Agent) error {
 // refuseThird is asked after the change; the lock on the agent's row keeps the count true until the transaction ends.
 func refuseThird(ctx context.Context, q *orgdb.Queries, a agents.Agent, kind string, now time.Time) error {
 	n, err := q.CountUnexpiredCredentials(ctx, orgdb.CountUnexpiredCredentialsParams{OrgID: a.OrganizationID.UUID(), AgentID: a.ID.UUID(), Kind: kind, At: now})
-	if err != nil || n <= agents.PerKindMax {
+	if err != nil || n <= credentials.PerKindMax {
 		return err
 	}
 	return errTooManyCredentials()
@@ -156,7 +157,7 @@ func refuseThird(ctx context.Context, q *orgdb.Queries, a agents.Agent, kind str
 
 func errTooManyCredentials() error {
 	return &problem.Error{
-		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("a client has at most %d unexpired credentials of one kind", agents.PerKindMax),
+		Kind: problem.Conflict, Code: "too_many_credentials", Detail: fmt.Sprintf("a client has at most %d unexpired credentials of one kind", credentials.PerKindMax),
 	}
 }
 
@@ -165,27 +166,27 @@ func describe(c agents.Credential) map[string]any {
 	return describeAs("agentId", c.AgentID.String(), c.Kind, c.ExpiresAt, c.Registration)
 }
 
-func describeAs(whose, id, kind string, expiresAt time.Time, r agents.Registration) map[string]any {
+func describeAs(whose, id, kind string, expiresAt time.Time, r credentials.Registration) map[string]any {
 	d := map[string]any{whose: id, "kind": kind}
 	if !expiresAt.IsZero() {
 		d["expiresAt"] = expiresAt.Format(time.RFC3339)
 	}
-	if kind != agents.KindClientSecret {
+	if kind != credentials.KindClientSecret {
 		d["registration"] = r.Facts()
 	}
 	return d
 }
 
 // registrationJSON is nil for a client secret, which has none.
-func registrationJSON(kind string, r agents.Registration) ([]byte, error) {
-	if kind == agents.KindClientSecret {
+func registrationJSON(kind string, r credentials.Registration) ([]byte, error) {
+	if kind == credentials.KindClientSecret {
 		return nil, nil
 	}
 	return json.Marshal(r)
 }
 
 // registration reads what registrationJSON wrote. Nothing is read as an empty one.
-func registration(text []byte) (r agents.Registration, err error) {
+func registration(text []byte) (r credentials.Registration, err error) {
 	if len(text) > 0 {
 		err = json.Unmarshal(text, &r)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // logins says which of the secrets work now.
@@ -22,7 +23,7 @@ func (b *bundle) logins(t *testing.T, id agentid.Agent, secrets ...string) []boo
 	var ok []bool
 	for _, s := range secrets {
 		_, _, err := b.agents.AuthenticateSecret(t.Context(), id.String(), s)
-		if err != nil && err != agents.ErrAuthentication { //nolint:errorlint // the very value
+		if err != nil && err != credentials.ErrAuthentication { //nolint:errorlint // the very value
 			t.Fatal(err)
 		}
 		ok = append(ok, err == nil)
@@ -82,8 +83,8 @@ func TestConcurrentCreationsStillMakeTwo(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if made != agents.PerKindMax {
-		t.Errorf("%d secrets made, want %d", made, agents.PerKindMax)
+	if made != credentials.PerKindMax {
+		t.Errorf("%d secrets made, want %d", made, credentials.PerKindMax)
 	}
 }
 
@@ -227,7 +228,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		logged.Write(body)
 	}
 	for _, secret := range []string{first, second} {
-		random := strings.TrimPrefix(secret, agents.SecretPrefix)
+		random := strings.TrimPrefix(secret, credentials.SecretPrefix)
 		raw, err := base64.RawURLEncoding.DecodeString(random)
 		if err != nil {
 			t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
@@ -131,12 +132,12 @@ var mutations = []mutation{
 		return w.DeleteAgent(ctx, by, w.agent.ID, 0)
 	}},
 	{"CreateCredential", audit.CredentialCreate, func(ctx context.Context, w *world, by audit.Actor) error {
-		c := agents.Credential{ID: agentid.New[agentid.Credential](), AgentID: w.agent.ID, Kind: agents.KindClientSecret, CreatedAt: start}
+		c := agents.Credential{ID: agentid.New[agentid.Credential](), AgentID: w.agent.ID, Kind: credentials.KindClientSecret, CreatedAt: start}
 		_, err := w.CreateCredential(ctx, by, c, make([]byte, 32))
 		return err
 	}},
 	{"RotateCredential", audit.CredentialRotate, func(ctx context.Context, w *world, by audit.Actor) error {
-		next := agents.Credential{ID: agentid.New[agentid.Credential](), AgentID: w.agent.ID, Kind: agents.KindClientSecret, CreatedAt: start}
+		next := agents.Credential{ID: agentid.New[agentid.Credential](), AgentID: w.agent.ID, Kind: credentials.KindClientSecret, CreatedAt: start}
 		_, err := w.RotateCredential(ctx, by, w.agent.ID, w.credential.ID, next, make([]byte, 32), start.Add(time.Minute))
 		return err
 	}},
@@ -191,7 +192,7 @@ var mutations = []mutation{
 		return w.DeleteInitialToken(ctx, by, w.org.ID, w.initial.ID)
 	}},
 	{"RegisterAgent", audit.AgentRegister, func(ctx context.Context, w *world, by audit.Actor) error {
-		p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: "another", Audiences: []string{"svc://a"}}, agents.KindClientSecret, agents.Registration{}, 0)
+		p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: "another", Audiences: []string{"svc://a"}}, credentials.KindClientSecret, credentials.Registration{}, 0)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/pgtest"
@@ -30,7 +31,7 @@ func (w *world) newInitialToken(uses int) selfregistration.InitialToken {
 
 func (w *world) newRegistered(t *testing.T, token selfregistration.InitialToken, name string) selfregistration.Registered {
 	t.Helper()
-	p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: name, Audiences: token.Audiences}, agents.KindClientSecret, agents.Registration{}, time.Hour)
+	p, err := w.agents.Prepare(agents.Create{OrganizationID: w.org.ID, Name: name, Audiences: token.Audiences}, credentials.KindClientSecret, credentials.Registration{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func (w *world) newRegistered(t *testing.T, token selfregistration.InitialToken,
 
 func (w *world) newRegisteredClient(token selfregistration.InitialToken, name string) selfregistration.RegisteredClient {
 	c := w.newClient(name)
-	credential := &clients.Credential{ID: agentid.New[agentid.Credential](), ClientID: c.ID, Kind: agents.KindClientSecret, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
+	credential := &clients.Credential{ID: agentid.New[agentid.Credential](), ClientID: c.ID, Kind: credentials.KindClientSecret, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
 	return selfregistration.RegisteredClient{
 		Prepared: clients.Prepared{Client: c, Credential: credential, SecretHash: make([]byte, 32)}, Token: token, Hash: make([]byte, 32),
 	}

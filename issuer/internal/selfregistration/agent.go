@@ -12,6 +12,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
@@ -24,7 +25,7 @@ type registeredAgent struct {
 }
 
 // agentOf turns metadata into an agent within what the token allows.
-func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create agents.Create, kind string, r agents.Registration, err error) {
+func (e *Registrar) agentOf(m *clientmetadata.Metadata, t InitialToken) (create agents.Create, kind string, r credentials.Registration, err error) {
 	if err := grantsWithin(m, clientmetadata.ClientCredentials, e.cfg.AgentGrants); err != nil {
 		// The default of RFC 7591 s2 would be authorization_code: an agent has to say that it is none.
 		return create, "", r, err
@@ -158,7 +159,7 @@ func (c *registeredAgent) renew(ctx context.Context, sent agentid.Credential) (e
 
 // lifetimeOf is how long a credential of a kind lives that is made with the token; 0: it does not expire.
 func (t InitialToken) lifetimeOf(kind string) time.Duration {
-	if kind != agents.KindClientSecret {
+	if kind != credentials.KindClientSecret {
 		return 0
 	}
 	return t.SecretLifetime

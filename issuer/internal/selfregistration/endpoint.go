@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -32,7 +33,7 @@ const bearerBytesMax = 512
 
 // Agents is what registration needs of package agents.
 type Agents interface {
-	Prepare(in agents.Create, kind string, r agents.Registration, lifetime time.Duration) (agents.Prepared, error)
+	Prepare(in agents.Create, kind string, r credentials.Registration, lifetime time.Duration) (agents.Prepared, error)
 	Get(ctx context.Context, id agentid.Agent) (agents.Agent, error)
 	Credentials(ctx context.Context, id agentid.Agent) ([]agents.Credential, error)
 	Update(ctx context.Context, actor audit.Actor, id agentid.Agent, version int64, in agents.Update) (agents.Agent, error)
@@ -40,7 +41,7 @@ type Agents interface {
 	AuthenticateSecret(ctx context.Context, clientID, secret string) (agents.Agent, agentid.Credential, error)
 	CreateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, lifetime time.Duration) (agents.Credential, string, error)
 	RotateCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, overlap time.Duration) (agents.Credential, string, error)
-	ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r agents.Registration, overlap time.Duration) (agents.Credential, error)
+	ReplaceCredential(ctx context.Context, actor audit.Actor, agent agentid.Agent, id agentid.Credential, kind string, r credentials.Registration, overlap time.Duration) (agents.Credential, error)
 }
 
 // Gate limits how often a source presents tokens that are not good. ratelimit.Gate is one; the name of the client is "".

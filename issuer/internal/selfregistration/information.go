@@ -12,6 +12,7 @@ import (
 	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
@@ -68,7 +69,7 @@ func (h *holding) describe(id string, created time.Time) *information {
 		ClientID: id, Secret: h.secret, IssuedAt: created.Unix(), Token: h.token, URI: h.issuer.URL(registerPath + "/" + id), Keys: r.Keys, KeysURI: r.KeysURL,
 		SubjectDN: r.SubjectDN, SubjectDNS: r.SANDNS, SubjectURI: r.SANURI, SubjectIP: r.SANIP, SubjectEmail: r.SANEmail,
 	}
-	if h.credential.Kind == agents.KindClientSecret {
+	if h.credential.Kind == credentials.KindClientSecret {
 		i.SecretExpiresAt = new(int64) // 0: it does not expire, RFC 7591 s3.2.1
 		if !h.credential.ExpiresAt.IsZero() {
 			*i.SecretExpiresAt = h.credential.ExpiresAt.Unix()
@@ -78,7 +79,7 @@ func (h *holding) describe(id string, created time.Time) *information {
 }
 
 // replaces compares what a client says of its credential with what it has, checks it, and reports whether it is another. The kind of credential stays.
-func (h *holding) replaces(kind string, r *agents.Registration) (bool, error) {
+func (h *holding) replaces(kind string, r *credentials.Registration) (bool, error) {
 	if kind != h.credential.Kind {
 		return false, invalidMetadata("token_endpoint_auth_method is of another kind of credential than the client has: the administrators of its organization give it one.")
 	}
@@ -86,7 +87,7 @@ func (h *holding) replaces(kind string, r *agents.Registration) (bool, error) {
 	if sameRegistration(*r, h.credential.Registration) {
 		return false, nil
 	}
-	return true, asMetadataError(agents.CheckRegistration(kind, r))
+	return true, asMetadataError(r.Validate(kind))
 }
 
 // renewal says whether a client gets another secret, as RFC 7592 s2.2 lets us, and how long the one before works beside it: when those of its registration expire
@@ -94,7 +95,7 @@ func (h *holding) replaces(kind string, r *agents.Registration) (bool, error) {
 // ends at once.
 func (h *holding) renewal(now time.Time, sent agentid.Credential) (due bool, overlap time.Duration) {
 	old := h.credential
-	if h.lifetime == 0 || old.Kind != agents.KindClientSecret || old.ExpiresAt.IsZero() {
+	if h.lifetime == 0 || old.Kind != credentials.KindClientSecret || old.ExpiresAt.IsZero() {
 		return false, 0
 	}
 	if old.LastUsedAt.IsZero() && sent != old.ID {
@@ -109,7 +110,7 @@ func checkSecret(m *clientmetadata.Metadata, prove func(secret string) (agentid.
 	if m.Secret == nil {
 		return sent, nil
 	}
-	if sent, err = prove(*m.Secret); errors.Is(err, agents.ErrAuthentication) {
+	if sent, err = prove(*m.Secret); errors.Is(err, credentials.ErrAuthentication) {
 		err = invalidMetadata("client_secret is not the client's. It is chosen by the issuer.")
 	}
 	return sent, err
@@ -117,11 +118,11 @@ func checkSecret(m *clientmetadata.Metadata, prove func(secret string) (agentid.
 
 // kinds are the credentials a client can register with, by method. Those that need no registration of their own (SPIFFE) have no name in RFC 7591.
 var kinds = map[string]string{
-	"client_secret_basic":         agents.KindClientSecret,
-	"client_secret_post":          agents.KindClientSecret,
-	"private_key_jwt":             agents.KindPrivateKeyJWT,
-	"tls_client_auth":             agents.KindTLS,
-	"self_signed_tls_client_auth": agents.KindSelfSignedTLS,
+	"client_secret_basic":         credentials.KindClientSecret,
+	"client_secret_post":          credentials.KindClientSecret,
+	"private_key_jwt":             credentials.KindPrivateKeyJWT,
+	"tls_client_auth":             credentials.KindTLS,
+	"self_signed_tls_client_auth": credentials.KindSelfSignedTLS,
 }
 
 // methodDefault is RFC 7591 s2.
@@ -136,14 +137,14 @@ func authentication(m *clientmetadata.Metadata) string {
 }
 
 // credentialOf is the kind of credential the client's method needs, and what it is checked against.
-func (e *Registrar) credentialOf(m *clientmetadata.Metadata) (kind string, r agents.Registration, err error) {
+func (e *Registrar) credentialOf(m *clientmetadata.Metadata) (kind string, r credentials.Registration, err error) {
 	method := authentication(m)
 	kind, known := kinds[method]
 	if !known || !slices.Contains(e.cfg.Methods, method) {
 		return "", r, invalidMetadata("token_endpoint_auth_method is not one that such a client can register for here.")
 	}
-	if kind != agents.KindClientSecret {
-		r = agents.Registration{
+	if kind != credentials.KindClientSecret {
+		r = credentials.Registration{
 			Keys: m.KeysDocument, KeysURL: m.KeysURI,
 			SubjectDN: m.SubjectDN, SANDNS: m.SubjectDNS, SANURI: m.SubjectURI, SANIP: m.SubjectIP, SANEmail: m.SubjectEmail,
 		}
@@ -178,7 +179,7 @@ func scopesWithin(asked, allowed []string) ([]string, error) {
 }
 
 // sameRegistration compares what a client says with what it registered. Keys are compared as they were written back to it.
-func sameRegistration(a, b agents.Registration) bool {
+func sameRegistration(a, b credentials.Registration) bool {
 	return sameJSON(a.Keys, b.Keys) && a.KeysURL == b.KeysURL && a.SubjectDN == b.SubjectDN && a.SANDNS == b.SANDNS && a.SANURI == b.SANURI &&
 		a.SANIP == b.SANIP && a.SANEmail == b.SANEmail
 }

@@ -13,19 +13,20 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
 // Parties is what registration needs of package clients.
 type Parties interface {
-	Prepare(in clients.Client, r agents.Registration, lifetime time.Duration) (clients.Prepared, error)
+	Prepare(in clients.Client, r credentials.Registration, lifetime time.Duration) (clients.Prepared, error)
 	Get(ctx context.Context, id agentid.Client) (clients.Client, error)
 	Credentials(ctx context.Context, id agentid.Client) ([]clients.Credential, error)
 	Update(ctx context.Context, actor audit.Actor, id agentid.Client, version int64, change func(*clients.Client)) (clients.Client, error)
 	Delete(ctx context.Context, actor audit.Actor, id agentid.Client, version int64) error
 	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, agentid.Credential, error)
-	CreateCredential(ctx context.Context, actor audit.Actor, id agentid.Client, kind string, r agents.Registration, lifetime time.Duration) (clients.Credential, string, error)
-	RotateCredential(ctx context.Context, actor audit.Actor, old clients.Credential, r agents.Registration, overlap time.Duration) (clients.Credential, string, error)
+	CreateCredential(ctx context.Context, actor audit.Actor, id agentid.Client, kind string, r credentials.Registration, lifetime time.Duration) (clients.Credential, string, error)
+	RotateCredential(ctx context.Context, actor audit.Actor, old clients.Credential, r credentials.Registration, overlap time.Duration) (clients.Credential, string, error)
 }
 
 // signInInformation is what is said of relying parties alone.
@@ -46,7 +47,7 @@ type registeredParty struct {
 }
 
 // partyOf turns metadata into a relying party within what the token allows. PKCE is not optional.
-func (e *Registrar) partyOf(m *clientmetadata.Metadata, t InitialToken) (v clients.Client, kind string, r agents.Registration, err error) {
+func (e *Registrar) partyOf(m *clientmetadata.Metadata, t InitialToken) (v clients.Client, kind string, r credentials.Registration, err error) {
 	v = clients.Client{
 		OrganizationID: t.OrganizationID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: clients.Authentication(authentication(m)),
 		RedirectURIs: m.RedirectURIs, Audiences: t.Audiences, RefreshTokens: m.Wants(clientmetadata.RefreshToken),
@@ -183,14 +184,14 @@ func (c *registeredParty) update(ctx context.Context, m *clientmetadata.Metadata
 	case !due:
 		return nil
 	case now.Before(c.credential.ExpiresAt):
-		return c.rotate(ctx, agents.Registration{}, overlap)
+		return c.rotate(ctx, credentials.Registration{}, overlap)
 	}
-	created, secret, err := service.CreateCredential(ctx, by, c.party.ID, kind, agents.Registration{}, c.lifetime)
+	created, secret, err := service.CreateCredential(ctx, by, c.party.ID, kind, credentials.Registration{}, c.lifetime)
 	c.credential, c.secret = asHeld(created), secret
 	return asMetadataError(err)
 }
 
-func (c *registeredParty) rotate(ctx context.Context, r agents.Registration, overlap time.Duration) error {
+func (c *registeredParty) rotate(ctx context.Context, r credentials.Registration, overlap time.Duration) error {
 	old := clients.Credential{ID: c.credential.ID, ClientID: c.party.ID, Kind: c.credential.Kind}
 	created, secret, err := c.of.cfg.Parties.RotateCredential(ctx, c.actor(ctx), old, r, overlap)
 	c.credential, c.secret = asHeld(created), secret

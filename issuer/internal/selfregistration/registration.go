@@ -14,6 +14,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
@@ -135,8 +136,8 @@ func (s *Service) Create(ctx context.Context, actor audit.Actor, in InitialToken
 	if lifetime < LifetimeMin || lifetime > LifetimeMax {
 		return InitialToken{}, "", fields.Invalid("/lifetimeSeconds", "out_of_range", fmt.Sprintf("must be %d to %d", LifetimeMin/time.Second, LifetimeMax/time.Second))
 	}
-	if in.SecretLifetime != 0 && (in.SecretLifetime < agents.LifetimeMin || in.SecretLifetime > agents.LifetimeMax) {
-		return InitialToken{}, "", fields.Invalid("/secretLifetimeSeconds", "out_of_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", agents.LifetimeMin/time.Second, agents.LifetimeMax/time.Second))
+	if in.SecretLifetime != 0 && (in.SecretLifetime < credentials.LifetimeMin || in.SecretLifetime > credentials.LifetimeMax) {
+		return InitialToken{}, "", fields.Invalid("/secretLifetimeSeconds", "out_of_range", fmt.Sprintf("must be 0 (no expiry) or %d to %d", credentials.LifetimeMin/time.Second, credentials.LifetimeMax/time.Second))
 	}
 	in.ID, in.Uses, in.CreatedAt = agentid.New[agentid.InitialToken](), 0, s.now().UTC().Truncate(time.Microsecond)
 	in.ExpiresAt = in.CreatedAt.Add(lifetime)

@@ -12,13 +12,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // What the two kinds of token begin with, so that scanners of repositories and logs find a leaked one.
 const (
-	initialPrefix      = agents.SecretPrefix + "register_"
-	registrationPrefix = agents.SecretPrefix + "registration_"
+	initialPrefix      = credentials.SecretPrefix + "register_"
+	registrationPrefix = credentials.SecretPrefix + "registration_"
 )
 
 const (

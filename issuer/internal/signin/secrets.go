@@ -10,15 +10,16 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/agentidp/agentidp/internal/agentid"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/google/uuid"
+
+	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // What a code and a refresh token begin with, so that scanners of repositories and logs find a leaked one.
 const (
-	codePrefix    = agents.SecretPrefix + "code_"
-	refreshPrefix = agents.SecretPrefix + "refresh_"
+	codePrefix    = credentials.SecretPrefix + "code_"
+	refreshPrefix = credentials.SecretPrefix + "refresh_"
 	requestPrefix = "urn:ietf:params:oauth:request_uri:" // RFC 9126 s2.2
 )
 

@@ -1,4 +1,4 @@
-package agents
+package credentials
 
 import (
 	"encoding/json"
@@ -14,17 +14,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
-// The kinds of credential. But for the client secret each has the name of its one authentication method.
-const (
-	KindClientSecret  = "client_secret"
-	KindPrivateKeyJWT = "private_key_jwt"             // RFC 7523 s2.2
-	KindTLS           = "tls_client_auth"             // RFC 8705 s2.1
-	KindSelfSignedTLS = "self_signed_tls_client_auth" // RFC 8705 s2.2
-	KindSPIFFEJWT     = "spiffe_jwt"                  // draft-ietf-oauth-spiffe-client-auth s3.1
-	KindSPIFFEX509    = "spiffe_x509"                 // draft-ietf-oauth-spiffe-client-auth s3.2
-)
-
-// Registration is what a credential that is no secret is checked against. All of it is public. Which members a kind has is for Check.
+// Registration is what a credential that is no secret is checked against. All of it is public. Which members a kind has is for Validate.
 type Registration struct {
 	Keys       json.RawMessage `json:"jwks,omitempty"`       // RFC 7517 key set
 	KeysURL    string          `json:"jwksUri,omitempty"`    // where the key set is
@@ -84,8 +74,8 @@ func assertionAlgorithmsDefault() []string {
 	return []string{string(jose.ES256), string(jose.EdDSA), string(jose.PS256)}
 }
 
-// check says what is wrong with a registration of a kind, and fills in what has a default.
-func (r *Registration) check(kind string) error {
+// Validate says what is wrong with a registration of a kind, and fills in what has a default.
+func (r *Registration) Validate(kind string) error {
 	if err := r.checkMembers(kind); err != nil {
 		return err
 	}
