@@ -8,6 +8,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/discovery"
 	"github.com/agentidp/agentidp/issuer/internal/dpop"
@@ -73,7 +74,7 @@ func newSignIn(s shared) (signInParts, error) {
 // signInMetadata is what discovery says of it.
 func signInMetadata(documents bool) discovery.SignIn {
 	return discovery.SignIn{
-		Scopes: signin.Scopes(), Claims: agentinfo.Claims(), Contexts: signin.Contexts(), Prompts: signin.Prompts(), Authentication: []string{string(clientauth.None)},
+		Scopes: signin.Scopes(), Claims: agentinfo.Claims(), Contexts: signin.Contexts(), Prompts: signin.Prompts(), Authentication: []string{string(credentials.None)},
 		Documents: documents,
 	}
 }

@@ -104,8 +104,8 @@ func (a *API) deleteClientCredential(r *http.Request, _ web.None) (reply web.Rep
 }
 
 // clientRegistration reads the registration of a client that authenticates by a method. Whether there is such a method is for the service to say.
-func (a *API) clientRegistration(by clients.Authentication, in *Registration) (credentials.Registration, error) {
-	if by == clients.None {
+func (a *API) clientRegistration(by credentials.Method, in *Registration) (credentials.Registration, error) {
+	if by == credentials.None {
 		if in != nil {
 			return credentials.Registration{}, &problem.Error{
 				Kind: problem.Invalid, Code: "registration_unexpected", Field: "/registration", Detail: "A client that authenticates by none has none.",
@@ -113,7 +113,7 @@ func (a *API) clientRegistration(by clients.Authentication, in *Registration) (c
 		}
 		return credentials.Registration{}, nil
 	}
-	if !slices.Contains(clients.Authentications(), by) {
+	if !slices.Contains(credentials.Methods(), by) {
 		return credentials.Registration{}, nil
 	}
 	_, registration, err := a.registration(by.Kind(), nil, in)

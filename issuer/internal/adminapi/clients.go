@@ -6,6 +6,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // ListClients implements GET /clients.
@@ -48,7 +49,7 @@ func (a *API) createClient(r *http.Request, in CreateClient) (reply web.Reply[Ne
 		return reply, err
 	}
 	v := clients.Client{
-		OrganizationID: in.OrganizationId, Name: in.Name, Type: clients.Web, Authentication: clients.ClientSecretBasic, RedirectURIs: in.RedirectUris,
+		OrganizationID: in.OrganizationId, Name: in.Name, Type: clients.Web, Authentication: credentials.ClientSecretBasic, RedirectURIs: in.RedirectUris,
 		Scopes: list(value(in.Scopes)), Audiences: list(value(in.Audiences)), RefreshTokens: value(in.RefreshTokens), RequirePushed: value(in.RequirePushedRequests),
 		RequireDPoP: value(in.RequireDPoP), RequireCertificate: value(in.RequireCertificate), PKCEOptional: value(in.PkceOptional),
 	}
@@ -56,7 +57,7 @@ func (a *API) createClient(r *http.Request, in CreateClient) (reply web.Reply[Ne
 		v.Type = clients.Type(*in.Type)
 	}
 	if in.Authentication != nil {
-		v.Authentication = clients.Authentication(*in.Authentication)
+		v.Authentication = credentials.Method(*in.Authentication)
 	}
 	registration, err := a.clientRegistration(v.Authentication, in.Registration)
 	if err != nil {
@@ -118,7 +119,7 @@ func (a *API) updateClient(r *http.Request, in UpdateClient) (reply web.Reply[Cl
 			c.Type = clients.Type(*in.Type)
 		}
 		if in.Authentication != nil {
-			c.Authentication = clients.Authentication(*in.Authentication)
+			c.Authentication = credentials.Method(*in.Authentication)
 		}
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ const (
 
 // assertion is private_key_jwt or spiffe_jwt.
 type assertion struct {
-	method Method
+	method credentials.Method
 	id     string // client_id; for private_key_jwt sub, which says the same
 	jwt    *jose.Assertion
 }
@@ -44,11 +44,11 @@ type assertion struct {
 // readAssertion wants both parameters (RFC 7521 s4.2). client_id may be left out where the assertion says it. A JWT-SVID says which workload it is of and not which
 // client that is, so client_id must be there.
 func readAssertion(form oauth.Form) (proof, error) {
-	a := assertion{method: PrivateKeyJWT, id: form.Get("client_id")}
+	a := assertion{method: credentials.PrivateKeyJWT, id: form.Get("client_id")}
 	switch form.Get("client_assertion_type") {
 	case assertionJWT:
 	case assertionSPIFFE:
-		a.method = SPIFFEJWT
+		a.method = credentials.SPIFFEJWT
 	case "":
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_assertion_type is missing."}
 	default:
@@ -58,14 +58,14 @@ func readAssertion(form oauth.Form) (proof, error) {
 	if text == "" {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_assertion is missing."}
 	}
-	if a.method == SPIFFEJWT && a.id == "" {
+	if a.method == credentials.SPIFFEJWT && a.id == "" {
 		return nil, &oauth.Error{Code: oauth.InvalidRequest, Description: "client_id is missing."}
 	}
 	var err error
 	if a.jwt, err = jose.ParseAssertion(text); err != nil {
 		return nil, failed(err)
 	}
-	if a.method == PrivateKeyJWT {
+	if a.method == credentials.PrivateKeyJWT {
 		sub := a.jwt.Subject()
 		if a.id != "" && sub != "" && a.id != sub {
 			return nil, otherClient()
@@ -79,15 +79,15 @@ func (s assertion) client() string { return s.id }
 
 // check implements checked.
 func (s assertion) check(ctx context.Context, t *Trust, registered []credentials.Registered) (proven, error) {
-	if s.method == SPIFFEJWT {
+	if s.method == credentials.SPIFFEJWT {
 		credential, err := s.verifySVID(ctx, t, registered)
-		return proven{credential, SPIFFEJWT, nil}, err // SVIDs are used until they expire
+		return proven{credential, credentials.SPIFFEJWT, nil}, err // SVIDs are used until they expire
 	}
 	credential, claims, err := s.verify(ctx, t, registered)
 	if err != nil {
 		return proven{}, err
 	}
-	return proven{credential, PrivateKeyJWT, &issuance.SingleUse{
+	return proven{credential, credentials.PrivateKeyJWT, &issuance.SingleUse{
 		Purpose: issuance.UseClientAssertion, Key: useKey(s.id, claims.ID), ExpiresAt: time.Unix(claims.ExpiresAt, 0).Add(assertionSkew),
 	}}, nil
 }

@@ -141,7 +141,7 @@ func TestAssertion(t *testing.T) {
 	k := newKeyed(t, nil)
 	text := k.sign(t, k.agent.ID.String())
 	client, err := k.authenticate(t, instance, text)
-	if err != nil || client.Agent.ID != k.agent.ID || client.Credential != k.registered[0].Credential || client.Method != clientauth.PrivateKeyJWT {
+	if err != nil || client.Agent.ID != k.agent.ID || client.Credential != k.registered[0].Credential || client.Method != credentials.PrivateKeyJWT {
 		t.Errorf("%+v, %v", client, err)
 	}
 	if _, err := k.authenticate(t, instance, text); err == nil || err.Code != oauth.InvalidClient {

@@ -33,7 +33,7 @@ func (c certificate) check(ctx context.Context, t *Trust, registered []credentia
 	for _, r := range registered {
 		reason := c.matches(ctx, t, r)
 		if reason == nil {
-			return proven{r.Credential, Method(r.Kind), nil}, nil
+			return proven{r.Credential, credentials.Method(r.Kind), nil}, nil
 		}
 		if errors.Is(reason, errOtherMethod) {
 			continue

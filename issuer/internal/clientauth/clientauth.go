@@ -23,25 +23,11 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
-// Method is a client authentication method by its name in metadata (RFC 8414 s2).
-type Method string
-
-// The methods. Those that are not of a client secret are named as the kind of credential they need.
-const (
-	ClientSecretBasic Method = "client_secret_basic"
-	ClientSecretPost  Method = "client_secret_post"
-	PrivateKeyJWT     Method = credentials.KindPrivateKeyJWT
-	TLS               Method = credentials.KindTLS
-	SelfSignedTLS     Method = credentials.KindSelfSignedTLS
-	SPIFFEJWT         Method = credentials.KindSPIFFEJWT
-	SPIFFEX509        Method = credentials.KindSPIFFEX509
-)
-
 // Client is who made the request and how it was proven.
 type Client struct {
 	Agent      agents.Agent
 	Credential agentid.Credential
-	Method     Method
+	Method     credentials.Method
 }
 
 // Agents are the registered agents. Its contract: every failed authentication is credentials.ErrAuthentication after the same work, whether the client exists or
@@ -79,13 +65,13 @@ func New(a Agents, t Trust, g Gate) *Authenticator { return &Authenticator{a, t,
 
 // Methods is every method served, for metadata.
 func (a *Authenticator) Methods() []string {
-	methods := []string{string(ClientSecretBasic), string(ClientSecretPost), string(PrivateKeyJWT)}
+	methods := []string{string(credentials.ClientSecretBasic), string(credentials.ClientSecretPost), string(credentials.PrivateKeyJWT)}
 	if a.trust.Authorities != nil {
-		methods = append(methods, string(TLS))
+		methods = append(methods, string(credentials.TLS))
 	}
-	methods = append(methods, string(SelfSignedTLS))
+	methods = append(methods, string(credentials.SelfSignedTLS))
 	if a.trust.Bundles != nil {
-		methods = append(methods, string(SPIFFEJWT), string(SPIFFEX509))
+		methods = append(methods, string(credentials.SPIFFEJWT), string(credentials.SPIFFEX509))
 	}
 	return methods
 }

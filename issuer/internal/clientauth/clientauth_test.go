@@ -110,14 +110,14 @@ func TestMethods(t *testing.T) {
 	for name, tt := range map[string]struct {
 		form   url.Values
 		header []string
-		method clientauth.Method
+		method credentials.Method
 	}{
-		"basic":                  {nil, []string{basic(f.id, f.secret)}, clientauth.ClientSecretBasic},
-		"basic, escaped":         {nil, []string{basic(f.id, escaped)}, clientauth.ClientSecretBasic},
-		"basic, lower case":      {nil, []string{strings.Replace(basic(f.id, f.secret), "Basic", "basic", 1)}, clientauth.ClientSecretBasic},
-		"basic and the same id":  {url.Values{"client_id": {f.id}}, []string{basic(f.id, f.secret)}, clientauth.ClientSecretBasic},
-		"basic and empty secret": {url.Values{"client_secret": {""}}, []string{basic(f.id, f.secret)}, clientauth.ClientSecretBasic}, // RFC 6749 s3.2: no value is as absent
-		"post":                   {post, nil, clientauth.ClientSecretPost},
+		"basic":                  {nil, []string{basic(f.id, f.secret)}, credentials.ClientSecretBasic},
+		"basic, escaped":         {nil, []string{basic(f.id, escaped)}, credentials.ClientSecretBasic},
+		"basic, lower case":      {nil, []string{strings.Replace(basic(f.id, f.secret), "Basic", "basic", 1)}, credentials.ClientSecretBasic},
+		"basic and the same id":  {url.Values{"client_id": {f.id}}, []string{basic(f.id, f.secret)}, credentials.ClientSecretBasic},
+		"basic and empty secret": {url.Values{"client_secret": {""}}, []string{basic(f.id, f.secret)}, credentials.ClientSecretBasic}, // RFC 6749 s3.2: no value is as absent
+		"post":                   {post, nil, credentials.ClientSecretPost},
 	} {
 		client, err := f.authenticate(t, tt.form, tt.header...)
 		if err != nil || client.Method != tt.method || client.Agent.ID.String() != f.id || client.Credential != f.ID {

@@ -74,7 +74,7 @@ func (d *Documents) registry() registry[clients.Client] {
 			c, err := d.resolve(ctx, clientID)
 			// The credential has no id that lasts: it is what the document says now.
 			keys := credentials.Registered{Credential: agentid.New[agentid.Credential](), Kind: credentials.KindPrivateKeyJWT, Registration: c.Registration}
-			matched, err := credentials.Prove(ctx, err, c.Authentication == clients.PrivateKeyJWT, []credentials.Registered{keys}, check)
+			matched, err := credentials.Prove(ctx, err, c.Authentication == credentials.PrivateKeyJWT, []credentials.Registered{keys}, check)
 			return c.Client, matched, err
 		},
 	}

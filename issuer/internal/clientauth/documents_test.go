@@ -43,7 +43,7 @@ func (noUses) UseUp(context.Context, agentid.Organization, issuance.SingleUse) e
 
 const documentID = "https://apps.example/notes"
 
-func setupDocument(by clients.Authentication, err error) (*oneDocument, *scriptedGate, *Parties) {
+func setupDocument(by credentials.Method, err error) (*oneDocument, *scriptedGate, *Parties) {
 	o, g := &oneDocument{client: clientdocument.Client{Client: clients.Client{Document: documentID, Authentication: by}}, err: err}, &scriptedGate{}
 	return o, g, NewParties(nil, noUses{}, Trust{}, g, NewDocuments(o, g, time.Now))
 }
@@ -64,7 +64,7 @@ func TestDocumentsAskTheGate(t *testing.T) {
 		"given up": {context.Canceled, nil, problem.Unavailable, 1, []string{"admit " + documentID}},
 		"barred":   {nil, &oauth.Error{Status: 429}, problem.Internal, 0, []string{"admit " + documentID}},
 	} {
-		o, g, p := setupDocument(clients.None, tt.found)
+		o, g, p := setupDocument(credentials.None, tt.found)
 		g.admit = tt.admit
 		c, err := p.Find(t.Context(), issuer, documentID)
 		if good := name == "there"; (err == nil) != good || good != (c.Document == documentID) || !good && problem.KindOf(err) != tt.kind || o.asked != tt.asked {
@@ -83,17 +83,17 @@ func TestDocumentsAskTheGate(t *testing.T) {
 // A secret is never good, and nothing is fetched for it; a check is asked with the keys of the document, and by none with nothing.
 func TestDocumentsProve(t *testing.T) {
 	t.Parallel()
-	o, g, p := setupDocument(clients.None, nil)
-	if _, _, err := p.authenticate(t.Context(), secret{ClientSecretPost, documentID, "guess"}); oauthCode(err) != oauth.InvalidClient || o.asked != 0 {
+	o, g, p := setupDocument(credentials.None, nil)
+	if _, _, err := p.authenticate(t.Context(), secret{credentials.ClientSecretPost, documentID, "guess"}); oauthCode(err) != oauth.InvalidClient || o.asked != 0 {
 		t.Errorf("%v, asked %d times", err, o.asked)
 	}
 	if diff := cmp.Diff([]string{"admit " + documentID, "failed " + documentID}, g.asked); diff != "" {
 		t.Error(diff)
 	}
-	if c, method, err := p.authenticate(t.Context(), nothing{documentID}); err != nil || method != None || c.Document != documentID {
+	if c, method, err := p.authenticate(t.Context(), nothing{documentID}); err != nil || method != credentials.None || c.Document != documentID {
 		t.Errorf("%+v %s %v", c, method, err)
 	}
-	for by, registered := range map[clients.Authentication]int{clients.None: 0, clients.PrivateKeyJWT: 1} {
+	for by, registered := range map[credentials.Method]int{credentials.None: 0, credentials.PrivateKeyJWT: 1} {
 		_, _, p := setupDocument(by, nil)
 		c, _, err := p.documents.registry().byCheck(t.Context(), documentID, func(_ context.Context, list []credentials.Registered) (agentid.Credential, error) {
 			if len(list) != registered {
@@ -105,11 +105,11 @@ func TestDocumentsProve(t *testing.T) {
 			t.Errorf("%s: %+v %v", by, c, err)
 		}
 	}
-	_, _, p = setupDocument(clients.PrivateKeyJWT, nil)
+	_, _, p = setupDocument(credentials.PrivateKeyJWT, nil)
 	if c, _, err := p.authenticate(t.Context(), nothing{documentID}); oauthCode(err) != oauth.InvalidClient || c.Document != "" {
 		t.Errorf("by its name alone: %+v %v", c, err)
 	}
-	_, _, p = setupDocument(clients.PrivateKeyJWT, clientdocument.ErrBusy)
+	_, _, p = setupDocument(credentials.PrivateKeyJWT, clientdocument.ErrBusy)
 	if _, _, err := p.authenticate(t.Context(), nothing{documentID}); oauthCode(err) != oauth.TemporarilyUnavailable {
 		t.Errorf("busy: %v", err)
 	}

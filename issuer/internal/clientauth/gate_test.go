@@ -63,7 +63,7 @@ type oneParty struct {
 	*oneClient
 }
 
-func (o oneParty) AuthenticateSecret(context.Context, string, string, clients.Authentication) (clients.Client, agentid.Credential, error) {
+func (o oneParty) AuthenticateSecret(context.Context, string, string, credentials.Method) (clients.Client, agentid.Credential, error) {
 	o.tried++
 	return clients.Client{Name: "one", OrganizationID: o.org}, agentid.New[agentid.Credential](), o.err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -13,7 +14,7 @@ import (
 type Sender struct {
 	Agent  Client          // when Party is nil
 	Party  *clients.Client // the relying party
-	Method Method
+	Method credentials.Method
 }
 
 // Clients authenticates clients of either kind, for endpoints that serve both. Parties is nil where there are no relying parties.

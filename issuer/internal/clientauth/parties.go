@@ -12,13 +12,10 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
-// None is no method: a relying party that cannot keep a secret says who it is (RFC 7591 s2).
-const None = Method(clients.None)
-
 // RelyingParties are the registered ones, by the contract of Agents.
 type RelyingParties interface {
 	// AuthenticateSecret refuses a client that is not registered for the method, like any other failure.
-	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, agentid.Credential, error)
+	AuthenticateSecret(ctx context.Context, clientID, secret string, method credentials.Method) (clients.Client, agentid.Credential, error)
 	Authenticate(ctx context.Context, clientID string, check credentials.Check) (clients.Client, agentid.Credential, error)
 	Get(ctx context.Context, id agentid.Client) (clients.Client, error)
 }
@@ -60,10 +57,10 @@ func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID stri
 	return c, err
 }
 
-func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Client, Method, error) {
+func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Client, credentials.Method, error) {
 	c, public, err := p.public(ctx, presented)
 	if public || err != nil {
-		return c, None, err
+		return c, credentials.None, err
 	}
 	if p.documents != nil && clientdocument.Names(presented.client()) {
 		c, _, method, err := prove(ctx, presented, &p.documents.trust, p.uses.UseUp, p.gate, p.documents.registry())
@@ -71,7 +68,7 @@ func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Cl
 	}
 	c, _, method, err := prove(ctx, presented, &p.trust, p.uses.UseUp, p.gate, registry[clients.Client]{
 		bySecret: func(ctx context.Context, s secret) (clients.Client, agentid.Credential, error) {
-			return p.parties.AuthenticateSecret(ctx, s.id, s.value, clients.Authentication(s.method))
+			return p.parties.AuthenticateSecret(ctx, s.id, s.value, s.method)
 		},
 		byCheck: p.parties.Authenticate,
 	})

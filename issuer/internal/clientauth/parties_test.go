@@ -78,7 +78,7 @@ type partyFixture struct {
 	now     *time.Time
 }
 
-func setupParty(t *testing.T, by clients.Authentication, r credentials.Registration) partyFixture {
+func setupParty(t *testing.T, by credentials.Method, r credentials.Registration) partyFixture {
 	t.Helper()
 	now := time.Date(2026, 3, 1, 12, 0, 20, 0, time.UTC)
 	f := partyFixture{partyStore: &partyStore{}, now: &now}
@@ -120,7 +120,7 @@ func TestUnknownRelyingPartyIsTheSameWork(t *testing.T) {
 	t.Parallel()
 	here := issuers.Issuer{ID: issuerID}
 	keys := credentials.Registration{KeysURL: "https://keys.example/jwks"}
-	bySecret, byKey, public := setupParty(t, clients.ClientSecretBasic, credentials.Registration{}), setupParty(t, clients.PrivateKeyJWT, keys), setupParty(t, clients.None, credentials.Registration{})
+	bySecret, byKey, public := setupParty(t, credentials.ClientSecretBasic, credentials.Registration{}), setupParty(t, credentials.PrivateKeyJWT, keys), setupParty(t, credentials.None, credentials.Registration{})
 	unknown := agentid.New[agentid.Client]().String()
 	for name, tt := range map[string]struct {
 		f      partyFixture
@@ -158,10 +158,10 @@ func TestUnknownRelyingPartyIsTheSameWork(t *testing.T) {
 func TestRelyingParties(t *testing.T) {
 	t.Parallel()
 	here := issuers.Issuer{ID: issuerID}
-	f, public := setupParty(t, clients.ClientSecretBasic, credentials.Registration{}), setupParty(t, clients.None, credentials.Registration{})
+	f, public := setupParty(t, credentials.ClientSecretBasic, credentials.Registration{}), setupParty(t, credentials.None, credentials.Registration{})
 	for range 2 {
 		sender, err := f.authenticate(t, here, nil, basic(f.client.ClientID(), f.secret))
-		if err != nil || sender.Party == nil || sender.Party.ID != f.client.ID || sender.Method != clientauth.ClientSecretBasic {
+		if err != nil || sender.Party == nil || sender.Party.ID != f.client.ID || sender.Method != credentials.ClientSecretBasic {
 			t.Fatalf("%+v %v", sender, err)
 		}
 	}
@@ -177,7 +177,7 @@ func TestRelyingParties(t *testing.T) {
 		t.Errorf("a use that cannot be noted: %v", err)
 	}
 	sender, err := public.authenticate(t, here, url.Values{"client_id": {public.client.ClientID()}})
-	if err != nil || sender.Party == nil || !sender.Party.Public() || sender.Method != clientauth.None {
+	if err != nil || sender.Party == nil || !sender.Party.Public() || sender.Method != credentials.None {
 		t.Errorf("%+v %v", sender, err)
 	}
 	f.usedErr = nil

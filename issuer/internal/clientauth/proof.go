@@ -25,7 +25,7 @@ var _ = []checked{assertion{}, certificate{}}
 // proven is a proof with which nothing is wrong.
 type proven struct {
 	credential agentid.Credential
-	method     Method
+	method     credentials.Method
 	use        *issuance.SingleUse // what may be used once; nil for nothing
 }
 
@@ -44,7 +44,7 @@ type useUp func(ctx context.Context, org agentid.Organization, use issuance.Sing
 
 // prove authenticates the client of a registry that a proof names, behind the gate: the one way there is for every kind of proof and of client. Every error is an
 // *oauth.Error. What may be used once is used up last, when all else is in order; only then is the request the client's, and not one of somebody who claims to be it.
-func prove[C registrant](ctx context.Context, p proof, t *Trust, use useUp, g Gate, r registry[C]) (C, agentid.Credential, Method, error) {
+func prove[C registrant](ctx context.Context, p proof, t *Trust, use useUp, g Gate, r registry[C]) (C, agentid.Credential, credentials.Method, error) {
 	var none C
 	if _, empty := p.(nothing); empty {
 		return none, agentid.Credential{}, "", errUnproven()

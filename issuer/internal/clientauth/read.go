@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
@@ -33,7 +34,7 @@ func read(r *http.Request, form oauth.Form) (proof, error) {
 	case asserted:
 		return readAssertion(form)
 	case posted && id != "":
-		return secret{ClientSecretPost, id, form.Get("client_secret")}.bounded()
+		return secret{credentials.ClientSecretPost, id, form.Get("client_secret")}.bounded()
 	case !posted && id != "" && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
 		return certificate{id, r.TLS.PeerCertificates}, nil
 	case !posted && id != "" && !form.Has("client_secret") && !form.Has("client_assertion"):
@@ -49,7 +50,7 @@ func (n nothing) client() string { return n.id }
 
 // secret is client_secret_basic or client_secret_post.
 type secret struct {
-	method    Method
+	method    credentials.Method
 	id, value string
 }
 
@@ -75,7 +76,7 @@ func basic(header string, form oauth.Form) (proof, error) {
 	if other := form.Get("client_id"); other != "" && other != id {
 		return nil, otherClient()
 	}
-	return secret{ClientSecretBasic, id, value}.bounded()
+	return secret{credentials.ClientSecretBasic, id, value}.bounded()
 }
 
 func otherClient() *oauth.Error {

@@ -218,14 +218,14 @@ func (d *Documents) read(body []byte, clientID string) (Client, error) {
 		return Client{}, errors.New("it does not want authorization_code")
 	}
 	c := Client{Client: clients.Client{
-		Document: clientID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: clients.Authentication(m.Authentication), RedirectURIs: m.RedirectURIs,
+		Document: clientID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: credentials.Method(m.Authentication), RedirectURIs: m.RedirectURIs,
 		Scopes: d.scopes(m), Audiences: d.cfg.Audiences, RefreshTokens: m.Wants(clientmetadata.RefreshToken),
 		RequirePushed: m.RequirePushed, RequireDPoP: m.RequireDPoP, RequireCertificate: m.BoundByTLS,
 	}}
 	switch c.Authentication {
-	case "", clients.None:
-		c.Authentication = clients.None
-	case clients.PrivateKeyJWT:
+	case "", credentials.None:
+		c.Authentication = credentials.None
+	case credentials.PrivateKeyJWT:
 		c.Registration = credentials.Registration{Keys: m.KeysDocument, KeysURL: m.KeysURI}
 		return c, d.checkKeys(&c.Registration)
 	default:

@@ -26,6 +26,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // host serves documents over TLS and counts what reaches it.
@@ -126,7 +127,7 @@ func TestResolve(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Client{Client: clients.Client{
-		Document: id, Name: "Notes", Type: clients.Native, Authentication: clients.None, RedirectURIs: []string{"https://notes.example/cb"},
+		Document: id, Name: "Notes", Type: clients.Native, Authentication: credentials.None, RedirectURIs: []string{"https://notes.example/cb"},
 		Scopes: []string{"notes:read"}, Audiences: []string{"svc://notes"},
 	}}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(agentid.Client{}, agentid.Organization{})); diff != "" {
@@ -167,7 +168,7 @@ func TestKeys(t *testing.T) {
 	}
 	serve(`,"jwks":` + set)
 	got, err := d.Resolve(t.Context(), h.URL+"/inline")
-	if err != nil || got.Authentication != clients.PrivateKeyJWT || string(got.Registration.Keys) == "" || len(got.Registration.Algorithms) == 0 {
+	if err != nil || got.Authentication != credentials.PrivateKeyJWT || string(got.Registration.Keys) == "" || len(got.Registration.Algorithms) == 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	serve(`,"jwks_uri":"` + h.URL + `/keys"`)

@@ -16,7 +16,7 @@ func (s *Service) Authenticate(ctx context.Context, clientID string, check crede
 }
 
 // AuthenticateSecret is Authenticate with a client secret that was sent by a method: the client is registered for one of the two.
-func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string, method Authentication) (Client, agentid.Credential, error) {
+func (s *Service) AuthenticateSecret(ctx context.Context, clientID, secret string, method credentials.Method) (Client, agentid.Credential, error) {
 	return s.authenticate(ctx, clientID, func(c Client) bool { return c.Authentication == method }, s.secrets.Check(secret))
 }
 

@@ -23,37 +23,6 @@ const (
 	Native Type = "native"
 )
 
-// Authentication is the one method a relying party proves itself by wherever clients authenticate, by its name in metadata (token_endpoint_auth_method, RFC 7591 s2).
-type Authentication string
-
-// The methods. A client of None proves nothing but what PKCE proves. Those that are not of a client secret are named as the kind of credential they need.
-const (
-	None              Authentication = "none"
-	ClientSecretBasic Authentication = "client_secret_basic"
-	ClientSecretPost  Authentication = "client_secret_post"
-	PrivateKeyJWT     Authentication = credentials.KindPrivateKeyJWT
-	TLS               Authentication = credentials.KindTLS
-	SelfSignedTLS     Authentication = credentials.KindSelfSignedTLS
-	SPIFFEJWT         Authentication = credentials.KindSPIFFEJWT
-	SPIFFEX509        Authentication = credentials.KindSPIFFEX509
-)
-
-// Authentications is every method a relying party can be registered for.
-func Authentications() []Authentication {
-	return []Authentication{ClientSecretBasic, ClientSecretPost, PrivateKeyJWT, TLS, SelfSignedTLS, SPIFFEJWT, SPIFFEX509, None}
-}
-
-// Kind is the kind of credential the method needs; "" for None.
-func (a Authentication) Kind() string {
-	switch a {
-	case None:
-		return ""
-	case ClientSecretBasic, ClientSecretPost:
-		return credentials.KindClientSecret
-	}
-	return string(a)
-}
-
 // Client is one relying party.
 type Client struct {
 	ID             agentid.Client
@@ -61,10 +30,10 @@ type Client struct {
 	OrganizationID agentid.Organization
 	Name           string // 1 to 100 characters, unique in the organization
 	Type           Type
-	Authentication Authentication
-	RedirectURIs   []string // 1 to 10, compared as strings but for the port of a loopback address (RFC 8252 s7.3)
-	Scopes         []string // of the agents' scopes, those it may ask for; the scopes of OpenID Connect need no mention
-	Audiences      []string // resources it may ask tokens for (RFC 8707); may be empty
+	Authentication credentials.Method // the one it proves itself by wherever clients authenticate
+	RedirectURIs   []string           // 1 to 10, compared as strings but for the port of a loopback address (RFC 8252 s7.3)
+	Scopes         []string           // of the agents' scopes, those it may ask for; the scopes of OpenID Connect need no mention
+	Audiences      []string           // resources it may ask tokens for (RFC 8707); may be empty
 
 	RefreshTokens bool // it may keep a sign-in going without the agent
 	RequirePushed bool // require_pushed_authorization_requests, RFC 9126 s6
@@ -94,7 +63,7 @@ func (c Client) Admits(org agentid.Organization) bool {
 }
 
 // Public reports whether the client has nothing to prove itself with.
-func (c Client) Public() bool { return c.Authentication == None }
+func (c Client) Public() bool { return c.Authentication == credentials.None }
 
 // Changes is what differs from before, as details of an audit record; of a new client (before is zero) what it has.
 func (c Client) Changes(before Client) map[string]any {

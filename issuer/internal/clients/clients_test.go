@@ -5,6 +5,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 )
 
 // What a redirect URI may be, by type of client.
@@ -65,7 +66,7 @@ func TestRedirects(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	good := Client{
-		OrganizationID: agentid.New[agentid.Organization](), Name: "a", Type: Web, Authentication: ClientSecretBasic, RedirectURIs: []string{"https://a.example/cb"},
+		OrganizationID: agentid.New[agentid.Organization](), Name: "a", Type: Web, Authentication: credentials.ClientSecretBasic, RedirectURIs: []string{"https://a.example/cb"},
 	}
 	if err := check(&good); err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestCheck(t *testing.T) {
 		"name_characters":        func(c *Client) { c.Name = " a" },
 		"type_unknown":           func(c *Client) { c.Type = "spa" },
 		"authentication_unknown": func(c *Client) { c.Authentication = "password" },
-		"pkce_required":          func(c *Client) { c.Authentication, c.PKCEOptional = None, true },
+		"pkce_required":          func(c *Client) { c.Authentication, c.PKCEOptional = credentials.None, true },
 		"redirect_uris_count":    func(c *Client) { c.RedirectURIs = nil },
 		"redirect_uri_format":    func(c *Client) { c.RedirectURIs = []string{"http://a.example/"} },
 		"duplicate_entry":        func(c *Client) { c.RedirectURIs = append(c.RedirectURIs, c.RedirectURIs[0]) },

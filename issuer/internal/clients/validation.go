@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
@@ -26,7 +27,7 @@ func check(c *Client) error {
 	if c.Type != Web && c.Type != Native {
 		return fields.Invalid("/type", "type_unknown", "must be web or native")
 	}
-	if !slices.Contains(Authentications(), c.Authentication) {
+	if !slices.Contains(credentials.Methods(), c.Authentication) {
 		return fields.Invalid("/authentication", "authentication_unknown", "is no method that relying parties authenticate by")
 	}
 	if c.Public() && c.PKCEOptional {

@@ -81,12 +81,12 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 	w := newWorld(t, setup(t))
 	s, ctx := w.partyService(t), t.Context()
 	c, first, secret, err := s.Create(ctx, operator, clients.Client{
-		OrganizationID: w.org.ID, Name: "dashboard", Type: clients.Web, Authentication: clients.ClientSecretBasic, RedirectURIs: []string{"https://a.example/cb"},
+		OrganizationID: w.org.ID, Name: "dashboard", Type: clients.Web, Authentication: credentials.ClientSecretBasic, RedirectURIs: []string{"https://a.example/cb"},
 	}, credentials.Registration{})
 	if err != nil || first == nil || secret == "" {
 		t.Fatalf("%+v %v", first, err)
 	}
-	works := func(what, secret string, method clients.Authentication, want agentid.Credential) {
+	works := func(what, secret string, method credentials.Method, want agentid.Credential) {
 		t.Helper()
 		got, id, err := s.AuthenticateSecret(ctx, c.ClientID(), secret, method)
 		if want.IsZero() {
@@ -100,17 +100,17 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 		}
 	}
 	var nobody agentid.Credential
-	works("the secret", secret, clients.ClientSecretBasic, first.ID)
-	works("the secret by another method", secret, clients.ClientSecretPost, nobody)
-	works("a wrong secret", credentials.SecretPrefix+"wrong", clients.ClientSecretBasic, nobody)
+	works("the secret", secret, credentials.ClientSecretBasic, first.ID)
+	works("the secret by another method", secret, credentials.ClientSecretPost, nobody)
+	works("a wrong secret", credentials.SecretPrefix+"wrong", credentials.ClientSecretBasic, nobody)
 
 	w.clock.Advance(90 * time.Second)
 	second, secondSecret, err := s.RotateCredential(ctx, operator, *first, credentials.Registration{}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	works("the old one while both work", secret, clients.ClientSecretBasic, first.ID)
-	works("the new one", secondSecret, clients.ClientSecretBasic, second.ID)
+	works("the old one while both work", secret, credentials.ClientSecretBasic, first.ID)
+	works("the new one", secondSecret, credentials.ClientSecretBasic, second.ID)
 	_, _, err = s.CreateCredential(ctx, operator, c.ID, credentials.KindClientSecret, credentials.Registration{}, 0)
 	wantProblem(t, "a third", err, problem.Conflict, "too_many_credentials")
 	listed, err := s.Credentials(ctx, c.ID)
@@ -119,11 +119,11 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 		t.Errorf("%+v %v", listed, err)
 	}
 	w.clock.Advance(2 * time.Hour)
-	works("the old one after the overlap", secret, clients.ClientSecretBasic, nobody)
+	works("the old one after the overlap", secret, credentials.ClientSecretBasic, nobody)
 	_, _, err = s.RotateCredential(ctx, operator, *first, credentials.Registration{}, 0)
 	wantProblem(t, "rotate one that ended", err, problem.Conflict, "credential_expired")
 
-	byKey := clients.PrivateKeyJWT
+	byKey := credentials.PrivateKeyJWT
 	keys := credentials.Registration{KeysURL: "https://keys.example/jwks"}
 	_, _, err = s.CreateCredential(ctx, operator, c.ID, byKey.Kind(), keys, 0)
 	wantProblem(t, "one of another kind", err, problem.Conflict, "authentication_kind")
@@ -136,7 +136,7 @@ func TestClientCredentialLifeCycle(t *testing.T) {
 		}
 	}
 	wantProblem(t, "delete again", s.DeleteCredential(ctx, operator, c.ID, first.ID), problem.NotFound, "credential_not_found")
-	works("a deleted one", secondSecret, clients.ClientSecretBasic, nobody)
+	works("a deleted one", secondSecret, credentials.ClientSecretBasic, nobody)
 	if _, err := s.Update(ctx, operator, c.ID, 0, change); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestRelyingPartyLookUpAlwaysReturnsARow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup(t))
 	bare := w.newClient("bare")
-	bare.Authentication = clients.None
+	bare.Authentication = credentials.None
 	if _, err := w.CreateClient(t.Context(), operator, bare, nil, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 )
 
@@ -155,7 +156,7 @@ func list(in []string) []string {
 func client(row orgdb.Client) clients.Client {
 	return clients.Client{
 		ID: agentid.FromUUID[agentid.Client](row.ID), OrganizationID: agentid.FromUUID[agentid.Organization](row.OrgID),
-		Name: row.Name, Type: clients.Type(row.Type), Authentication: clients.Authentication(row.Authentication),
+		Name: row.Name, Type: clients.Type(row.Type), Authentication: credentials.Method(row.Authentication),
 		RedirectURIs: row.RedirectUris, Scopes: row.Scopes, Audiences: row.Audiences,
 		RefreshTokens: row.RefreshTokens, RequirePushed: row.RequirePushed, RequireDPoP: row.RequireDpop, RequireCertificate: row.RequireCertificate, PKCEOptional: row.PkceOptional,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
@@ -32,7 +33,7 @@ const document = "https://apps.example/notes"
 
 func (w *world) newClient(name string) clients.Client {
 	return clients.Client{
-		ID: agentid.New[agentid.Client](), OrganizationID: w.org.ID, Name: name, Type: clients.Web, Authentication: clients.ClientSecretBasic,
+		ID: agentid.New[agentid.Client](), OrganizationID: w.org.ID, Name: name, Type: clients.Web, Authentication: credentials.ClientSecretBasic,
 		RedirectURIs: []string{"https://" + name + ".example/cb"}, RefreshTokens: true, CreatedAt: start, UpdatedAt: start, Version: 1,
 	}
 }

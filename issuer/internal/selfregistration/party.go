@@ -24,7 +24,7 @@ type Parties interface {
 	Credentials(ctx context.Context, id agentid.Client) ([]clients.Credential, error)
 	Update(ctx context.Context, actor audit.Actor, id agentid.Client, version int64, change func(*clients.Client)) (clients.Client, error)
 	Delete(ctx context.Context, actor audit.Actor, id agentid.Client, version int64) error
-	AuthenticateSecret(ctx context.Context, clientID, secret string, method clients.Authentication) (clients.Client, agentid.Credential, error)
+	AuthenticateSecret(ctx context.Context, clientID, secret string, method credentials.Method) (clients.Client, agentid.Credential, error)
 	CreateCredential(ctx context.Context, actor audit.Actor, id agentid.Client, kind string, r credentials.Registration, lifetime time.Duration) (clients.Credential, string, error)
 	RotateCredential(ctx context.Context, actor audit.Actor, old clients.Credential, r credentials.Registration, overlap time.Duration) (clients.Credential, string, error)
 }
@@ -49,7 +49,7 @@ type registeredParty struct {
 // partyOf turns metadata into a relying party within what the token allows. PKCE is not optional.
 func (e *Registrar) partyOf(m *clientmetadata.Metadata, t InitialToken) (v clients.Client, kind string, r credentials.Registration, err error) {
 	v = clients.Client{
-		OrganizationID: t.OrganizationID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: clients.Authentication(authentication(m)),
+		OrganizationID: t.OrganizationID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: credentials.Method(authentication(m)),
 		RedirectURIs: m.RedirectURIs, Audiences: t.Audiences, RefreshTokens: m.Wants(clientmetadata.RefreshToken),
 		RequirePushed: m.RequirePushed, RequireDPoP: m.RequireDPoP, RequireCertificate: m.BoundByTLS,
 	}
