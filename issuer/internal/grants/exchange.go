@@ -122,8 +122,8 @@ func (x *exchange) given(ctx context.Context, r *Request, parameter string) (*ow
 	if err != nil {
 		return nil, unacceptable(parameter, err)
 	}
-	for _, p := range judged.Parties {
-		r.Issuance.Holders = append(r.Issuance.Holders, issuance.Holder{Agent: p.Agent, Credential: p.Credential, IssuedAt: t.issued()})
+	for _, h := range judged.Holders {
+		r.Issuance.Holders = append(r.Issuance.Holders, issuance.Holder{Agent: h.Agent, Credential: h.Credential, IssuedAt: t.issued()})
 	}
 	return t, nil
 }

@@ -104,12 +104,12 @@ func (s *Store) TokenLives(ctx context.Context, org agentid.Organization, f toke
 	if err != nil {
 		return false, asProblem(err, organizationNoun)
 	}
-	parties, credentials := make([]uuid.UUID, 0, len(f.Parties)), make([]uuid.UUID, 0, len(f.Parties))
-	for _, p := range f.Parties {
-		parties, credentials = append(parties, p.Agent.UUID()), append(credentials, p.Credential.UUID())
+	holders, credentials := make([]uuid.UUID, 0, len(f.Holders)), make([]uuid.UUID, 0, len(f.Holders))
+	for _, h := range f.Holders {
+		holders, credentials = append(holders, h.Agent.UUID()), append(credentials, h.Credential.UUID())
 	}
 	lives, err := q.TokenLives(ctx, orgdb.TokenLivesParams{
-		OrgID: org.UUID(), IssuedAt: f.IssuedAt, Agents: parties, Credentials: credentials, TokenID: f.TokenID,
+		OrgID: org.UUID(), IssuedAt: f.IssuedAt, Agents: holders, Credentials: credentials, TokenID: f.TokenID,
 	})
 	return lives, asProblem(err, organizationNoun)
 }

@@ -76,7 +76,7 @@ func (b *bundle) revoke(t *testing.T, a agents.Agent, id string) {
 
 func (b *bundle) lives(t *testing.T, a agents.Agent, id string, issued time.Time) bool {
 	t.Helper()
-	lives, err := b.TokenLives(t.Context(), a.OrganizationID, tokenstate.Facts{TokenID: id, IssuedAt: issued.Truncate(time.Second), Parties: []tokenstate.Party{{Agent: a.ID}}})
+	lives, err := b.TokenLives(t.Context(), a.OrganizationID, tokenstate.Facts{TokenID: id, IssuedAt: issued.Truncate(time.Second), Holders: []tokenstate.Holder{{Agent: a.ID}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,27 +206,27 @@ func TestOrganizationWatermark(t *testing.T) {
 	wantProblem(t, "another organization's agent", err, problem.NotFound, "agent_not_found")
 }
 
-// A token dies with each of its parties, and a party of another organization is none.
-func TestTokenLivesWithItsParties(t *testing.T) {
+// A token dies with each of its holders, and a holder of another organization is none.
+func TestTokenLivesWithItsHolders(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	acme, other := b.newOrganization(t, "acme").ID, b.newOrganization(t, "other").ID
 	a, actor, stranger := b.newAgent(t, acme, "a"), b.newAgent(t, acme, "actor"), b.newAgent(t, other, "a")
 	credential, others := b.newCredential(t, a.ID), b.newCredential(t, actor.ID)
-	lives := func(parties ...tokenstate.Party) bool {
+	lives := func(holders ...tokenstate.Holder) bool {
 		t.Helper()
-		ok, err := b.TokenLives(t.Context(), acme, tokenstate.Facts{TokenID: "t", IssuedAt: start.Truncate(time.Second), Parties: parties})
+		ok, err := b.TokenLives(t.Context(), acme, tokenstate.Facts{TokenID: "t", IssuedAt: start.Truncate(time.Second), Holders: holders})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return ok
 	}
-	self, by := tokenstate.Party{Agent: a.ID, Credential: credential.ID}, tokenstate.Party{Agent: actor.ID}
+	self, by := tokenstate.Holder{Agent: a.ID, Credential: credential.ID}, tokenstate.Holder{Agent: actor.ID}
 	if !lives(self, by) || !lives(self) || !lives() {
 		t.Fatal("dead from the start")
 	}
-	if lives(self, tokenstate.Party{Agent: stranger.ID}) || lives(tokenstate.Party{Agent: a.ID, Credential: others.ID}) || lives(tokenstate.Party{Agent: agentid.New[agentid.Agent]()}) {
-		t.Error("a party that is not there")
+	if lives(self, tokenstate.Holder{Agent: stranger.ID}) || lives(tokenstate.Holder{Agent: a.ID, Credential: others.ID}) || lives(tokenstate.Holder{Agent: agentid.New[agentid.Agent]()}) {
+		t.Error("a holder that is not there")
 	}
 	if _, err := b.agents.Suspend(t.Context(), operator, actor.ID); err != nil || lives(self, by) || !lives(self) {
 		t.Errorf("with a suspended actor (%v)", err)
@@ -237,7 +237,7 @@ func TestTokenLivesWithItsParties(t *testing.T) {
 	if err := b.agents.DeleteCredential(t.Context(), operator, a.ID, credential.ID); err != nil || lives(self) {
 		t.Errorf("without its credential (%v)", err)
 	}
-	if err := b.agents.Delete(t.Context(), operator, a.ID, 0); err != nil || lives(tokenstate.Party{Agent: a.ID}) {
+	if err := b.agents.Delete(t.Context(), operator, a.ID, 0); err != nil || lives(tokenstate.Holder{Agent: a.ID}) {
 		t.Errorf("of a deleted agent (%v)", err)
 	}
 	if _, err := b.TokenLives(t.Context(), agentid.Organization{}, tokenstate.Facts{}); err == nil || errors.Is(err, context.Canceled) {

@@ -19,8 +19,8 @@ import (
 // ErrInactive is every token that is worth nothing here, whatever the reason. The reason is in the error's text, for operators; who sent the token is not told.
 var ErrInactive = errors.New("the token is not active")
 
-// Party is an agent of ours whom a token dies with.
-type Party struct {
+// Holder is an agent of ours whom a token dies with.
+type Holder struct {
 	Agent      agentid.Agent
 	Credential agentid.Credential // zero when the token names none
 }
@@ -29,12 +29,12 @@ type Party struct {
 type Facts struct {
 	TokenID  string
 	IssuedAt time.Time
-	Parties  []Party // none is in another organization
+	Holders  []Holder // none is in another organization
 }
 
 // Store knows what is true now.
 type Store interface {
-	// TokenLives reports whether every party is there and active, no watermark is later than the token, every credential named is there, and nobody revoked
+	// TokenLives reports whether every holder is there and active, no watermark is later than the token, every credential named is there, and nobody revoked
 	// the token. An agent of another organization is not there.
 	TokenLives(ctx context.Context, org agentid.Organization, f Facts) (bool, error)
 }
@@ -50,7 +50,7 @@ type Token struct {
 	Claims       *jose.Claims
 	Organization agentid.Organization
 	ClientID     string // an agent's id, or a relying party's
-	Parties      []Party
+	Holders      []Holder
 
 	links []trust.Facts // of the token and of each actor
 }
@@ -106,7 +106,7 @@ func (j *Judge) Check(ctx context.Context, issuer issuers.Issuer, text string) (
 // Alive reports, for a verified token, nil or why it is worth nothing any more. The database is asked what is so now, the list what sidecars do with the
 // token: it holds what the database no longer has rows for.
 func (j *Judge) Alive(ctx context.Context, t *Token) error {
-	lives, err := j.store.TokenLives(ctx, t.Organization, Facts{TokenID: t.Claims.ID, IssuedAt: time.Unix(t.Claims.IssuedAt, 0).UTC(), Parties: t.Parties})
+	lives, err := j.store.TokenLives(ctx, t.Organization, Facts{TokenID: t.Claims.ID, IssuedAt: time.Unix(t.Claims.IssuedAt, 0).UTC(), Holders: t.Holders})
 	if err != nil {
 		return err
 	}
@@ -164,21 +164,21 @@ func (t *Token) add(l link) {
 	if err != nil {
 		credential = agentid.Credential{}
 	}
-	t.Parties = append(t.Parties, Party{agent, credential})
+	t.Holders = append(t.Holders, Holder{agent, credential})
 }
 
-// Carrier is the agent whose watermark kills the token too: the client where it is one that the token dies with, else the first party. It is zero for a
-// token without parties, which no watermark of an agent reaches.
+// Carrier is the agent whose watermark kills the token too: the client where it is one that the token dies with, else the first holder. It is zero for a
+// token without holders, which no watermark of an agent reaches.
 func (t *Token) Carrier() agentid.Agent {
-	for _, p := range t.Parties {
-		if p.Agent.String() == t.ClientID {
-			return p.Agent
+	for _, h := range t.Holders {
+		if h.Agent.String() == t.ClientID {
+			return h.Agent
 		}
 	}
-	if len(t.Parties) == 0 {
+	if len(t.Holders) == 0 {
 		return agentid.Agent{}
 	}
-	return t.Parties[0].Agent
+	return t.Holders[0].Agent
 }
 
 // Scope of the token, as it was written.

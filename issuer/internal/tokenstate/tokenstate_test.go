@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 	if got.Organization != org || got.ClientID != agent.String() || got.Scope() != "a b" || got.Carrier() != agent {
 		t.Errorf("%+v", got)
 	}
-	if w.asked.TokenID != "id" || w.asked.IssuedAt.Unix() != w.at.Unix() || !slices.Equal(w.asked.Parties, []Party{{agent, credential}}) {
+	if w.asked.TokenID != "id" || w.asked.IssuedAt.Unix() != w.at.Unix() || !slices.Equal(w.asked.Holders, []Holder{{agent, credential}}) {
 		t.Errorf("asked %+v", w.asked)
 	}
 }
@@ -162,26 +162,26 @@ func TestCheckRefuses(t *testing.T) {
 }
 
 // Whom a token dies with, and whose watermark stands for it.
-func TestParties(t *testing.T) {
+func TestHolders(t *testing.T) {
 	t.Parallel()
 	party := agentid.New[agentid.Client]().String()
 	act := map[string]any{"sub": actor.String(), "org_id": org.String(), "credential_id": acted.String()}
 	elsewhere := map[string]any{"sub": actor.String(), "iss": "https://elsewhere.example"}
 	for name, tt := range map[string]struct {
 		changes map[string]any
-		parties []Party
+		holders []Holder
 		carrier agentid.Agent
 	}{
-		"itself":           {nil, []Party{{agent, credential}}, agent},
-		"delegated":        {map[string]any{"act": act, "client_id": actor.String()}, []Party{{agent, credential}, {actor, acted}}, actor},
-		"a relying party":  {map[string]any{"client_id": party}, []Party{{agent, credential}}, agent},
-		"acted elsewhere":  {map[string]any{"act": elsewhere, "client_id": actor.String()}, []Party{{agent, credential}}, agent},
-		"a foreign person": {map[string]any{"sub": "somebody", "act": act, "client_id": actor.String()}, []Party{{actor, acted}}, actor},
+		"itself":           {nil, []Holder{{agent, credential}}, agent},
+		"delegated":        {map[string]any{"act": act, "client_id": actor.String()}, []Holder{{agent, credential}, {actor, acted}}, actor},
+		"a relying party":  {map[string]any{"client_id": party}, []Holder{{agent, credential}}, agent},
+		"acted elsewhere":  {map[string]any{"act": elsewhere, "client_id": actor.String()}, []Holder{{agent, credential}}, agent},
+		"a foreign person": {map[string]any{"sub": "somebody", "act": act, "client_id": actor.String()}, []Holder{{actor, acted}}, actor},
 		"nobody of ours":   {map[string]any{"sub": "somebody", "client_id": "x"}, nil, agentid.Agent{}},
 	} {
 		w := newWorld(t)
 		got, err := w.judge().Check(t.Context(), w.issuer, w.token(t, "at+jwt", tt.changes))
-		if err != nil || !slices.Equal(got.Parties, tt.parties) || got.Carrier() != tt.carrier {
+		if err != nil || !slices.Equal(got.Holders, tt.holders) || got.Carrier() != tt.carrier {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
