@@ -67,7 +67,7 @@ func newHandler(cfg Config, env Environment, store *postgres.Store, served *issu
 	if err != nil {
 		return nil, err
 	}
-	authenticator := clientauth.New(agentService, trust, gate)
+	authenticator := clientauth.NewAgentAuthenticator(agentService, trust, gate)
 	list := revocation.New(store, cfg.Issuer, env.Now)
 	judge := tokenstate.New(store, list, env.Now)
 	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, authenticator, env.Now, named}

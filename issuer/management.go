@@ -41,8 +41,8 @@ func newManagementEndpoints(s shared, in signInParts, endpoint *grants.Endpoint)
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
 	return managementEndpoints{
 		selfregistration.New(selfregistration.Config{
-			Store: s.store, Secrets: secrets, Agents: s.agents, Parties: in.clients, Methods: s.clients.Methods(),
-			AgentGrants: endpoint.AgentTypes(), PartyGrants: endpoint.PartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
+			Store: s.store, Secrets: secrets, Agents: s.agents, RelyingParties: in.clients, Methods: s.clients.Methods(),
+			AgentGrants: endpoint.AgentTypes(), RelyingPartyGrants: endpoint.RelyingPartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
 			Gate: s.gate, Now: s.now,
 		}),
 		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh),

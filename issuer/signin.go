@@ -39,7 +39,7 @@ type shared struct {
 	dids    did.Namespace
 	gate    clientauth.Gate
 	trust   clientauth.Trust
-	clients *clientauth.Authenticator
+	clients *clientauth.AgentAuthenticator
 	now     func() time.Time
 
 	documents *clientdocument.Documents // nil when they are not served
@@ -58,13 +58,13 @@ func newSignIn(s shared) (signInParts, error) {
 	if s.documents != nil {
 		documents = clientauth.NewDocuments(s.documents, s.gate, s.now)
 	}
-	parties := clientauth.NewParties(service, s.agents, s.trust, s.gate, documents)
-	senders := clientauth.Clients{Agents: s.clients, Parties: parties}
+	parties := clientauth.NewRelyingPartyAuthenticator(service, s.agents, s.trust, s.gate, documents)
+	senders := clientauth.Clients{Agents: s.clients, RelyingParties: parties}
 	checker := presented.New(s.judge, s.agents, s.proofs, s.gate, s.now)
 	return signInParts{
 		clients: service, senders: senders,
 		endpoint: signin.New(signin.Config{
-			Clients: parties, Presented: checker, Senders: senders, Proofs: s.proofs, Uses: s.agents, Store: s.store, Secrets: secrets, Now: s.now,
+			RelyingParties: parties, Presented: checker, Clients: senders, Proofs: s.proofs, Uses: s.agents, Store: s.store, Secrets: secrets, Now: s.now,
 		}),
 		info:   agentinfo.New(checker, s.dids),
 		grants: &signin.Grants{Agents: s.agents, Store: s.store, Secrets: secrets, IDTokens: s.minter},

@@ -27,7 +27,7 @@ type tokenParts struct {
 // newTokenEndpoint connects the token endpoint and every grant it serves: those of agents, and those of relying parties.
 func newTokenEndpoint(cfg Config, env Environment, parts tokenParts, parties *signin.Grants) (*grants.Endpoint, error) {
 	exchange, err := grants.TokenExchange(grants.ExchangeConfig{
-		Agents: parts.agents, Judge: parts.judge, Partners: parts.partners, Parties: parties.IdentifyForAssertion, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax,
+		Agents: parts.agents, Judge: parts.judge, Partners: parts.partners, IdentifySignIn: parties.IdentifyForAssertion, DIDs: parts.dids.Agent, ActorsMax: cfg.Tokens.ActorsMax,
 	})
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ type API struct {
 	SigningKeys   *keys.Rings
 }
 
-// Methods knows which credentials can be used at this issuer. clientauth.Authenticator is one.
+// Methods knows which credentials can be used at this issuer. clientauth.AgentAuthenticator is one.
 type Methods interface {
 	// Admits says why a credential of the kind cannot.
 	Admits(kind string, r credentials.Registration) error

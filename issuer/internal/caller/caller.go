@@ -20,7 +20,7 @@ type Caller struct {
 	Organization agentid.Organization
 	Names        []string // the audiences it is itself
 	Public       bool     // it proved nothing: it has no secret
-	Party        bool     // it is a relying party
+	RelyingParty bool     // and no agent
 	kind         string
 }
 
@@ -54,9 +54,9 @@ func (i *Identifier) Identify(r *http.Request, form oauth.Form) (*Caller, error)
 	if err != nil {
 		return nil, err
 	}
-	if c := sender.Party; c != nil {
+	if c := sender.RelyingParty; c != nil {
 		return &Caller{
-			ClientID: c.ClientID(), Organization: c.OrganizationID, Names: []string{c.ClientID()}, Public: c.Public(), Party: true, kind: audit.KindClient,
+			ClientID: c.ClientID(), Organization: c.OrganizationID, Names: []string{c.ClientID()}, Public: c.Public(), RelyingParty: true, kind: audit.KindClient,
 		}, nil
 	}
 	agent := sender.Agent.Agent

@@ -68,7 +68,7 @@ func (l *ledger) UseUp(_ context.Context, _ agentid.Organization, use issuance.S
 type keyed struct {
 	*ledger
 	key  *ecdsa.PrivateKey
-	auth *clientauth.Authenticator
+	auth *clientauth.AgentAuthenticator
 }
 
 func newKeyed(t *testing.T, source clientauth.KeySource) *keyed {
@@ -94,7 +94,7 @@ func newKeyed(t *testing.T, source clientauth.KeySource) *keyed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &keyed{l, key, clientauth.New(service, clientauth.Trust{Keys: source, Now: time.Now}, open{})}
+	return &keyed{l, key, clientauth.NewAgentAuthenticator(service, clientauth.Trust{Keys: source, Now: time.Now}, open{})}
 }
 
 func (k *keyed) sign(t *testing.T, client string) string {
@@ -235,7 +235,7 @@ func TestMethodsAreThoseServed(t *testing.T) {
 			"client_secret_basic client_secret_post private_key_jwt tls_client_auth self_signed_tls_client_auth",
 		},
 	} {
-		if got := strings.Join(clientauth.New(nil, tt.trust, open{}).Methods(), " "); got != tt.want {
+		if got := strings.Join(clientauth.NewAgentAuthenticator(nil, tt.trust, open{}).Methods(), " "); got != tt.want {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

@@ -53,18 +53,20 @@ type Trust struct {
 	Now         func() time.Time
 }
 
-// Authenticator authenticates agents.
-type Authenticator struct {
+// AgentAuthenticator authenticates agents.
+type AgentAuthenticator struct {
 	agents Agents
 	trust  Trust
 	gate   Gate
 }
 
-// New returns an Authenticator over the registered agents, behind a gate.
-func New(a Agents, t Trust, g Gate) *Authenticator { return &Authenticator{a, t, g} }
+// NewAgentAuthenticator returns one over the registered agents, behind a gate.
+func NewAgentAuthenticator(a Agents, t Trust, g Gate) *AgentAuthenticator {
+	return &AgentAuthenticator{a, t, g}
+}
 
 // Methods is every method served, for metadata.
-func (a *Authenticator) Methods() []string {
+func (a *AgentAuthenticator) Methods() []string {
 	methods := []string{string(credentials.ClientSecretBasic), string(credentials.ClientSecretPost), string(credentials.PrivateKeyJWT)}
 	if a.trust.Authorities != nil {
 		methods = append(methods, string(credentials.TLS))
@@ -80,7 +82,7 @@ func (a *Authenticator) Methods() []string {
 func Algorithms() []string { return credentials.AssertionAlgorithms() }
 
 // Admits says why a credential of a kind cannot be used here, so that none is registered that would never work.
-func (a *Authenticator) Admits(kind string, r credentials.Registration) error {
+func (a *AgentAuthenticator) Admits(kind string, r credentials.Registration) error {
 	refuse := func(field, code, detail string) error {
 		return &problem.Error{Kind: problem.Invalid, Field: field, Code: code, Detail: detail}
 	}
@@ -98,7 +100,7 @@ func (a *Authenticator) Admits(kind string, r credentials.Registration) error {
 }
 
 // Authenticate returns the agent, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
-func (a *Authenticator) Authenticate(r *http.Request, form oauth.Form) (Client, error) {
+func (a *AgentAuthenticator) Authenticate(r *http.Request, form oauth.Form) (Client, error) {
 	p, err := read(r, form)
 	if err != nil {
 		return Client{}, err
@@ -106,7 +108,7 @@ func (a *Authenticator) Authenticate(r *http.Request, form oauth.Form) (Client, 
 	return a.authenticate(r.Context(), p)
 }
 
-func (a *Authenticator) authenticate(ctx context.Context, p proof) (Client, error) {
+func (a *AgentAuthenticator) authenticate(ctx context.Context, p proof) (Client, error) {
 	agent, credential, method, err := prove(ctx, p, &a.trust, a.agents.UseUp, a.gate, registry[agents.Agent]{
 		bySecret: func(ctx context.Context, s secret) (agents.Agent, agentid.Credential, error) {
 			return a.agents.AuthenticateSecret(ctx, s.id, s.value)

@@ -59,7 +59,7 @@ func (open) Authenticated(context.Context, string, agentid.Organization) error {
 // fixture is an Authenticator over the real service with one agent.
 type fixture struct {
 	store  *store
-	auth   *clientauth.Authenticator
+	auth   *clientauth.AgentAuthenticator
 	id     string
 	secret string
 	agents.Credential
@@ -76,7 +76,7 @@ func setup(t *testing.T) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{s, clientauth.New(service, clientauth.Trust{Now: time.Now}, open{}), s.agent.ID.String(), secret, credential}
+	return fixture{s, clientauth.NewAgentAuthenticator(service, clientauth.Trust{Now: time.Now}, open{}), s.agent.ID.String(), secret, credential}
 }
 
 func (f fixture) authenticate(t *testing.T, form url.Values, header ...string) (clientauth.Client, *oauth.Error) {
@@ -188,7 +188,7 @@ func TestUnclassifiedFailureIsOurs(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest("POST", "/", nil)
 	r.SetBasicAuth("a", "b")
-	_, err := clientauth.New(failing{err: errors.New("bug")}, clientauth.Trust{}, open{}).Authenticate(r, oauth.Form{})
+	_, err := clientauth.NewAgentAuthenticator(failing{err: errors.New("bug")}, clientauth.Trust{}, open{}).Authenticate(r, oauth.Form{})
 	if failure, ok := errors.AsType[*oauth.Error](err); !ok || failure.Code != oauth.ServerError {
 		t.Errorf("%v", err)
 	}

@@ -43,9 +43,9 @@ func (noUses) UseUp(context.Context, agentid.Organization, issuance.SingleUse) e
 
 const documentID = "https://apps.example/notes"
 
-func setupDocument(by credentials.Method, err error) (*oneDocument, *scriptedGate, *Parties) {
+func setupDocument(by credentials.Method, err error) (*oneDocument, *scriptedGate, *RelyingPartyAuthenticator) {
 	o, g := &oneDocument{client: clientdocument.Client{Client: clients.Client{Document: documentID, Authentication: by}}, err: err}, &scriptedGate{}
-	return o, g, NewParties(nil, noUses{}, Trust{}, g, NewDocuments(o, g, time.Now))
+	return o, g, NewRelyingPartyAuthenticator(nil, noUses{}, Trust{}, g, NewDocuments(o, g, time.Now))
 }
 
 // The gate is asked before anything is fetched, and told of what is not there; not of what cannot be had now.
@@ -74,7 +74,7 @@ func TestDocumentsAskTheGate(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	none := NewParties(nil, nil, Trust{}, &scriptedGate{}, nil)
+	none := NewRelyingPartyAuthenticator(nil, nil, Trust{}, &scriptedGate{}, nil)
 	if _, err := none.Find(t.Context(), issuer, documentID); problem.KindOf(err) != problem.NotFound {
 		t.Errorf("where documents are not served: %v", err)
 	}

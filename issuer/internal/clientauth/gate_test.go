@@ -94,11 +94,11 @@ func TestGate(t *testing.T) {
 	elsewhere := issuers.With(t.Context(), issuers.Issuer{ID: "https://id.example.com/o/x", Organization: agentid.New[agentid.Organization]()})
 	ways := map[string]func(context.Context, *oneClient, Gate, proof) (name string, err error){
 		"agent": func(ctx context.Context, o *oneClient, g Gate, p proof) (string, error) {
-			c, err := New(o, Trust{}, g).authenticate(ctx, p)
+			c, err := NewAgentAuthenticator(o, Trust{}, g).authenticate(ctx, p)
 			return c.Agent.Name, err
 		},
 		"relying party": func(ctx context.Context, o *oneClient, g Gate, p proof) (string, error) {
-			c, _, err := NewParties(oneParty{oneClient: o}, o, Trust{}, g, nil).authenticate(ctx, p)
+			c, _, err := NewRelyingPartyAuthenticator(oneParty{oneClient: o}, o, Trust{}, g, nil).authenticate(ctx, p)
 			return c.Name, err
 		},
 	}

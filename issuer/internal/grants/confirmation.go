@@ -55,7 +55,7 @@ func (e *Endpoint) confirm(r *http.Request, request *Request) error {
 // useNow uses up what the request presented. It is used up with the token, in the organization that the token is recorded in, but for a client that belongs to none and
 // gets tokens of many: then before, once for all of them.
 func (e *Endpoint) useNow(ctx context.Context, request *Request) error {
-	if request.Party == nil || !request.Party.Client.Organization().IsZero() {
+	if request.RelyingParty == nil || !request.RelyingParty.Client.Organization().IsZero() {
 		return nil
 	}
 	for _, use := range request.Issuance.Uses {

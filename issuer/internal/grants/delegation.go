@@ -64,7 +64,7 @@ func (x *exchange) extend(r *Request, subject *ownToken) ([]tokens.Actor, error)
 		Subject: r.Client.Agent.ID.String(), OrganizationID: r.Client.Agent.OrganizationID.String(), CredentialID: r.Client.Credential.String(),
 	}
 	before := subject.Actors
-	if relyingParty(subject.ClientID) { // such a token has no other actor
+	if namesRelyingParty(subject.ClientID) { // such a token has no other actor
 		before = append(before, tokens.Actor{Subject: subject.ClientID, OrganizationID: client.OrganizationID})
 	}
 	if len(before) > 0 && before[0].Issuer == "" && before[0].Subject == client.Subject {
@@ -125,7 +125,7 @@ func narrowTargets(r *Request, subject *ownToken, a *tokens.Authorization) error
 	agent := a.Subject.Agent
 	more := func(audience string) bool {
 		return agent != nil && !slices.Contains(agent.Audiences, audience) ||
-			(agent == nil || subject.ofParty()) && !slices.Contains(subject.Claims.Audience, audience)
+			(agent == nil || subject.ofRelyingParty()) && !slices.Contains(subject.Claims.Audience, audience)
 	}
 	if len(exchangeTargets(r.Form)) == 0 {
 		a.Audience = slices.DeleteFunc(slices.Clone(r.Client.Agent.Audiences), more)

@@ -47,8 +47,8 @@ func (e *Endpoint) AgentTypes() []string {
 	return e.typesOf(func(g Grant) bool { return g.Identify == nil || g.Agents })
 }
 
-// PartyTypes is those that relying parties use.
-func (e *Endpoint) PartyTypes() []string {
+// RelyingPartyTypes is those that relying parties use.
+func (e *Endpoint) RelyingPartyTypes() []string {
 	return e.typesOf(func(g Grant) bool { return g.Identify != nil })
 }
 

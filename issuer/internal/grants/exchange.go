@@ -39,24 +39,24 @@ type Judge interface {
 
 // ExchangeConfig is what the token exchange needs. Everything is required.
 type ExchangeConfig struct {
-	Agents    Agents
-	Judge     Judge
-	Partners  *federation.Partners       // to whom assertions are given
-	Parties   Identify                   // finds the sign-in that a relying party's ID token or refresh token is of
-	DIDs      func(agentid.Agent) string // an agent's DID, by which a subject token may name its actor too
-	ActorsMax int                        // 1 to tokens.ActorsMax
+	Agents         Agents
+	Judge          Judge
+	Partners       *federation.Partners       // to whom assertions are given
+	IdentifySignIn Identify                   // finds the sign-in that a relying party's ID token or refresh token is of
+	DIDs           func(agentid.Agent) string // an agent's DID, by which a subject token may name its actor too
+	ActorsMax      int                        // 1 to tokens.ActorsMax
 }
 
 // TokenExchange is RFC 8693: an agent that was sent a token asks for one of its own, to act for its subject somewhere else. The token says both: sub is the
 // subject's, act begins with the agent. It has no more scopes, no more details and no more time than the token it is made from, is for no audience that the subject may not ask for too, and dies with everybody in it.
 func TokenExchange(cfg ExchangeConfig) (Grant, error) {
-	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.Parties == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > tokens.ActorsMax {
+	if cfg.Agents == nil || cfg.Judge == nil || cfg.Partners == nil || cfg.IdentifySignIn == nil || cfg.DIDs == nil || cfg.ActorsMax < 1 || cfg.ActorsMax > tokens.ActorsMax {
 		return Grant{}, errors.New("token exchange: the configuration is not complete")
 	}
 	x := &exchange{cfg}
 	return Grant{
 		Type:      "urn:ietf:params:oauth:grant-type:token-exchange",
-		Identify:  x.identifyParty,
+		Identify:  x.identifyRelyingParty,
 		Agents:    true,
 		Targets:   exchangeTargets,
 		Authorize: x.authorize,
@@ -78,8 +78,8 @@ func unacceptable(what string, err error) *oauth.Error {
 }
 
 func (x *exchange) authorize(ctx context.Context, r *Request, a *tokens.Authorization) error {
-	if r.Party != nil {
-		return x.authorizeParty(r, a)
+	if r.RelyingParty != nil {
+		return x.authorizeRelyingParty(r, a)
 	}
 	if err := checkExchangeForm(r.Form); err != nil {
 		return err

@@ -131,7 +131,7 @@ func (m *market) exchange(form url.Values, proven tokens.Confirmation) (map[stri
 		m.t.Fatal(err)
 	}
 	grant, err := TokenExchange(ExchangeConfig{
-		Agents: m, Judge: tokenstate.New(m, m, func() time.Time { return m.now }), Partners: m.partners(), Parties: nobody, DIDs: dids.Agent, ActorsMax: ActorsMaxDefault,
+		Agents: m, Judge: tokenstate.New(m, m, func() time.Time { return m.now }), Partners: m.partners(), IdentifySignIn: nobody, DIDs: dids.Agent, ActorsMax: ActorsMaxDefault,
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -181,7 +181,7 @@ func (m *market) ask(grant Grant, form url.Values, proven tokens.Confirmation) (
 }
 
 // nobody is no relying party.
-func nobody(context.Context, *Request, clients.Client) (clientauth.Client, *Party, error) {
+func nobody(context.Context, *Request, clients.Client) (clientauth.Client, *RelyingParty, error) {
 	return clientauth.Client{}, nil, errors.New("no relying party")
 }
 
@@ -512,9 +512,9 @@ func TestExchangeConfig(t *testing.T) {
 	dids := func(agentid.Agent) string { return "" }
 	for _, cfg := range []ExchangeConfig{
 		{},
-		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), IdentifySignIn: nobody, DIDs: dids},
 		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), DIDs: dids, ActorsMax: 1},
-		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), Parties: nobody, DIDs: dids, ActorsMax: tokens.ActorsMax + 1},
+		{Agents: m, Judge: tokenstate.New(m, m, time.Now), Partners: m.partners(), IdentifySignIn: nobody, DIDs: dids, ActorsMax: tokens.ActorsMax + 1},
 		{Agents: m, Judge: tokenstate.New(m, m, time.Now), DIDs: dids, ActorsMax: 1},
 	} {
 		if _, err := TokenExchange(cfg); err == nil {

@@ -45,11 +45,11 @@ type Grant struct {
 
 // Request is a token request as a grant sees it: from a client that was authenticated, at an issuer it is a client of.
 type Request struct {
-	Form   oauth.Form
-	Issuer issuers.Issuer
-	Client clientauth.Client
-	Party  *Party // the relying party that sent the request about Client; nil when Client sent it
-	Now    time.Time
+	Form         oauth.Form
+	Issuer       issuers.Issuer
+	Client       clientauth.Client
+	RelyingParty *RelyingParty // the relying party that sent the request about Client; nil when Client sent it
+	Now          time.Time
 
 	// Confirmation is what the sender proved to hold, and what the token will be bound to. A code or a subject token that is bound to something wants it here.
 	Confirmation tokens.Confirmation
@@ -152,7 +152,7 @@ func (e *Endpoint) receive(w http.ResponseWriter, r *http.Request) (*Request, Gr
 		return nil, Grant{}, err
 	case !ok:
 		return nil, Grant{}, &oauth.Error{Code: oauth.UnsupportedGrantType, Description: "This grant type is not served."}
-	case sender.Party != nil && grant.Identify == nil, sender.Party == nil && grant.Identify != nil && !grant.Agents:
+	case sender.RelyingParty != nil && grant.Identify == nil, sender.RelyingParty == nil && grant.Identify != nil && !grant.Agents:
 		return nil, Grant{}, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "This kind of client may not use this grant type."}
 	}
 	return request, grant, identify(r.Context(), request, grant, sender)

@@ -71,7 +71,7 @@ func (l *trail) config(registry *prometheus.Registry) grants.Config {
 	if err != nil {
 		panic(err)
 	}
-	return grants.Config{Clients: clientauth.Clients{Agents: clientauth.New(l, clientauth.Trust{}, open{})}, Minter: l, Recorder: l, Proofs: proofs, Metrics: registry, Now: time.Now}
+	return grants.Config{Clients: clientauth.Clients{Agents: clientauth.NewAgentAuthenticator(l, clientauth.Trust{}, open{})}, Minter: l, Recorder: l, Proofs: proofs, Metrics: registry, Now: time.Now}
 }
 
 func (l *trail) grant(err error) grants.Grant {

@@ -44,11 +44,11 @@ func (x *exchange) assert(r *Request, clientID string, a *tokens.Authorization) 
 	return nil
 }
 
-// identifyParty lets relying parties in for one thing: what they were given when an agent signed in, for an assertion about that agent (s4.3). To act with an agent's access
+// identifyRelyingParty lets relying parties in for one thing: what they were given when an agent signed in, for an assertion about that agent (s4.3). To act with an agent's access
 // token is for agents.
-func (x *exchange) identifyParty(ctx context.Context, r *Request, client clients.Client) (clientauth.Client, *Party, error) {
+func (x *exchange) identifyRelyingParty(ctx context.Context, r *Request, client clients.Client) (clientauth.Client, *RelyingParty, error) {
 	f := r.Form
-	refused := func(code oauth.Code, description string) (clientauth.Client, *Party, error) {
+	refused := func(code oauth.Code, description string) (clientauth.Client, *RelyingParty, error) {
 		return clientauth.Client{}, nil, &oauth.Error{Code: code, Description: description}
 	}
 	switch {
@@ -61,20 +61,20 @@ func (x *exchange) identifyParty(ctx context.Context, r *Request, client clients
 	case f.Has("actor_token") || f.Has("actor_token_type"):
 		return refused(oauth.InvalidRequest, "For an assertion about a sign-in there is no actor.")
 	}
-	return x.Parties(ctx, r, client)
+	return x.IdentifySignIn(ctx, r, client)
 }
 
-// authorizeParty is the policy of s4.3.1: the other authorization server is one that both records name, and at which the relying party is known. Nobody acts: the client there is the client here.
-func (x *exchange) authorizeParty(r *Request, a *tokens.Authorization) error {
+// authorizeRelyingParty is the policy of s4.3.1: the other authorization server is one that both records name, and at which the relying party is known. Nobody acts: the client there is the client here.
+func (x *exchange) authorizeRelyingParty(r *Request, a *tokens.Authorization) error {
 	a.Audience = r.Form.All("audience")
 	for _, audience := range a.Audience {
-		if !slices.Contains(r.Party.Client.Audiences, audience) || !slices.Contains(a.Agent.Audiences, audience) {
+		if !slices.Contains(r.RelyingParty.Client.Audiences, audience) || !slices.Contains(a.Agent.Audiences, audience) {
 			return &oauth.Error{Code: oauth.InvalidTarget, Description: "The client may not ask for assertions about the agent for this audience."}
 		}
 	}
-	if err := x.assert(r, r.Party.Client.ClientID(), a); err != nil {
+	if err := x.assert(r, r.RelyingParty.Client.ClientID(), a); err != nil {
 		return err
 	}
-	a.Assertion.Authentication = &r.Party.Authentication
+	a.Assertion.Authentication = &r.RelyingParty.Authentication
 	return nil
 }

@@ -26,12 +26,12 @@ type ownToken struct {
 func (t *ownToken) issued() time.Time  { return time.Unix(t.Claims.IssuedAt, 0).UTC() }
 func (t *ownToken) expires() time.Time { return time.Unix(t.Claims.ExpiresAt, 0).UTC() }
 
-// ofParty reports whether a relying party had the token, or one that it was made from.
-func (t *ownToken) ofParty() bool {
-	return relyingParty(t.ClientID) || slices.ContainsFunc(t.Actors, func(a tokens.Actor) bool { return a.Issuer == "" && relyingParty(a.Subject) })
+// ofRelyingParty reports whether a relying party had the token, or one that it was made from.
+func (t *ownToken) ofRelyingParty() bool {
+	return namesRelyingParty(t.ClientID) || slices.ContainsFunc(t.Actors, func(a tokens.Actor) bool { return a.Issuer == "" && namesRelyingParty(a.Subject) })
 }
 
-func relyingParty(clientID string) bool {
+func namesRelyingParty(clientID string) bool {
 	_, err := agentid.Parse[agentid.Client](clientID)
 	return err == nil || clientdocument.Names(clientID)
 }

@@ -10,8 +10,8 @@ import (
 
 // allowed is the scope and resource policy of every grant: an agent gets what its record lists, or an error; never silently less.
 func allowed(r *Request, grant Grant) (tokens.Authorization, error) {
-	if r.Party != nil {
-		return ofParty(r)
+	if r.RelyingParty != nil {
+		return allowedRelyingParty(r)
 	}
 	targets := r.Form.All("resource")
 	if grant.Targets != nil {

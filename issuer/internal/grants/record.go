@@ -45,8 +45,8 @@ func details(r *Request, grant Grant, a tokens.Authorization, t tokens.AccessTok
 		"credentialId": r.Client.Credential.String(), "audience": audience(a.Audience), "scope": t.Scope,
 		"issuedAt": t.IssuedAt.Format(time.RFC3339), "expiresAt": t.ExpiresAt.Format(time.RFC3339),
 	})
-	if r.Party != nil {
-		all["clientId"] = r.Party.Client.ClientID()
+	if r.RelyingParty != nil {
+		all["clientId"] = r.RelyingParty.Client.ClientID()
 	}
 	if a.Confirmation.KeyThumbprint != "" {
 		all["keyThumbprint"] = a.Confirmation.KeyThumbprint

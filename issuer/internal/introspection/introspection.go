@@ -102,7 +102,7 @@ func (e *Introspector) describe(ctx context.Context, who *caller.Caller, text st
 	if err == nil {
 		return describeAccess(who, t)
 	}
-	if e.refresh == nil || !who.Party || !errors.Is(err, tokenstate.ErrInactive) {
+	if e.refresh == nil || !who.RelyingParty || !errors.Is(err, tokenstate.ErrInactive) {
 		return answer{}, err
 	}
 	refresh, err := e.refresh.Refresh(ctx, issuer, who.Organization, who.ClientID, text)

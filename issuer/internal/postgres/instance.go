@@ -65,8 +65,8 @@ func (s *Store) requestsIn(ctx context.Context, org agentid.Organization, fn fun
 	return s.inOrg(ctx, org, func(q *orgdb.Queries) error { return fn(q) })
 }
 
-// party is how a row names a relying party: a registered one by its id, any other by the document behind its client_id.
-func party(clientID string) (id *uuid.UUID, document *string) {
+// relyingParty is how a row names a relying party: a registered one by its id, any other by the document behind its client_id.
+func relyingParty(clientID string) (id *uuid.UUID, document *string) {
 	registered, err := agentid.Parse[agentid.Client](clientID)
 	if err != nil {
 		return nil, &clientID

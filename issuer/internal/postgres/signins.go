@@ -25,7 +25,7 @@ var _ signin.Store = (*Store)(nil)
 
 // PushRequest implements signin.Store.
 func (s *Store) PushRequest(ctx context.Context, p signin.PushedRequest) error {
-	id, document := party(p.Client)
+	id, document := relyingParty(p.Client)
 	return asProblem(s.requestsIn(ctx, p.OrganizationID, func(q requestQueries) error {
 		if err := q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: p.OrganizationID.UUID(), At: s.clock()}); err != nil {
 			return err
@@ -43,7 +43,7 @@ func (s *Store) PushedRequest(ctx context.Context, p signin.PushedRequest) (stri
 	if err != nil {
 		return "", asProblem(err, pushedNoun)
 	}
-	id, document := party(p.Client)
+	id, document := relyingParty(p.Client)
 	parameters, err := q.PushedRequest(ctx, orgdb.PushedRequestParams{
 		OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: id, ClientDocument: document, Issuer: p.Issuer, At: s.clock(),
 	})
@@ -53,7 +53,7 @@ func (s *Store) PushedRequest(ctx context.Context, p signin.PushedRequest) (stri
 // CreateSignIn implements signin.Store.
 func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.SignIn, pushed *[32]byte) error {
 	org := in.OrganizationID.UUID()
-	id, document := party(in.Client)
+	id, document := relyingParty(in.Client)
 	if document != nil { // another role's row, in another transaction: first, so that of two sign-ins one gets no further
 		if err := usePushed(ctx, instanceRequests{s.across()}, agentid.Organization{}, pushed); err != nil {
 			return asProblem(err, pushedNoun)
@@ -126,7 +126,7 @@ func (s *Store) SignedIn(ctx context.Context, org agentid.Organization, client s
 	if err != nil {
 		return false, asProblem(err, signInNoun)
 	}
-	id, document := party(client)
+	id, document := relyingParty(client)
 	known, err := q.SignedIn(ctx, orgdb.SignedInParams{OrgID: org.UUID(), AgentID: agent.UUID(), At: at, ClientID: id, ClientDocument: document})
 	return known, asProblem(err, signInNoun)
 }

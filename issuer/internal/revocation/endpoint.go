@@ -82,7 +82,7 @@ func (e *Revoker) revoke(r *http.Request) error {
 		return tokenstate.ErrNotYours
 	case err == nil:
 		return e.revokeAccess(ctx, who, t)
-	case errors.Is(err, tokenstate.ErrInactive) && e.refresh != nil && who.Party:
+	case errors.Is(err, tokenstate.ErrInactive) && e.refresh != nil && who.RelyingParty:
 		return e.refresh.RevokeRefresh(ctx, who.Actor(ctx), issuer, who.Organization, who.ClientID, text)
 	}
 	return err

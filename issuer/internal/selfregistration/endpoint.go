@@ -52,13 +52,13 @@ type Gate interface {
 
 // Config is what the endpoints are made of.
 type Config struct {
-	Store       Store
-	Secrets     Secrets
-	Agents      Agents
-	Parties     Parties
-	Methods     []string // of client authentication, as they are served
-	AgentGrants []string // that agents may use: all of them, whatever they register
-	PartyGrants []string // that relying parties may use
+	Store              Store
+	Secrets            Secrets
+	Agents             Agents
+	RelyingParties     RelyingParties
+	Methods            []string // of client authentication, as they are served
+	AgentGrants        []string // that agents may use: all of them, whatever they register
+	RelyingPartyGrants []string // that relying parties may use
 
 	SignInScopes []string // that any relying party may ask for
 	RefreshScope string   // the one of them that is for those with refresh tokens
@@ -126,7 +126,7 @@ func (e *Registrar) register(r *http.Request) (any, error) {
 	}
 	kind, register := KindAgent, e.registerAgent
 	if m.Wants(clientmetadata.AuthorizationCode) && !m.Wants(clientmetadata.ClientCredentials) {
-		kind, register = KindRelyingParty, e.registerParty
+		kind, register = KindRelyingParty, e.registerRelyingParty
 	}
 	if !slices.Contains(token.Kinds, kind) {
 		return nil, invalidMetadata("grant_types is that of a kind of client that this token does not register: an agent has client_credentials, a relying party authorization_code.")
@@ -214,7 +214,7 @@ func (e *Registrar) authenticate(r *http.Request) (registrant, error) {
 	case agent.String():
 		c, err = e.findAgent(ctx, org, agent, text, hash)
 	case party.String():
-		c, err = e.findParty(ctx, org, party, text, hash)
+		c, err = e.findRelyingParty(ctx, org, party, text, hash)
 	}
 	if problem.KindOf(err) == problem.NotFound || errors.Is(err, errGone) {
 		return nil, invalidToken(err)

@@ -16,7 +16,7 @@ import (
 // IdentifyForAssertion is the grants.Identify of draft-ietf-oauth-identity-assertion-authz-grant s4.3: a relying party shows that an agent is signed in to it, by the ID token or a refresh token of
 // the sign-in, to be given an assertion about the agent. Nothing is used up by it. Whether the agent is still active and the credential still there that it signed in with, is decided when the
 // assertion is recorded.
-func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.Client, *grants.Party, error) {
+func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.Client, *grants.RelyingParty, error) {
 	if client.Public() { // s8.1: the other server has to know that it is given to who it is for
 		return clientauth.Client{}, nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "A client that does not authenticate is given no assertions."}
 	}
@@ -31,7 +31,7 @@ func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Reque
 	if err != nil {
 		return clientauth.Client{}, nil, err
 	}
-	party := &grants.Party{Client: client, Details: s.Details, Authentication: s.Authentication, NotAfter: end}
+	party := &grants.RelyingParty{Client: client, Details: s.Details, Authentication: s.Authentication, NotAfter: end}
 	if party.Scopes, err = assertionScopes(s, request.Form, client, agent); err != nil {
 		return clientauth.Client{}, nil, err
 	}

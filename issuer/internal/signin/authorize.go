@@ -25,22 +25,22 @@ const (
 	pushPath      = "/oauth2/par"
 )
 
-// Clients finds relying parties.
-type Clients interface {
+// RelyingParties finds relying parties.
+type RelyingParties interface {
 	// Find answers NotFound when the issuer has no client by that client_id.
 	Find(ctx context.Context, issuer issuers.Issuer, clientID string) (clients.Client, error)
 }
 
 // Config of the endpoints. Everything is required.
 type Config struct {
-	Clients   Clients
-	Presented Presented
-	Senders   Senders
-	Proofs    *dpop.Checker
-	Uses      Uses
-	Store     Store
-	Secrets   Secrets
-	Now       func() time.Time
+	RelyingParties RelyingParties
+	Presented      Presented
+	Clients        Clients
+	Proofs         *dpop.Checker
+	Uses           Uses
+	Store          Store
+	Secrets        Secrets
+	Now            func() time.Time
 }
 
 // Authorization serves the authorization endpoint and the one for pushed requests.
@@ -98,7 +98,7 @@ func (e *Authorization) answer(w http.ResponseWriter, r *http.Request, form oaut
 
 // find is the client, and the parameters of the request: those pushed, or those given. Beside a request_uri only client_id counts (RFC 9126 s4).
 func (e *Authorization) find(ctx context.Context, issuer issuers.Issuer, form oauth.Form) (clients.Client, oauth.Form, *[32]byte, error) {
-	client, err := e.cfg.Clients.Find(ctx, issuer, form.Get("client_id"))
+	client, err := e.cfg.RelyingParties.Find(ctx, issuer, form.Get("client_id"))
 	if problem.KindOf(err) == problem.NotFound {
 		err = &problem.Error{Kind: problem.Invalid, Code: "client_unknown", Field: "client_id", Detail: "There is no such client here."}
 	}

@@ -61,7 +61,7 @@ func (w *world) follow(t *testing.T, change ...string) *httptest.ResponseRecorde
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := New(Config{Clients: w, Presented: w, Store: w, Secrets: secrets, Now: func() time.Time { return now }})
+	e := New(Config{RelyingParties: w, Presented: w, Store: w, Secrets: secrets, Now: func() time.Time { return now }})
 	values := url.Values{
 		"client_id": {"x"}, "redirect_uri": {"https://a.example/cb"}, "response_type": {"code"}, "scope": {"openid"},
 		"code_challenge": {strings.Repeat("A", 43)}, "code_challenge_method": {"S256"},

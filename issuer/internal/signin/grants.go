@@ -68,14 +68,14 @@ type identifyBy func(ctx context.Context, r *grants.Request, client clients.Clie
 func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Grant {
 	return grants.Grant{
 		Type: grantType,
-		Identify: func(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.Client, *grants.Party, error) {
+		Identify: func(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.Client, *grants.RelyingParty, error) {
 			return g.identify(ctx, request, client, by)
 		},
 		Authorize: authorize,
 		Complete:  g.complete,
 		Used: func(ctx context.Context, r *grants.Request) {
 			// Two at the same time are no better than one after the other. When it cannot be recorded the answer is a refusal all the same.
-			if err := g.revoke(ctx, r.Party.Client, r.Client.Agent.OrganizationID, r.Issuance.SignIn.ID, reused); err != nil {
+			if err := g.revoke(ctx, r.RelyingParty.Client, r.Client.Agent.OrganizationID, r.Issuance.SignIn.ID, reused); err != nil {
 				web.Note(ctx, err)
 			}
 		},
@@ -83,7 +83,7 @@ func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Gr
 }
 
 // identify is which agent a request of the client is about. Whether that is still active is decided when the token is recorded.
-func (g *Grants) identify(ctx context.Context, request *grants.Request, client clients.Client, by identifyBy) (clientauth.Client, *grants.Party, error) {
+func (g *Grants) identify(ctx context.Context, request *grants.Request, client clients.Client, by identifyBy) (clientauth.Client, *grants.RelyingParty, error) {
 	s, err := by(ctx, request, client)
 	if err != nil {
 		return clientauth.Client{}, nil, err
@@ -92,7 +92,7 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 	if err != nil {
 		return clientauth.Client{}, nil, err
 	}
-	party := &grants.Party{Client: client, Details: s.Details, Authentication: s.Authentication, Nonce: s.Nonce}
+	party := &grants.RelyingParty{Client: client, Details: s.Details, Authentication: s.Authentication, Nonce: s.Nonce}
 	if party.Scopes, err = narrowScopes(s, request.Form, client, agent); err != nil {
 		return clientauth.Client{}, nil, err
 	}
@@ -241,7 +241,7 @@ func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) er
 		return invalidGrant(errors.New("bound to another certificate"))
 	}
 	step.KeyThumbprint = ""
-	if r.Party.Client.Public() {
+	if r.RelyingParty.Client.Public() {
 		step.KeyThumbprint = r.Confirmation.KeyThumbprint
 		if step.CertificateSHA256 == "" {
 			step.CertificateSHA256 = r.Confirmation.CertificateSHA256
@@ -253,7 +253,7 @@ func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) er
 
 // complete adds the ID token and the next refresh token, and says what the sign-in is from now on.
 func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessToken, answer *oauth.TokenResponse) error {
-	step, party := r.Issuance.SignIn, r.Party
+	step, party := r.Issuance.SignIn, r.RelyingParty
 	step.Tokens = append(step.Tokens, issuance.SignInToken{ID: t.ID, ExpiresAt: t.ExpiresAt})
 	openID := slices.Contains(party.Scopes, OpenID)
 	if openID {

@@ -36,7 +36,7 @@ func TestRaceEndsTheSignIn(t *testing.T) {
 	}{{g.AuthorizationCode(), "code_reused"}, {g.RefreshToken(), "refresh_token_reused"}} {
 		id := agentid.New[agentid.SignIn]()
 		tt.grant.Used(t.Context(), &grants.Request{
-			Party: &grants.Party{Client: client}, Issuance: issuance.Record{SignIn: &issuance.SignInStep{ID: id}},
+			RelyingParty: &grants.RelyingParty{Client: client}, Issuance: issuance.Record{SignIn: &issuance.SignInStep{ID: id}},
 		})
 		if store.id != id || store.reason != tt.want || store.actor.ID != client.ClientID() {
 			t.Errorf("%s: ended %+v", tt.grant.Type, store)

@@ -16,8 +16,8 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
 )
 
-// Senders authenticates clients of either kind. clientauth.Clients implements it.
-type Senders interface {
+// Clients authenticates clients of either kind. clientauth.Clients implements it.
+type Clients interface {
 	Authenticate(r *http.Request, form oauth.Form) (clientauth.Sender, error)
 }
 
@@ -49,14 +49,14 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	if err != nil {
 		return "", err
 	}
-	sender, err := e.cfg.Senders.Authenticate(r, form)
+	sender, err := e.cfg.Clients.Authenticate(r, form)
 	if err != nil {
 		return "", err
 	}
-	if sender.Party == nil {
+	if sender.RelyingParty == nil {
 		return "", &oauth.Error{Code: oauth.UnauthorizedClient, Description: "Agents sign in and have nobody sign in to them."}
 	}
-	client := *sender.Party
+	client := *sender.RelyingParty
 	if form.Has("request_uri") { // RFC 9126 s2.1
 		return "", invalid("request_uri cannot be pushed.")
 	}

@@ -13,7 +13,7 @@ import (
 type Authorization struct {
 	Issuer       issuers.Issuer     // who says so, and signs it
 	Agent        agents.Agent       // the client, or who signed in to it
-	Party        string             // client_id of a relying party; "" when the agent is the client
+	RelyingParty string             // client_id of a relying party; "" when the agent is the client
 	Credential   agentid.Credential // what the client authenticated with; the token dies with it
 	Audience     []string           // at least one
 	Scopes       []string

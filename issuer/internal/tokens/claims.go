@@ -57,8 +57,8 @@ func (m *Minter) claims(a Authorization, notBefore, issued time.Time) accessClai
 		ID: rand.Text(), ClientID: a.Agent.ID.String(), Scope: strings.Join(a.Scopes, " "), OrganizationID: a.Agent.OrganizationID.String(),
 		Actor: a.Actor, Details: a.Details,
 	}
-	if a.Party != "" {
-		c.ClientID = a.Party
+	if a.RelyingParty != "" {
+		c.ClientID = a.RelyingParty
 	}
 	switch {
 	case a.Subject == nil:

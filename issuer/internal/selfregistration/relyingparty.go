@@ -17,8 +17,8 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 )
 
-// Parties is what registration needs of package clients.
-type Parties interface {
+// RelyingParties is what registration needs of package clients.
+type RelyingParties interface {
 	Prepare(in clients.Client, r credentials.Registration, lifetime time.Duration) (clients.Prepared, error)
 	Get(ctx context.Context, id agentid.Client) (clients.Client, error)
 	Credentials(ctx context.Context, id agentid.Client) ([]clients.Credential, error)
@@ -38,16 +38,16 @@ type signInInformation struct {
 	SubjectType      string   `json:"subject_type"`
 }
 
-// registeredParty is a relying party that registered itself, as it is now.
-type registeredParty struct {
+// registeredRelyingParty is a relying party that registered itself, as it is now.
+type registeredRelyingParty struct {
 	holding
-	of    *Registrar
-	party clients.Client
-	kept  ClientRegistration
+	of     *Registrar
+	client clients.Client
+	kept   ClientRegistration
 }
 
-// partyOf turns metadata into a relying party within what the token allows. PKCE is not optional.
-func (e *Registrar) partyOf(m *clientmetadata.Metadata, t InitialToken) (v clients.Client, kind string, r credentials.Registration, err error) {
+// relyingPartyOf turns metadata into a relying party within what the token allows. PKCE is not optional.
+func (e *Registrar) relyingPartyOf(m *clientmetadata.Metadata, t InitialToken) (v clients.Client, kind string, r credentials.Registration, err error) {
 	v = clients.Client{
 		OrganizationID: t.OrganizationID, Name: m.Name, Type: clients.Type(m.ApplicationType), Authentication: credentials.Method(authentication(m)),
 		RedirectURIs: m.RedirectURIs, Audiences: t.Audiences, RefreshTokens: m.Wants(clientmetadata.RefreshToken),
@@ -71,17 +71,17 @@ func (e *Registrar) partyOf(m *clientmetadata.Metadata, t InitialToken) (v clien
 
 // usable is the grants a relying party may use if it asks for them: one that proves nothing exchanges nothing.
 func (e *Registrar) usable(v clients.Client) []string {
-	return slices.DeleteFunc(slices.Clone(e.cfg.PartyGrants), func(t string) bool {
+	return slices.DeleteFunc(slices.Clone(e.cfg.RelyingPartyGrants), func(t string) bool {
 		return v.Public() && t != clientmetadata.AuthorizationCode && t != clientmetadata.RefreshToken
 	})
 }
 
-func (e *Registrar) registerParty(ctx context.Context, m *clientmetadata.Metadata, token InitialToken) (registrant, error) {
-	v, kind, r, err := e.partyOf(m, token)
+func (e *Registrar) registerRelyingParty(ctx context.Context, m *clientmetadata.Metadata, token InitialToken) (registrant, error) {
+	v, kind, r, err := e.relyingPartyOf(m, token)
 	if err != nil {
 		return nil, err
 	}
-	prepared, err := e.cfg.Parties.Prepare(v, r, token.lifetimeOf(kind))
+	prepared, err := e.cfg.RelyingParties.Prepare(v, r, token.lifetimeOf(kind))
 	if err != nil {
 		return nil, asMetadataError(err)
 	}
@@ -89,15 +89,15 @@ func (e *Registrar) registerParty(ctx context.Context, m *clientmetadata.Metadat
 	if err := e.cfg.Store.RegisterClient(ctx, registering(ctx), RegisteredClient{Prepared: prepared, Token: token, Hash: hash}); err != nil {
 		return nil, err
 	}
-	c := &registeredParty{of: e, party: prepared.Client, holding: holding{issuer: issuers.From(ctx), token: text, secret: prepared.Secret}}
+	c := &registeredRelyingParty{of: e, client: prepared.Client, holding: holding{issuer: issuers.From(ctx), token: text, secret: prepared.Secret}}
 	if prepared.Credential != nil {
 		c.credential = asHeld(*prepared.Credential)
 	}
 	return c, nil
 }
 
-// findParty is findAgent for a relying party.
-func (e *Registrar) findParty(ctx context.Context, org agentid.Organization, id agentid.Client, text string, hash []byte) (registrant, error) {
+// findRelyingParty is findAgent for a relying party.
+func (e *Registrar) findRelyingParty(ctx context.Context, org agentid.Organization, id agentid.Client, text string, hash []byte) (registrant, error) {
 	kept, err := e.cfg.Store.ClientRegistration(ctx, org, id)
 	if err != nil {
 		return nil, err
@@ -105,11 +105,11 @@ func (e *Registrar) findParty(ctx context.Context, org agentid.Organization, id 
 	if subtle.ConstantTimeCompare(hash, kept.Hash) != 1 {
 		return nil, errGone
 	}
-	c := &registeredParty{of: e, kept: kept, holding: holding{issuer: issuers.From(ctx), token: text, lifetime: kept.SecretLifetime}}
-	if c.party, err = e.cfg.Parties.Get(ctx, id); err != nil {
+	c := &registeredRelyingParty{of: e, kept: kept, holding: holding{issuer: issuers.From(ctx), token: text, lifetime: kept.SecretLifetime}}
+	if c.client, err = e.cfg.RelyingParties.Get(ctx, id); err != nil {
 		return nil, err
 	}
-	credentials, err := e.cfg.Parties.Credentials(ctx, id)
+	credentials, err := e.cfg.RelyingParties.Credentials(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (e *Registrar) findParty(ctx context.Context, org agentid.Organization, id 
 	for _, credential := range credentials {
 		all = append(all, asHeld(credential))
 	}
-	c.hold(all, c.party.Authentication.Kind(), e.cfg.Now())
+	c.hold(all, c.client.Authentication.Kind(), e.cfg.Now())
 	return c, nil
 }
 
@@ -126,14 +126,14 @@ func asHeld(c clients.Credential) agents.Credential {
 	return agents.Credential{ID: c.ID, Kind: c.Kind, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt, LastUsedAt: c.LastUsedAt, Registration: c.Registration}
 }
 
-func (c *registeredParty) id() string { return c.party.ClientID() }
+func (c *registeredRelyingParty) id() string { return c.client.ClientID() }
 
-func (c *registeredParty) actor(ctx context.Context) audit.Actor {
+func (c *registeredRelyingParty) actor(ctx context.Context) audit.Actor {
 	return audit.Actor{Kind: audit.KindClient, ID: c.id(), RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
 }
 
-func (c *registeredParty) describe() *information {
-	v := c.party
+func (c *registeredRelyingParty) describe() *information {
+	v := c.client
 	without := func(list []string, left string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return !v.RefreshTokens && s == left })
 	}
@@ -148,20 +148,20 @@ func (c *registeredParty) describe() *information {
 	return i
 }
 
-func (c *registeredParty) remove(ctx context.Context) error {
-	return c.of.cfg.Parties.Delete(ctx, c.actor(ctx), c.party.ID, 0)
+func (c *registeredRelyingParty) remove(ctx context.Context) error {
+	return c.of.cfg.RelyingParties.Delete(ctx, c.actor(ctx), c.client.ID, 0)
 }
 
-func (c *registeredParty) update(ctx context.Context, m *clientmetadata.Metadata) error {
-	by, service := c.actor(ctx), c.of.cfg.Parties
+func (c *registeredRelyingParty) update(ctx context.Context, m *clientmetadata.Metadata) error {
+	by, service := c.actor(ctx), c.of.cfg.RelyingParties
 	sent, err := checkSecret(m, func(secret string) (agentid.Credential, error) {
-		_, credential, err := service.AuthenticateSecret(ctx, c.id(), secret, c.party.Authentication)
+		_, credential, err := service.AuthenticateSecret(ctx, c.id(), secret, c.client.Authentication)
 		return credential, err
 	})
 	if err != nil {
 		return err
 	}
-	next, kind, registered, err := c.of.partyOf(m, InitialToken{OrganizationID: c.party.OrganizationID, Scopes: c.kept.Scopes})
+	next, kind, registered, err := c.of.relyingPartyOf(m, InitialToken{OrganizationID: c.client.OrganizationID, Scopes: c.kept.Scopes})
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (c *registeredParty) update(ctx context.Context, m *clientmetadata.Metadata
 	if err != nil {
 		return err
 	}
-	if c.party, err = service.Update(ctx, by, c.party.ID, c.party.Version, func(v *clients.Client) {
+	if c.client, err = service.Update(ctx, by, c.client.ID, c.client.Version, func(v *clients.Client) {
 		v.Name, v.Type, v.Authentication, v.RedirectURIs, v.Scopes, v.RefreshTokens = next.Name, next.Type, next.Authentication, next.RedirectURIs, next.Scopes, next.RefreshTokens
 		v.RequirePushed, v.RequireDPoP, v.RequireCertificate = next.RequirePushed, next.RequireDPoP, next.RequireCertificate
 	}); err != nil {
@@ -186,14 +186,14 @@ func (c *registeredParty) update(ctx context.Context, m *clientmetadata.Metadata
 	case now.Before(c.credential.ExpiresAt):
 		return c.rotate(ctx, credentials.Registration{}, overlap)
 	}
-	created, secret, err := service.CreateCredential(ctx, by, c.party.ID, kind, credentials.Registration{}, c.lifetime)
+	created, secret, err := service.CreateCredential(ctx, by, c.client.ID, kind, credentials.Registration{}, c.lifetime)
 	c.credential, c.secret = asHeld(created), secret
 	return asMetadataError(err)
 }
 
-func (c *registeredParty) rotate(ctx context.Context, r credentials.Registration, overlap time.Duration) error {
-	old := clients.Credential{ID: c.credential.ID, ClientID: c.party.ID, Kind: c.credential.Kind}
-	created, secret, err := c.of.cfg.Parties.RotateCredential(ctx, c.actor(ctx), old, r, overlap)
+func (c *registeredRelyingParty) rotate(ctx context.Context, r credentials.Registration, overlap time.Duration) error {
+	old := clients.Credential{ID: c.credential.ID, ClientID: c.client.ID, Kind: c.credential.Kind}
+	created, secret, err := c.of.cfg.RelyingParties.RotateCredential(ctx, c.actor(ctx), old, r, overlap)
 	c.credential, c.secret = asHeld(created), secret
 	return asMetadataError(err)
 }

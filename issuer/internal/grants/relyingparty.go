@@ -13,8 +13,8 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
-// Party is the client of a request that comes from a relying party. The agent of such a request (Request.Client) is the subject: the one that signed in.
-type Party struct {
+// RelyingParty is the client of a request that comes from a relying party. The agent of such a request (Request.Client) is the subject: the one that signed in.
+type RelyingParty struct {
 	Client clients.Client
 	// Scopes and Audience are what the sign-in granted, narrowed by what the request asks for: the token gets them as they are.
 	Scopes   []string
@@ -28,14 +28,14 @@ type Party struct {
 }
 
 // Identify finds the sign-in that the request of a relying party is about: the agent, and the credential it signed in with. Every error is an *oauth.Error.
-type Identify func(ctx context.Context, request *Request, client clients.Client) (clientauth.Client, *Party, error)
+type Identify func(ctx context.Context, request *Request, client clients.Client) (clientauth.Client, *RelyingParty, error)
 
 // identify fills in of whom a request is: of the agent that sent it, or of the one that signed in to the relying party that did.
 func identify(ctx context.Context, request *Request, grant Grant, sender clientauth.Sender) error {
 	request.Client = sender.Agent
-	if sender.Party != nil {
+	if sender.RelyingParty != nil {
 		var err error
-		if request.Client, request.Party, err = grant.Identify(ctx, request, *sender.Party); err != nil {
+		if request.Client, request.RelyingParty, err = grant.Identify(ctx, request, *sender.RelyingParty); err != nil {
 			return err
 		}
 		request.Client.Method = sender.Method
@@ -50,23 +50,23 @@ func identify(ctx context.Context, request *Request, grant Grant, sender clienta
 
 // binding says what the client's tokens must be bound to.
 func (r *Request) binding() (key, certificate bool) {
-	if r.Party != nil {
-		return r.Party.Client.RequireDPoP, r.Party.Client.RequireCertificate
+	if r.RelyingParty != nil {
+		return r.RelyingParty.Client.RequireDPoP, r.RelyingParty.Client.RequireCertificate
 	}
 	return r.Client.Agent.DPoPBound, r.Client.Agent.CertificateBound
 }
 
 // actor is the client, as the audit log names it.
 func (r *Request) actor() audit.Actor {
-	if r.Party != nil {
-		return audit.Actor{Kind: audit.KindClient, ID: r.Party.Client.ClientID()}
+	if r.RelyingParty != nil {
+		return audit.Actor{Kind: audit.KindClient, ID: r.RelyingParty.Client.ClientID()}
 	}
 	return audit.Actor{Kind: audit.KindAgent, ID: r.Client.Agent.ID.String()}
 }
 
 // dead is the answer when the agent was suspended, or its credential deleted, since the request began. To a relying party that is the end of its grant.
 func (r *Request) dead(err error) *oauth.Error {
-	if r.Party != nil {
+	if r.RelyingParty != nil {
 		return &oauth.Error{Code: oauth.InvalidGrant, Description: "The agent is not signed in any more.", Err: err}
 	}
 	return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: err}
@@ -79,21 +79,21 @@ func (g Grant) used(ctx context.Context, r *Request, used *issuance.UsedError) {
 	}
 }
 
-// ofParty is the policy for relying parties: the sign-in granted it, the grant has narrowed it, and of its details there are those that the request asks for (RFC 9396 s6).
-func ofParty(r *Request) (tokens.Authorization, error) {
+// allowedRelyingParty is the policy for relying parties: the sign-in granted it, the grant has narrowed it, and of its details there are those that the request asks for (RFC 9396 s6).
+func allowedRelyingParty(r *Request) (tokens.Authorization, error) {
 	a := tokens.Authorization{
-		Issuer: r.Issuer, Agent: r.Client.Agent, Credential: r.Client.Credential, Party: r.Party.Client.ClientID(),
-		Audience: r.Party.Audience, Scopes: r.Party.Scopes, Confirmation: r.Confirmation, NotAfter: r.Party.NotAfter,
+		Issuer: r.Issuer, Agent: r.Client.Agent, Credential: r.Client.Credential, RelyingParty: r.RelyingParty.Client.ClientID(),
+		Audience: r.RelyingParty.Audience, Scopes: r.RelyingParty.Scopes, Confirmation: r.Confirmation, NotAfter: r.RelyingParty.NotAfter,
 	}
 	var err error
 	if a.Details, err = oauth.ParseAuthorizationDetails(r.Form.Get("authorization_details")); err != nil {
 		return a, err
 	}
 	if a.Details == nil {
-		a.Details = r.Party.Details // as they were written
+		a.Details = r.RelyingParty.Details // as they were written
 		return a, nil
 	}
-	granted, err := detailsList(r.Party.Details)
+	granted, err := detailsList(r.RelyingParty.Details)
 	if err != nil {
 		return a, err
 	}

@@ -92,7 +92,7 @@ func setupParty(t *testing.T, by credentials.Method, r credentials.Registration)
 	}, r); err != nil {
 		t.Fatal(err)
 	}
-	f.clients = clientauth.Clients{Agents: agentsOf.auth, Parties: clientauth.NewParties(service, f.partyStore, clientauth.Trust{Now: time.Now}, open{}, nil)}
+	f.clients = clientauth.Clients{Agents: agentsOf.auth, RelyingParties: clientauth.NewRelyingPartyAuthenticator(service, f.partyStore, clientauth.Trust{Now: time.Now}, open{}, nil)}
 	return f
 }
 
@@ -140,7 +140,7 @@ func TestUnknownRelyingPartyIsTheSameWork(t *testing.T) {
 		}
 		tt.f.asked = nil
 		sender, err := tt.f.authenticate(t, here, tt.form, headers...)
-		if err == nil || err.Code != oauth.InvalidClient || err.Description != "Client authentication failed." || sender.Party != nil {
+		if err == nil || err.Code != oauth.InvalidClient || err.Description != "Client authentication failed." || sender.RelyingParty != nil {
 			t.Errorf("%s: %+v %v", name, sender, err)
 		}
 		if diff := cmp.Diff([]string{"authentication"}, tt.f.asked); diff != "" {
@@ -161,7 +161,7 @@ func TestRelyingParties(t *testing.T) {
 	f, public := setupParty(t, credentials.ClientSecretBasic, credentials.Registration{}), setupParty(t, credentials.None, credentials.Registration{})
 	for range 2 {
 		sender, err := f.authenticate(t, here, nil, basic(f.client.ClientID(), f.secret))
-		if err != nil || sender.Party == nil || sender.Party.ID != f.client.ID || sender.Method != credentials.ClientSecretBasic {
+		if err != nil || sender.RelyingParty == nil || sender.RelyingParty.ID != f.client.ID || sender.Method != credentials.ClientSecretBasic {
 			t.Fatalf("%+v %v", sender, err)
 		}
 	}
@@ -177,15 +177,15 @@ func TestRelyingParties(t *testing.T) {
 		t.Errorf("a use that cannot be noted: %v", err)
 	}
 	sender, err := public.authenticate(t, here, url.Values{"client_id": {public.client.ClientID()}})
-	if err != nil || sender.Party == nil || !sender.Party.Public() || sender.Method != credentials.None {
+	if err != nil || sender.RelyingParty == nil || !sender.RelyingParty.Public() || sender.Method != credentials.None {
 		t.Errorf("%+v %v", sender, err)
 	}
 	f.usedErr = nil
 	elsewhere := issuers.Issuer{ID: issuerID + "/o/other", Organization: agentid.New[agentid.Organization]()}
-	if sender, err := f.authenticate(t, elsewhere, nil, basic(f.client.ClientID(), f.secret)); err == nil || err.Code != oauth.InvalidClient || sender.Party != nil {
+	if sender, err := f.authenticate(t, elsewhere, nil, basic(f.client.ClientID(), f.secret)); err == nil || err.Code != oauth.InvalidClient || sender.RelyingParty != nil {
 		t.Errorf("at another organization's issuer: %+v %v", sender, err)
 	}
-	if sender, err := public.authenticate(t, elsewhere, url.Values{"client_id": {public.client.ClientID()}}); err == nil || err.Code != oauth.InvalidClient || sender.Party != nil {
+	if sender, err := public.authenticate(t, elsewhere, url.Values{"client_id": {public.client.ClientID()}}); err == nil || err.Code != oauth.InvalidClient || sender.RelyingParty != nil {
 		t.Errorf("a public one at another organization's issuer: %+v %v", sender, err)
 	}
 }

@@ -26,9 +26,9 @@ type Uses interface {
 	UseUp(ctx context.Context, org agentid.Organization, use issuance.SingleUse) error
 }
 
-// Parties authenticates relying parties: by every method that agents have, and one that is registered for none by its name alone. Those that nobody registered
-// are known by their documents.
-type Parties struct {
+// RelyingPartyAuthenticator authenticates relying parties: by every method that agents have, and one that is registered for none by its name alone.
+// Those that nobody registered are known by their documents.
+type RelyingPartyAuthenticator struct {
 	parties   RelyingParties
 	uses      Uses
 	trust     Trust
@@ -36,13 +36,13 @@ type Parties struct {
 	documents *Documents
 }
 
-// NewParties returns Parties over those that are registered, and those that have documents (nil where they are not served), behind a gate.
-func NewParties(p RelyingParties, u Uses, t Trust, g Gate, d *Documents) *Parties {
-	return &Parties{p, u, t, g, d}
+// NewRelyingPartyAuthenticator returns one over those that are registered, and those that have documents (nil where they are not served), behind a gate.
+func NewRelyingPartyAuthenticator(p RelyingParties, u Uses, t Trust, g Gate, d *Documents) *RelyingPartyAuthenticator {
+	return &RelyingPartyAuthenticator{p, u, t, g, d}
 }
 
 // Find is the relying party a client_id names at an issuer; NotFound when there is none. Nothing is proven by it.
-func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID string) (clients.Client, error) {
+func (p *RelyingPartyAuthenticator) Find(ctx context.Context, issuer issuers.Issuer, clientID string) (clients.Client, error) {
 	if clientdocument.Names(clientID) {
 		return p.documents.find(ctx, clientID)
 	}
@@ -57,7 +57,7 @@ func (p *Parties) Find(ctx context.Context, issuer issuers.Issuer, clientID stri
 	return c, err
 }
 
-func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Client, credentials.Method, error) {
+func (p *RelyingPartyAuthenticator) authenticate(ctx context.Context, presented proof) (clients.Client, credentials.Method, error) {
 	c, public, err := p.public(ctx, presented)
 	if public || err != nil {
 		return c, credentials.None, err
@@ -77,7 +77,7 @@ func (p *Parties) authenticate(ctx context.Context, presented proof) (clients.Cl
 
 // public is the relying party that a request names without a proof, if it needs none. The certificate of the connection is no proof of such a client: it is what its
 // tokens may be bound to (RFC 8705 s4).
-func (p *Parties) public(ctx context.Context, presented proof) (clients.Client, bool, error) {
+func (p *RelyingPartyAuthenticator) public(ctx context.Context, presented proof) (clients.Client, bool, error) {
 	switch presented.(type) {
 	case nothing, certificate:
 	default:
