@@ -114,7 +114,7 @@ func (k *keyed) sign(t *testing.T, client string) string {
 
 const jwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-func (k *keyed) authenticate(t *testing.T, issuer issuers.Issuer, assertion string, change ...func(*http.Request)) (clientauth.Client, *oauth.Error) {
+func (k *keyed) authenticate(t *testing.T, issuer issuers.Issuer, assertion string, change ...func(*http.Request)) (clientauth.AuthenticatedAgent, *oauth.Error) {
 	t.Helper()
 	form := url.Values{"client_assertion_type": {jwtBearer}, "client_assertion": {assertion}}
 	r := httptest.NewRequest("POST", "/oauth2/token", strings.NewReader(form.Encode()))

@@ -23,9 +23,9 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/spiffe"
 )
 
-// Client is who made the request and how it was proven.
-type Client struct {
-	Agent      agents.Agent
+// AuthenticatedAgent is an agent with the credential that it proved to hold. Method says how; it is "" of an agent that did so in an earlier request.
+type AuthenticatedAgent struct {
+	agents.Agent
 	Credential agentid.Credential
 	Method     credentials.Method
 }
@@ -100,22 +100,22 @@ func (a *AgentAuthenticator) Admits(kind string, r credentials.Registration) err
 }
 
 // Authenticate returns the agent, or an *oauth.Error. A client assertion is used up by it, whatever becomes of the request.
-func (a *AgentAuthenticator) Authenticate(r *http.Request, form oauth.Form) (Client, error) {
+func (a *AgentAuthenticator) Authenticate(r *http.Request, form oauth.Form) (AuthenticatedAgent, error) {
 	p, err := read(r, form)
 	if err != nil {
-		return Client{}, err
+		return AuthenticatedAgent{}, err
 	}
 	return a.authenticate(r.Context(), p)
 }
 
-func (a *AgentAuthenticator) authenticate(ctx context.Context, p proof) (Client, error) {
+func (a *AgentAuthenticator) authenticate(ctx context.Context, p proof) (AuthenticatedAgent, error) {
 	agent, credential, method, err := prove(ctx, p, &a.trust, a.agents.UseUp, a.gate, registry[agents.Agent]{
 		bySecret: func(ctx context.Context, s secret) (agents.Agent, agentid.Credential, error) {
 			return a.agents.AuthenticateSecret(ctx, s.id, s.value)
 		},
 		byCheck: a.agents.Authenticate,
 	})
-	return Client{agent, credential, method}, err
+	return AuthenticatedAgent{agent, credential, method}, err
 }
 
 var errOtherOrganization = errors.New("no client of this issuer")

@@ -79,7 +79,7 @@ func setup(t *testing.T) fixture {
 	return fixture{s, clientauth.NewAgentAuthenticator(service, clientauth.Trust{Now: time.Now}, open{}), s.agent.ID.String(), secret, credential}
 }
 
-func (f fixture) authenticate(t *testing.T, form url.Values, header ...string) (clientauth.Client, *oauth.Error) {
+func (f fixture) authenticate(t *testing.T, form url.Values, header ...string) (clientauth.AuthenticatedAgent, *oauth.Error) {
 	t.Helper()
 	r := httptest.NewRequest("POST", "/oauth2/token", strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

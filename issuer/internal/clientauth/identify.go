@@ -12,8 +12,8 @@ import (
 
 // Sender is who sent a request: an agent, or a relying party.
 type Sender struct {
-	Agent        Client          // when RelyingParty is nil
-	RelyingParty *clients.Client // nil for an agent
+	Agent        AuthenticatedAgent // when RelyingParty is nil
+	RelyingParty *clients.Client    // nil for an agent
 	Method       credentials.Method
 }
 

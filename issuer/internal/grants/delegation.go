@@ -17,7 +17,7 @@ import (
 
 // speakFor makes the token one about the subject, in which the client acts.
 func (x *exchange) speakFor(ctx context.Context, r *Request, subject *ownToken, a *tokens.Authorization) error {
-	client := r.Client.Agent.ID.String()
+	client := r.Agent.ID.String()
 	if subject.Claims.Subject == client {
 		if len(subject.Actors) > 0 { // somebody acts for the client, and the client would act through them
 			return unacceptable("subject_token", errors.New("the client would act for itself"))
@@ -51,7 +51,7 @@ func (x *exchange) live(ctx context.Context, r *Request, id agentid.Agent) (agen
 		return agents.Agent{}, unacceptable("subject_token", err)
 	case err != nil:
 		return agents.Agent{}, oauth.From(err)
-	case agent.OrganizationID != r.Client.Agent.OrganizationID || agent.Status != agents.Active:
+	case agent.OrganizationID != r.Agent.OrganizationID || agent.Status != agents.Active:
 		return agents.Agent{}, unacceptable("subject_token", errors.New("the subject is not active"))
 	}
 	return agent, nil
@@ -61,7 +61,7 @@ func (x *exchange) live(ctx context.Context, r *Request, id agentid.Agent) (agen
 // itself, is a circle, in which nobody could say any more who asked whom.
 func (x *exchange) extend(r *Request, subject *ownToken) ([]tokens.Actor, error) {
 	client := tokens.Actor{
-		Subject: r.Client.Agent.ID.String(), OrganizationID: r.Client.Agent.OrganizationID.String(), CredentialID: r.Client.Credential.String(),
+		Subject: r.Agent.ID.String(), OrganizationID: r.Agent.OrganizationID.String(), CredentialID: r.Agent.Credential.String(),
 	}
 	before := subject.Actors
 	if namesRelyingParty(subject.ClientID) { // such a token has no other actor
@@ -128,7 +128,7 @@ func narrowTargets(r *Request, subject *ownToken, a *tokens.Authorization) error
 			(agent == nil || subject.ofRelyingParty()) && !slices.Contains(subject.Claims.Audience, audience)
 	}
 	if len(exchangeTargets(r.Form)) == 0 {
-		a.Audience = slices.DeleteFunc(slices.Clone(r.Client.Agent.Audiences), more)
+		a.Audience = slices.DeleteFunc(slices.Clone(r.Agent.Audiences), more)
 		a.Audience = a.Audience[:min(len(a.Audience), 1)]
 	}
 	if len(a.Audience) == 0 || slices.ContainsFunc(a.Audience, more) {

@@ -101,7 +101,7 @@ func (x *exchange) authorize(ctx context.Context, r *Request, a *tokens.Authoriz
 		return err
 	}
 	if asksForAssertion(r.Form) {
-		return x.assert(r, r.Client.Agent.ID.String(), a)
+		return x.assert(r, r.Agent.ID.String(), a)
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func checkExchangeForm(f oauth.Form) error {
 // mayAct says who may exchange a token: the client it was issued to, an agent it was meant for (its audience is one that the agent serves), and whom it names
 // itself in may_act (s4.4). Everybody else has found it somewhere.
 func (x *exchange) mayAct(r *Request, subject *ownToken) error {
-	client := r.Client.Agent
+	client := r.Agent.Agent
 	if subject.Organization != client.OrganizationID {
 		return errors.New("the token is of another organization")
 	}
@@ -169,7 +169,7 @@ func (x *exchange) mayAct(r *Request, subject *ownToken) error {
 // named reads may_act. Each member narrows whom it names, so one that is not known names nobody we could recognise.
 func (x *exchange) named(r *Request, mayAct any) error {
 	members, _ := mayAct.(map[string]any)
-	id := r.Client.Agent.ID
+	id := r.Agent.ID
 	for name, value := range members {
 		switch {
 		case name == "sub" && (value == id.String() || value == x.DIDs(id)), name == "client_id" && value == id.String(), name == "iss" && value == r.Issuer.ID:
@@ -192,7 +192,7 @@ func (x *exchange) checkActorToken(ctx context.Context, r *Request, a *tokens.Au
 	if err != nil {
 		return err
 	}
-	if id := r.Client.Agent.ID.String(); actor.Claims.Subject != id || actor.ClientID != id || len(actor.Actors) > 0 {
+	if id := r.Agent.ID.String(); actor.Claims.Subject != id || actor.ClientID != id || len(actor.Actors) > 0 {
 		return unacceptable("actor_token", errors.New("the token is not the client's own"))
 	}
 	a.NotAfter = actor.expires()

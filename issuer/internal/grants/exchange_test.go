@@ -151,7 +151,7 @@ func (m *market) ask(grant Grant, form url.Values, proven tokens.Confirmation) (
 		m.t.Fatal(err)
 	}
 	r := &Request{
-		Form: parsed, Issuer: m.issuer, Now: m.now, Client: clientauth.Client{Agent: m.client, Credential: m.credential},
+		Form: parsed, Issuer: m.issuer, Now: m.now, Agent: clientauth.AuthenticatedAgent{Agent: m.client, Credential: m.credential},
 		Confirmation: tokens.Confirmation{KeyThumbprint: proven.KeyThumbprint}, Certificate: proven.CertificateSHA256,
 	}
 	a, err := allowed(r, grant)
@@ -181,8 +181,8 @@ func (m *market) ask(grant Grant, form url.Values, proven tokens.Confirmation) (
 }
 
 // nobody is no relying party.
-func nobody(context.Context, *Request, clients.Client) (clientauth.Client, *RelyingParty, error) {
-	return clientauth.Client{}, nil, errors.New("no relying party")
+func nobody(context.Context, *Request, clients.Client) (clientauth.AuthenticatedAgent, *RelyingParty, error) {
+	return clientauth.AuthenticatedAgent{}, nil, errors.New("no relying party")
 }
 
 func asked(subjectToken string, more ...string) url.Values {

@@ -14,6 +14,7 @@ import (
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
+	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/oauth"
@@ -45,11 +46,14 @@ type Grant struct {
 
 // Request is a token request as a grant sees it: from a client that was authenticated, at an issuer it is a client of.
 type Request struct {
-	Form         oauth.Form
-	Issuer       issuers.Issuer
-	Client       clientauth.Client
-	RelyingParty *RelyingParty // the relying party that sent the request about Client; nil when Client sent it
-	Now          time.Time
+	Form   oauth.Form
+	Issuer issuers.Issuer
+	Method credentials.Method // by which the sender proved itself
+	Now    time.Time
+
+	// Agent is whom the token is of: the agent that sent the request, or, when RelyingParty sent it, the one that signed in there.
+	Agent        clientauth.AuthenticatedAgent
+	RelyingParty *RelyingParty // nil when an agent sent the request
 
 	// Confirmation is what the sender proved to hold, and what the token will be bound to. A code or a subject token that is bound to something wants it here.
 	Confirmation tokens.Confirmation

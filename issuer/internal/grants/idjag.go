@@ -32,7 +32,7 @@ func (x *exchange) assert(r *Request, clientID string, a *tokens.Authorization) 
 	if len(r.Form.All("audience")) != 1 || len(a.Audience) != 1 {
 		return refused(errors.New("an assertion has one audience"))
 	}
-	partner, ok := x.Partners.Find(r.Client.Agent.OrganizationID, a.Audience[0])
+	partner, ok := x.Partners.Find(r.Agent.OrganizationID, a.Audience[0])
 	client := partner.Clients[clientID]
 	if !ok || client == "" {
 		return refused(errors.New("the audience is no partner at which the client has a name"))
@@ -46,10 +46,10 @@ func (x *exchange) assert(r *Request, clientID string, a *tokens.Authorization) 
 
 // identifyRelyingParty lets relying parties in for one thing: what they were given when an agent signed in, for an assertion about that agent (s4.3). To act with an agent's access
 // token is for agents.
-func (x *exchange) identifyRelyingParty(ctx context.Context, r *Request, client clients.Client) (clientauth.Client, *RelyingParty, error) {
+func (x *exchange) identifyRelyingParty(ctx context.Context, r *Request, client clients.Client) (clientauth.AuthenticatedAgent, *RelyingParty, error) {
 	f := r.Form
-	refused := func(code oauth.Code, description string) (clientauth.Client, *RelyingParty, error) {
-		return clientauth.Client{}, nil, &oauth.Error{Code: code, Description: description}
+	refused := func(code oauth.Code, description string) (clientauth.AuthenticatedAgent, *RelyingParty, error) {
+		return clientauth.AuthenticatedAgent{}, nil, &oauth.Error{Code: code, Description: description}
 	}
 	switch {
 	case !asksForAssertion(f):

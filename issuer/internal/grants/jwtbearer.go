@@ -51,7 +51,7 @@ func (b *bearer) authorize(ctx context.Context, r *Request, a *tokens.Authorizat
 		return &oauth.Error{Code: oauth.InvalidRequest, Description: "assertion is missing."}
 	}
 	// The audience is the issuer's identifier and nothing else: the URL of an endpoint could be that of another issuer's, too.
-	claims, partner, err := b.partners.Verify(ctx, r.Client.Agent.OrganizationID, text, federation.Expected{
+	claims, partner, err := b.partners.Verify(ctx, r.Agent.OrganizationID, text, federation.Expected{
 		Audience: r.Issuer.ID, Types: []string{"jwt", typeIDJAG}, LifetimeMax: assertionLifetimeMax,
 	})
 	if errors.Is(err, federation.ErrRefused) {
@@ -81,7 +81,7 @@ func (b *bearer) authorize(ctx context.Context, r *Request, a *tokens.Authorizat
 
 // check is what depends on the request: an ID-JAG is for one client, and may be bound to what that client holds.
 func (b *bearer) check(r *Request, claims *jose.Claims, a *tokens.Authorization) error {
-	if client, present := claims.Extra["client_id"]; (present || claims.Type == typeIDJAG) && client != r.Client.Agent.ID.String() {
+	if client, present := claims.Extra["client_id"]; (present || claims.Type == typeIDJAG) && client != r.Agent.ID.String() {
 		return errors.New("the assertion is for another client")
 	}
 	if claims.Issuer == r.Issuer.ID {
@@ -114,7 +114,7 @@ func foreignSubject(claims *jose.Claims) (string, error) {
 // chain is the client, and behind it whoever acted at the partner's already. Those are the partner's, so nothing they say about an organization or a credential counts.
 func (b *bearer) chain(r *Request, claims *jose.Claims) ([]tokens.Actor, error) {
 	chain := []tokens.Actor{{
-		Subject: r.Client.Agent.ID.String(), OrganizationID: r.Client.Agent.OrganizationID.String(), CredentialID: r.Client.Credential.String(),
+		Subject: r.Agent.ID.String(), OrganizationID: r.Agent.OrganizationID.String(), CredentialID: r.Agent.Credential.String(),
 	}}
 	seen := map[string]bool{claims.Subject: true}
 	act, present := claims.Extra["act"]
@@ -188,7 +188,7 @@ func narrowResource(r *Request, claims *jose.Claims, a *tokens.Authorization) er
 		resources = append(resources, s)
 	}
 	if len(r.Form.All("resource")) == 0 {
-		audience, err := allowedAudience(r.Client.Agent, resources)
+		audience, err := allowedAudience(r.Agent.Agent, resources)
 		a.Audience = audience
 		return err
 	}

@@ -17,7 +17,7 @@ func allowed(r *Request, grant Grant) (tokens.Authorization, error) {
 	if grant.Targets != nil {
 		targets = grant.Targets(r.Form)
 	}
-	agent := r.Client.Agent
+	agent := r.Agent.Agent
 	audience, err := allowedAudience(agent, targets)
 	if err != nil {
 		return tokens.Authorization{}, err
@@ -31,7 +31,7 @@ func allowed(r *Request, grant Grant) (tokens.Authorization, error) {
 		return tokens.Authorization{}, err
 	}
 	return tokens.Authorization{
-		Issuer: r.Issuer, Agent: agent, Credential: r.Client.Credential, Audience: audience, Scopes: scopes, Details: details, Confirmation: r.Confirmation,
+		Issuer: r.Issuer, Agent: agent, Credential: r.Agent.Credential, Audience: audience, Scopes: scopes, Details: details, Confirmation: r.Confirmation,
 	}, nil
 }
 

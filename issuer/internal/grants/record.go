@@ -41,8 +41,8 @@ func details(r *Request, grant Grant, a tokens.Authorization, t tokens.AccessTok
 	all := make(map[string]any)
 	maps.Copy(all, r.Issuance.Details)
 	maps.Copy(all, map[string]any{
-		"tokenId": t.ID, "keyId": t.KeyID, "issuer": r.Issuer.ID, "grantType": grant.Type, "clientAuthentication": string(r.Client.Method),
-		"credentialId": r.Client.Credential.String(), "audience": audience(a.Audience), "scope": t.Scope,
+		"tokenId": t.ID, "keyId": t.KeyID, "issuer": r.Issuer.ID, "grantType": grant.Type, "clientAuthentication": string(r.Method),
+		"credentialId": r.Agent.Credential.String(), "audience": audience(a.Audience), "scope": t.Scope,
 		"issuedAt": t.IssuedAt.Format(time.RFC3339), "expiresAt": t.ExpiresAt.Format(time.RFC3339),
 	})
 	if r.RelyingParty != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
-// RelyingParty is the client of a request that comes from a relying party. The agent of such a request (Request.Client) is the subject: the one that signed in.
+// RelyingParty is the relying party that sent a request, and what the sign-in granted it. The agent of such a request (Request.Agent) is the one that signed in.
 type RelyingParty struct {
 	Client clients.Client
 	// Scopes and Audience are what the sign-in granted, narrowed by what the request asks for: the token gets them as they are.
@@ -28,23 +28,22 @@ type RelyingParty struct {
 }
 
 // Identify finds the sign-in that the request of a relying party is about: the agent, and the credential it signed in with. Every error is an *oauth.Error.
-type Identify func(ctx context.Context, request *Request, client clients.Client) (clientauth.Client, *RelyingParty, error)
+type Identify func(ctx context.Context, request *Request, client clients.Client) (clientauth.AuthenticatedAgent, *RelyingParty, error)
 
 // identify fills in of whom a request is: of the agent that sent it, or of the one that signed in to the relying party that did.
 func identify(ctx context.Context, request *Request, grant Grant, sender clientauth.Sender) error {
-	request.Client = sender.Agent
+	request.Agent, request.Method = sender.Agent, sender.Method
 	if sender.RelyingParty != nil {
 		var err error
-		if request.Client, request.RelyingParty, err = grant.Identify(ctx, request, *sender.RelyingParty); err != nil {
+		if request.Agent, request.RelyingParty, err = grant.Identify(ctx, request, *sender.RelyingParty); err != nil {
 			return err
 		}
-		request.Client.Method = sender.Method
 	}
-	if !request.Issuer.Admits(request.Client.Agent.OrganizationID) { // the answer to a client that does not exist
+	if !request.Issuer.Admits(request.Agent.OrganizationID) { // the answer to a client that does not exist
 		return &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed."}
 	}
-	agent := request.Client.Agent
-	request.Issuance.OrganizationID, request.Issuance.Agent, request.Issuance.Credential = agent.OrganizationID, agent.ID, request.Client.Credential
+	agent := request.Agent
+	request.Issuance.OrganizationID, request.Issuance.Agent, request.Issuance.Credential = agent.OrganizationID, agent.ID, agent.Credential
 	return nil
 }
 
@@ -53,7 +52,7 @@ func (r *Request) binding() (key, certificate bool) {
 	if r.RelyingParty != nil {
 		return r.RelyingParty.Client.RequireDPoP, r.RelyingParty.Client.RequireCertificate
 	}
-	return r.Client.Agent.DPoPBound, r.Client.Agent.CertificateBound
+	return r.Agent.DPoPBound, r.Agent.CertificateBound
 }
 
 // actor is the client, as the audit log names it.
@@ -61,7 +60,7 @@ func (r *Request) actor() audit.Actor {
 	if r.RelyingParty != nil {
 		return audit.Actor{Kind: audit.KindClient, ID: r.RelyingParty.Client.ClientID()}
 	}
-	return audit.Actor{Kind: audit.KindAgent, ID: r.Client.Agent.ID.String()}
+	return audit.Actor{Kind: audit.KindAgent, ID: r.Agent.ID.String()}
 }
 
 // dead is the answer when the agent was suspended, or its credential deleted, since the request began. To a relying party that is the end of its grant.
@@ -82,7 +81,7 @@ func (g Grant) used(ctx context.Context, r *Request, used *issuance.UsedError) {
 // allowedRelyingParty is the policy for relying parties: the sign-in granted it, the grant has narrowed it, and of its details there are those that the request asks for (RFC 9396 s6).
 func allowedRelyingParty(r *Request) (tokens.Authorization, error) {
 	a := tokens.Authorization{
-		Issuer: r.Issuer, Agent: r.Client.Agent, Credential: r.Client.Credential, RelyingParty: r.RelyingParty.Client.ClientID(),
+		Issuer: r.Issuer, Agent: r.Agent.Agent, Credential: r.Agent.Credential, RelyingParty: r.RelyingParty.Client.ClientID(),
 		Audience: r.RelyingParty.Audience, Scopes: r.RelyingParty.Scopes, Confirmation: r.Confirmation, NotAfter: r.RelyingParty.NotAfter,
 	}
 	var err error

@@ -68,14 +68,14 @@ type identifyBy func(ctx context.Context, r *grants.Request, client clients.Clie
 func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Grant {
 	return grants.Grant{
 		Type: grantType,
-		Identify: func(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.Client, *grants.RelyingParty, error) {
+		Identify: func(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.AuthenticatedAgent, *grants.RelyingParty, error) {
 			return g.identify(ctx, request, client, by)
 		},
 		Authorize: authorize,
 		Complete:  g.complete,
 		Used: func(ctx context.Context, r *grants.Request) {
 			// Two at the same time are no better than one after the other. When it cannot be recorded the answer is a refusal all the same.
-			if err := g.revoke(ctx, r.RelyingParty.Client, r.Client.Agent.OrganizationID, r.Issuance.SignIn.ID, reused); err != nil {
+			if err := g.revoke(ctx, r.RelyingParty.Client, r.Agent.OrganizationID, r.Issuance.SignIn.ID, reused); err != nil {
 				web.Note(ctx, err)
 			}
 		},
@@ -83,25 +83,25 @@ func (g *Grants) grant(grantType string, by identifyBy, reused string) grants.Gr
 }
 
 // identify is which agent a request of the client is about. Whether that is still active is decided when the token is recorded.
-func (g *Grants) identify(ctx context.Context, request *grants.Request, client clients.Client, by identifyBy) (clientauth.Client, *grants.RelyingParty, error) {
+func (g *Grants) identify(ctx context.Context, request *grants.Request, client clients.Client, by identifyBy) (clientauth.AuthenticatedAgent, *grants.RelyingParty, error) {
 	s, err := by(ctx, request, client)
 	if err != nil {
-		return clientauth.Client{}, nil, err
+		return clientauth.AuthenticatedAgent{}, nil, err
 	}
 	agent, err := g.agent(ctx, s)
 	if err != nil {
-		return clientauth.Client{}, nil, err
+		return clientauth.AuthenticatedAgent{}, nil, err
 	}
 	party := &grants.RelyingParty{Client: client, Details: s.Details, Authentication: s.Authentication, Nonce: s.Nonce}
 	if party.Scopes, err = narrowScopes(s, request.Form, client, agent); err != nil {
-		return clientauth.Client{}, nil, err
+		return clientauth.AuthenticatedAgent{}, nil, err
 	}
 	if party.Audience, err = narrowAudience(s, request.Form, client, agent); err != nil {
-		return clientauth.Client{}, nil, err
+		return clientauth.AuthenticatedAgent{}, nil, err
 	}
 	live := s.LiveTokens(request.Now)
 	if len(live) >= liveTokensMax {
-		return clientauth.Client{}, nil, &oauth.Error{
+		return clientauth.AuthenticatedAgent{}, nil, &oauth.Error{
 			Code: oauth.TemporarilyUnavailable, Description: "Too many access tokens of this sign-in are alive.", Status: http.StatusTooManyRequests,
 			RetryAfter: live[0].ExpiresAt.Sub(request.Now),
 		}
@@ -111,7 +111,7 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 	request.Issuance.SignIn = &issuance.SignInStep{
 		ID: s.ID, Was: s.RefreshHash, ExpiresAt: s.CreatedAt.Add(RefreshTotalMax), KeyThumbprint: bound(s, client), CertificateSHA256: s.Confirmation.CertificateSHA256, Tokens: live,
 	}
-	return clientauth.Client{Agent: agent, Credential: s.Credential}, party, nil
+	return clientauth.AuthenticatedAgent{Agent: agent, Credential: s.Credential}, party, nil
 }
 
 // agent is the record, as it is now, of the agent that signed in.
@@ -259,7 +259,7 @@ func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessT
 	if openID {
 		var err error
 		answer.IDToken, err = g.IDTokens.IDToken(tokens.SignedIn{
-			Issuer: r.Issuer, Agent: r.Client.Agent, Client: party.Client.ClientID(), SignIn: step.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
+			Issuer: r.Issuer, Agent: r.Agent.Agent, Client: party.Client.ClientID(), SignIn: step.ID, Authentication: party.Authentication, Nonce: party.Nonce, AccessToken: t.Text,
 		})
 		if err != nil {
 			return err
