@@ -36,8 +36,8 @@ func (c *ClientDocuments) validate(r *config.Report) {
 	}
 }
 
-// clientDocuments opens what resolves documents; nil when they are not served.
-func (i *Issuer) clientDocuments() (*clientdocument.Documents, error) {
+// openClientDocuments opens what resolves documents; nil when they are not served.
+func (i *Issuer) openClientDocuments() (*clientdocument.Documents, error) {
 	if i.cfg.ClientDocuments == nil {
 		return nil, nil
 	}

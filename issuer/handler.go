@@ -39,71 +39,100 @@ type operations struct {
 
 var _ adminapi.ServerInterface = operations{}
 
+// opened is what New opened, for the handler to be put together from.
+type opened struct {
+	cfg             Config
+	env             Environment
+	store           *postgres.Store
+	issuers         *issuers.Set
+	rings           *keys.Rings
+	trust           clientauth.Trust
+	clientDocuments *clientdocument.Documents // nil when they are not served
+	partners        *federation.Partners
+	caches          *caches
+	gate            *ratelimit.Gate
+	tracer          *obs.Tracer // nil when off
+}
+
+// shared is what several endpoints have in common.
+type shared struct {
+	opened
+	hashKey   []byte
+	agents    *agents.Service
+	agentAuth *clientauth.AgentAuthenticator
+	minter    *tokens.Minter
+	proofs    *dpop.Checker
+	list      *revocation.List
+	judge     *tokenstate.Judge
+	dids      did.Namespace
+}
+
+func newShared(o opened) (s shared, err error) {
+	s = shared{opened: o, hashKey: []byte(o.cfg.CredentialHashKey.Reveal())}
+	issuer, err := parseIssuer(o.cfg.Issuer)
+	if err != nil {
+		return shared{}, err
+	}
+	if s.dids, err = did.NewNamespace(issuer); err != nil {
+		return shared{}, err
+	}
+	if s.agents, err = agents.NewService(o.store, s.hashKey, o.env.Now); err != nil {
+		return shared{}, err
+	}
+	s.agents.UseCache(o.caches.agents)
+	if s.minter, err = tokens.NewMinter(o.cfg.Tokens.Lifetime.Duration, s.dids, o.env.Now); err != nil {
+		return shared{}, err
+	}
+	if s.proofs, err = dpop.New(s.hashKey, o.cfg.Tokens.DPoPNonce == nonceRequired); err != nil {
+		return shared{}, err
+	}
+	s.agentAuth = clientauth.NewAgentAuthenticator(s.agents, o.trust, o.gate)
+	s.list = revocation.New(o.store, o.cfg.Issuer, o.env.Now)
+	s.judge = tokenstate.New(o.store, s.list, o.env.Now)
+	return s, nil
+}
+
 // newHandler connects the parts.
-func newHandler(cfg Config, env Environment, store *postgres.Store, served *issuers.Set, rings *keys.Rings, trust clientauth.Trust, named *clientdocument.Documents, partners *federation.Partners, c *caches, gate *ratelimit.Gate, tracer *obs.Tracer) (*web.Handler, error) {
-	issuer, err := parseIssuer(cfg.Issuer)
+func newHandler(o opened) (*web.Handler, error) {
+	s, err := newShared(o)
 	if err != nil {
 		return nil, err
 	}
-	dids, err := did.NewNamespace(issuer)
+	signIn, err := newSignIn(s)
 	if err != nil {
 		return nil, err
 	}
-	hashKey := []byte(cfg.CredentialHashKey.Reveal())
-	agentService, err := agents.NewService(store, hashKey, env.Now)
+	tokenEndpoint, err := newTokenEndpoint(s, signIn)
 	if err != nil {
 		return nil, err
 	}
-	agentService.UseCache(c.agents)
-	pages, err := web.NewPages(hashKey)
+	management, registrations, err := newManagementEndpoints(s, signIn, tokenEndpoint)
 	if err != nil {
 		return nil, err
 	}
-	minter, err := tokens.NewMinter(cfg.Tokens.Lifetime.Duration, dids, env.Now)
+	guard, err := adminapi.NewGuard(o.cfg.BootstrapToken.Reveal())
 	if err != nil {
 		return nil, err
 	}
-	proofs, err := dpop.New(hashKey, cfg.Tokens.DPoPNonce == nonceRequired)
+	pages, err := web.NewPages(s.hashKey)
 	if err != nil {
 		return nil, err
 	}
-	authenticator := clientauth.NewAgentAuthenticator(agentService, trust, gate)
-	list := revocation.New(store, cfg.Issuer, env.Now)
-	judge := tokenstate.New(store, list, env.Now)
-	parts := shared{hashKey, store, agentService, minter, proofs, judge, dids, gate, trust, authenticator, env.Now, named}
-	signIn, err := newSignIn(parts)
-	if err != nil {
-		return nil, err
-	}
-	endpoint, err := newTokenEndpoint(cfg, env, tokenParts{
-		agents: agentService, clients: signIn.senders, minter: minter, proofs: proofs, dids: dids, judge: judge, partners: partners,
-	}, signIn.grants)
-	if err != nil {
-		return nil, err
-	}
-	management, registrations, err := newManagementEndpoints(parts, signIn, endpoint)
-	if err != nil {
-		return nil, err
+	now := o.env.Now
+	admin := &adminapi.API{
+		Organizations: orgs.NewService(o.store, now), Limits: orgs.NewLimitsService(o.caches, now), Agents: s.agents, Methods: s.agentAuth, Clients: signIn.relyingParties,
+		Revocation: revocation.NewService(revocations{o.store, s.agents}, s.agents, now), Registration: registrations, Audit: o.store, Pages: pages, DIDs: s.dids,
+		Issuers: o.issuers, SigningKeys: o.rings,
 	}
 	documents := discovery.New(discovery.Config{
-		GrantTypes: endpoint.Types(), ClientAuthentication: authenticator.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
-		IDTokenAlgorithms: []string{string(jose.RS256)}, SignIn: signInMetadata(named != nil), DPoPAlgorithms: dpop.Algorithms(), MaxAge: cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
+		GrantTypes: tokenEndpoint.Types(), ClientAuthentication: s.agentAuth.Methods(), AssertionAlgorithms: clientauth.Algorithms(),
+		IDTokenAlgorithms: []string{string(jose.RS256)}, SignIn: signInMetadata(o.clientDocuments != nil), DPoPAlgorithms: dpop.Algorithms(),
+		MaxAge: o.cfg.Discovery.MaxAge.Duration, Contract: api.Contract,
 	})
-	guard, err := adminapi.NewGuard(cfg.BootstrapToken.Reveal())
-	if err != nil {
-		return nil, err
-	}
-	proxies, _ := parseProxies(cfg.TrustedProxies)
+	proxies, _ := parseProxies(o.cfg.TrustedProxies)
 	return web.NewHandler(web.Config{
-		Routes: served.Resolve(adminapi.Routes(operations{
-			&adminapi.API{
-				Organizations: orgs.NewService(store, env.Now), Limits: orgs.NewLimitsService(c, env.Now), Agents: agentService, Methods: authenticator, Clients: signIn.clients,
-				Revocation: revocation.NewService(revocations{store, agentService}, agentService, env.Now), Registration: registrations, Audit: store, Pages: pages, DIDs: dids,
-				Issuers: served, SigningKeys: rings,
-			},
-			endpoint, documents, list, management, signIn.endpoint, signIn.info,
-		})),
-		Around: limited(gate), Authenticate: administrators(guard, gate), Challenge: adminapi.Challenge, ConcurrentMax: cfg.RequestsMax, TrustedProxies: proxies,
-		Metrics: env.Registry, MetricsPrefix: metricsName, Tracer: tracer, Log: env.Log, Now: env.Now,
+		Routes: o.issuers.Resolve(adminapi.Routes(operations{admin, tokenEndpoint, documents, s.list, management, signIn.endpoint, signIn.info})),
+		Around: limited(o.gate), Authenticate: administrators(guard, o.gate), Challenge: adminapi.Challenge, ConcurrentMax: o.cfg.RequestsMax, TrustedProxies: proxies,
+		Metrics: o.env.Registry, MetricsPrefix: metricsName, Tracer: o.tracer, Log: o.env.Log, Now: now,
 	})
 }

@@ -44,19 +44,19 @@ type Environment struct {
 
 // Issuer is a configured issuer, its database open and its keys loaded.
 type Issuer struct {
-	cfg         Config
-	env         Environment
-	store       *postgres.Store
-	certificate *servertls.Certificate
-	tracer      *obs.Tracer // nil when off
-	rings       *keys.Rings
-	handler     *web.Handler
-	limiter     *ratelimit.Limiter
-	caches      *caches
-	clientKeys  *fetch.Client
-	partnerKeys *fetch.Client
-	documents   *clientdocument.Documents // nil when they are not served
-	bundles     *spiffe.Bundles           // nil without trust domains
+	cfg             Config
+	env             Environment
+	store           *postgres.Store
+	certificate     *servertls.Certificate
+	tracer          *obs.Tracer // nil when off
+	rings           *keys.Rings
+	handler         *web.Handler
+	limiter         *ratelimit.Limiter
+	caches          *caches
+	clientKeys      *fetch.Client
+	partnerKeys     *fetch.Client
+	clientDocuments *clientdocument.Documents // nil when they are not served
+	bundles         *spiffe.Bundles           // nil without trust domains
 }
 
 // New opens the certificate, the database (which refuses wrong roles and schemas) and the signing keys (made on the first start). It listens to nothing yet.
@@ -114,7 +114,7 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
-	if i.documents, err = i.clientDocuments(); err != nil {
+	if i.clientDocuments, err = i.openClientDocuments(); err != nil {
 		return err
 	}
 	partners, err := i.partners()
@@ -127,7 +127,10 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
-	i.handler, err = newHandler(i.cfg, i.env, i.store, served, i.rings, trust, i.documents, partners, i.caches, gate, i.tracer)
+	i.handler, err = newHandler(opened{
+		cfg: i.cfg, env: i.env, store: i.store, issuers: served, rings: i.rings, trust: trust, clientDocuments: i.clientDocuments, partners: partners,
+		caches: i.caches, gate: gate, tracer: i.tracer,
+	})
 	return err
 }
 
@@ -138,8 +141,8 @@ func (i *Issuer) Close() {
 			client.Close()
 		}
 	}
-	if i.documents != nil {
-		i.documents.Close()
+	if i.clientDocuments != nil {
+		i.clientDocuments.Close()
 	}
 	if i.limiter != nil {
 		_ = i.limiter.Close() // nothing is kept in it

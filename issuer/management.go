@@ -37,15 +37,15 @@ func newManagementEndpoints(s shared, in signInParts, endpoint *grants.Endpoint)
 	if err != nil {
 		return managementEndpoints{}, nil, err
 	}
-	callers := caller.New(in.senders, s.dids)
-	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.now}
+	callers := caller.New(in.clientAuth, s.dids)
+	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.env.Now}
 	return managementEndpoints{
 		selfregistration.New(selfregistration.Config{
-			Store: s.store, Secrets: secrets, Agents: s.agents, RelyingParties: in.clients, Methods: s.clients.Methods(),
+			Store: s.store, Secrets: secrets, Agents: s.agents, RelyingParties: in.relyingParties, Methods: s.agentAuth.Methods(),
 			AgentGrants: endpoint.AgentTypes(), RelyingPartyGrants: endpoint.RelyingPartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
-			Gate: s.gate, Now: s.now,
+			Gate: s.gate, Now: s.env.Now,
 		}),
 		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh),
 		introspection.New(callers, s.judge, refresh),
-	}, selfregistration.NewService(s.store, secrets, s.now), nil
+	}, selfregistration.NewService(s.store, secrets, s.env.Now), nil
 }
