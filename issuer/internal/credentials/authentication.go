@@ -17,8 +17,9 @@ var ErrAuthentication error = &problem.Error{
 // none, with anything else when it could not be found out. It does the same work when nothing is registered.
 type Check func(ctx context.Context, registered []Registered) (agentid.Credential, error)
 
-// Prove ends the authentication of a client that was looked up, by the contract of Check: lookedUp is how that ended, active that the client may
-// authenticate if there is one.
+// Prove ends the authentication of a client that was looked up: lookedUp is how that ended, active that the client may authenticate if there is one. Every failed
+// authentication is ErrAuthentication after the same work: for a client that does not exist, or is not active, check is called with nothing registered. A failure of
+// the look-up is a different error (Unavailable).
 func Prove(ctx context.Context, lookedUp error, active bool, registered []Registered, check Check) (agentid.Credential, error) {
 	if lookedUp != nil && problem.KindOf(lookedUp) != problem.NotFound {
 		return agentid.Credential{}, Unavailable(lookedUp)
