@@ -18,6 +18,12 @@ type Rules struct {
 	AnyAudience bool
 }
 
+// Equal reports whether r and other are the same in every field, lists in the same order: what was verified under the one holds under the other.
+func (r *Rules) Equal(other *Rules) bool {
+	return r.Issuer == other.Issuer && r.LifetimeMax == other.LifetimeMax && r.Skew == other.Skew && r.AnyAudience == other.AnyAudience &&
+		slices.Equal(r.Audiences, other.Audiences) && slices.Equal(r.Types, other.Types) && slices.Equal(r.Algorithms, other.Algorithms)
+}
+
 // Verify does the rest, in order: type, algorithm, signature over the received text, payload, time, issuer, audience. The
 // key must be the one Lookup returned for the token's KeyID in the issuer's own set.
 //

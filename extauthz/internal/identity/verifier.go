@@ -125,12 +125,7 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 // holdsUnder reports whether verifying again could not come to another result, apart from time and revocation. Key sets
 // are immutable, so the same pointer is the same keys.
 func (d *verdict) holdsUnder(issuer *state.Issuer) bool {
-	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID && d.identity.PartnerID == issuer.PartnerID && sameRules(d.rules, &issuer.Rules)
-}
-
-func sameRules(a, b *jose.Rules) bool {
-	return a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew && a.AnyAudience == b.AnyAudience &&
-		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
+	return d.keys == issuer.Keys && d.organization == issuer.OrganizationID && d.identity.PartnerID == issuer.PartnerID && d.rules.Equal(&issuer.Rules)
 }
 
 // ruleBook keeps one copy of each issuer's rules, so that verdicts need not: theirs in a snapshot would keep alive all that
@@ -143,7 +138,7 @@ type ruleBook struct {
 func (b *ruleBook) one(r *jose.Rules) *jose.Rules {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if known := b.issuer[r.Issuer]; known != nil && sameRules(known, r) {
+	if known := b.issuer[r.Issuer]; known != nil && known.Equal(r) {
 		return known
 	}
 	if b.issuer == nil {

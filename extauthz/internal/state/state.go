@@ -38,11 +38,9 @@ type Issuer struct {
 
 // sameMaterial reports whether i says what old said; how long it may be used does not count.
 func (i *Issuer) sameMaterial(old *Issuer) bool {
-	a, b := &i.Rules, &old.Rules
 	return i.Keys == old.Keys && i.Revocations == old.Revocations && i.HasRevocations == old.HasRevocations && i.RequireBound == old.RequireBound &&
 		slices.Equal(i.RequireBoundOf, old.RequireBoundOf) && i.TokensNotBefore == old.TokensNotBefore && i.PartnerID == old.PartnerID && i.PartnerOf == old.PartnerOf &&
-		i.OrganizationID == old.OrganizationID && a.Issuer == b.Issuer && a.LifetimeMax == b.LifetimeMax && a.Skew == b.Skew &&
-		slices.Equal(a.Audiences, b.Audiences) && slices.Equal(a.Types, b.Types) && slices.Equal(a.Algorithms, b.Algorithms)
+		i.OrganizationID == old.OrganizationID && i.Rules.Equal(&old.Rules)
 }
 
 // Snapshot is never changed after it was published.
