@@ -123,7 +123,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
-		stages: stages{checkreq.Parse, credential.Find, verifier.IdentifyFrom, decide.Decide},
+		stages: stages{checkreq.Parse, credential.Find, verifier.Identify, decide.Decide},
 	}
 	if err := errors.Join(s.register(), s.bound()); err != nil {
 		verifier.Close()

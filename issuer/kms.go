@@ -69,7 +69,7 @@ func (c *Config) checkKEK(r *config.Report) *seal.KEK {
 	}
 	services := len(places)
 	if c.KMS == nil || c.KEK.IsSet() {
-		w, err := seal.ParseFile([]byte(c.KEK.Reveal()))
+		w, err := seal.ParseWrapper([]byte(c.KEK.Reveal()))
 		if err != nil {
 			r.Errorf("kek", "is required: %v", err)
 		}

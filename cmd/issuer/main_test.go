@@ -183,7 +183,7 @@ func rotateKEK(t *testing.T, path string) {
 	}
 	if status, stdout, _ := try(t.Context(), "-generate-kek"); status != 0 || stdout == rotated {
 		t.Errorf("generate: %d", status)
-	} else if _, err := seal.ParseKEK([]byte(stdout)); err != nil {
+	} else if _, err := seal.ParseWrapper([]byte(stdout)); err != nil {
 		t.Error(err)
 	}
 	for _, file := range []string{"/does/not/exist", path} {

@@ -13,7 +13,7 @@ func TestKEKMovesBetweenServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := seal.ParseFile(document)
+	file, err := seal.ParseWrapper(document)
 	if err != nil {
 		t.Fatal(err)
 	}

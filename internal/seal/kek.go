@@ -114,17 +114,8 @@ func writeKEK(handle *keyset.Handle) ([]byte, error) {
 
 var errKEKDocument = errors.New("not a key-encryption key: want the JSON document made by GenerateKEK, unchanged")
 
-// ParseKEK reads a document made by GenerateKEK or RotateKEK. Its error never holds bytes of the document.
-func ParseKEK(document []byte) (*KEK, error) {
-	w, err := ParseFile(document)
-	if err != nil {
-		return nil, err
-	}
-	return NewKEK(w), nil
-}
-
-// ParseFile is ParseKEK for a key that is one of several.
-func ParseFile(document []byte) (Wrapper, error) {
+// ParseWrapper reads a document made by GenerateKEK or RotateKEK. Its error never holds bytes of the document.
+func ParseWrapper(document []byte) (Wrapper, error) {
 	handle, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(document)))
 	if err != nil {
 		return nil, errKEKDocument

@@ -17,11 +17,11 @@ func TestRotatedKEK(t *testing.T) {
 		t.Fatal(err)
 	}
 	parse := func(document []byte) *KEK {
-		kek, err := ParseKEK(document)
+		w, err := ParseWrapper(document)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return kek
+		return NewKEK(w)
 	}
 	store, place := newMemory(), Place{Table: "t", Column: "c", Organization: "org_1", Row: "1"}
 	sealed, err := New(parse(first), store).Seal(t.Context(), place, []byte("secret"))
@@ -65,7 +65,7 @@ func TestKEKMovesToAnotherPlace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w, err := ParseFile(document)
+		w, err := ParseWrapper(document)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -62,11 +62,11 @@ func newKEK(t *testing.T) *KEK {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kek, err := ParseKEK(document)
+	w, err := ParseWrapper(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kek
+	return NewKEK(w)
 }
 
 var here = Place{Table: "signing_keys", Column: "sealed", Organization: "org_a", Row: "row-1"}
@@ -232,7 +232,7 @@ func TestDataKeysAreCachedWithinBounds(t *testing.T) {
 	}
 }
 
-func TestParseKEKRefuses(t *testing.T) {
+func TestParseWrapperRefuses(t *testing.T) {
 	t.Parallel()
 	document, err := GenerateKEK()
 	if err != nil {
@@ -246,7 +246,7 @@ func TestParseKEKRefuses(t *testing.T) {
 		"no keys":   []byte(`{"primaryKeyId":1,"key":[]}`),
 		"wrong key": []byte(`{"primaryKeyId":1,"key":[{"keyData":{"typeUrl":"` + canary + `","value":"AA==","keyMaterialType":"SYMMETRIC"},"status":"ENABLED","keyId":1,"outputPrefixType":"TINK"}]}`),
 	} {
-		if _, err := ParseKEK(doc); err == nil {
+		if _, err := ParseWrapper(doc); err == nil {
 			t.Errorf("%s: accepted", name)
 		} else if strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: the error holds bytes of the document: %v", name, err)

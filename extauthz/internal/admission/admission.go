@@ -33,7 +33,6 @@ type Gate struct {
 	seed    maphash.Seed
 	started time.Time
 	bad     [sourcesMax]atomic.Int64 // when all bad tokens of the source will be forgotten, in nanoseconds after started
-	slots   int
 	lane    lane
 
 	free, suspect, refused atomic.Uint64
@@ -42,12 +41,8 @@ type Gate struct {
 // New returns a Gate for a process with so many processors: suspects get half of them, and at least one. The moment is
 // what those given to its methods are counted from.
 func New(processors int, started time.Time) *Gate {
-	slots := max(1, processors/2)
-	return &Gate{seed: maphash.MakeSeed(), started: started, slots: slots, lane: lane{free: slots}}
+	return &Gate{seed: maphash.MakeSeed(), started: started, lane: lane{free: max(1, processors/2)}}
 }
-
-// Slots are how many suspects are checked at a time.
-func (g *Gate) Slots() int { return g.slots }
 
 // Pass is the admission of one token or proof. Whoever got one must Leave.
 type Pass struct {

@@ -255,7 +255,7 @@ var identities = sync.OnceValue(func() []*identity.Identity {
 		must(err)
 		token, err := key.Sign("at+jwt", document)
 		must(err)
-		who, _, refusal := verifier.Identify(snapshot, token, noon)
+		who, _, refusal := verifier.Identify(snapshot, "", token, noon)
 		if refusal != nil {
 			panic(fmt.Sprint(i, refusal))
 		}

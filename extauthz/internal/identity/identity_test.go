@@ -106,6 +106,11 @@ func newVerifier(t testing.TB, h Hints) *Verifier {
 	return v
 }
 
+// identify is Identify for a token from nowhere in particular.
+func (v *Verifier) identify(s *state.Snapshot, token string, now time.Time) (*Identity, Result, *Refusal) {
+	return v.Identify(s, "", token, now)
+}
+
 func TestIdentify(t *testing.T) {
 	t.Parallel()
 	k := newKey(t)
@@ -119,7 +124,7 @@ func TestIdentify(t *testing.T) {
 		Confirmation: "none", TokenID: "t1", KeyID: k.ID(), IssuedAt: noon.Unix(), ExpiresAt: noon.Unix() + 300, NotBefore: noon.Unix() - 5,
 	}
 	for _, remembered := range []bool{false, true} {
-		got, result, refusal := v.Identify(s, token, noon)
+		got, result, refusal := v.identify(s, token, noon)
 		if refusal != nil || result.Remembered != remembered {
 			t.Fatalf("%v, remembered %v", refusal, result.Remembered)
 		}
@@ -202,7 +207,7 @@ func TestClaimsAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := newVerifier(t, nil)
-			got, _, refusal := v.Identify(snapshot(trusted(issuerA, c.organization, keySet(t, k))), sign(t, k, claims(c.changes)), noon)
+			got, _, refusal := v.identify(snapshot(trusted(issuerA, c.organization, keySet(t, k))), sign(t, k, claims(c.changes)), noon)
 			if got != nil || refusal == nil || refusal.Reason != c.want || refusal.Undecided {
 				t.Errorf("got %+v, %v; want %s", got, refusal, c.want)
 			}
@@ -233,7 +238,7 @@ func TestClaimsAreAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, _, refusal := newVerifier(t, nil).Identify(snapshot(trusted(issuerA, c.organization, keySet(t, k))), sign(t, k, claims(c.changes)), noon)
+			got, _, refusal := newVerifier(t, nil).identify(snapshot(trusted(issuerA, c.organization, keySet(t, k))), sign(t, k, claims(c.changes)), noon)
 			if refusal != nil || got.OrganizationID != "org_a" {
 				t.Errorf("%+v, %v", got, refusal)
 			}
@@ -271,7 +276,7 @@ func TestWhatTheSnapshotLacks(t *testing.T) {
 			c.change(issuer)
 			s := snapshot()
 			s.Issuers[issuerA] = issuer
-			got, _, refusal := newVerifier(t, &asked).Identify(s, sign(t, c.key, good), noon)
+			got, _, refusal := newVerifier(t, &asked).identify(s, sign(t, c.key, good), noon)
 			if got != nil || refusal == nil || refusal.Reason != c.want || refusal.Undecided != c.later {
 				t.Errorf("got %+v, %v; want %s", got, refusal, c.want)
 			}
@@ -322,7 +327,7 @@ func TestRememberedTokensAreCheckedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			v := newVerifier(t, nil)
-			if _, _, refusal := v.Identify(snapshot(trusted(issuerA, "org_a", keys)), token, noon); refusal != nil {
+			if _, _, refusal := v.identify(snapshot(trusted(issuerA, "org_a", keys)), token, noon); refusal != nil {
 				t.Fatal(refusal)
 			}
 			v.cache.entries.Wait()
@@ -333,7 +338,7 @@ func TestRememberedTokensAreCheckedAgain(t *testing.T) {
 			c.change(next)
 			s := snapshot()
 			s.Issuers[issuerA] = next
-			got, _, refusal := v.Identify(s, token, c.at)
+			got, _, refusal := v.identify(s, token, c.at)
 			if c.want == "" {
 				if refusal != nil {
 					t.Error(refusal)
@@ -348,11 +353,11 @@ func TestRememberedTokensAreCheckedAgain(t *testing.T) {
 	t.Run("issuer no longer trusted", func(t *testing.T) {
 		t.Parallel()
 		v := newVerifier(t, nil)
-		if _, _, refusal := v.Identify(snapshot(trusted(issuerA, "org_a", keys)), token, noon); refusal != nil {
+		if _, _, refusal := v.identify(snapshot(trusted(issuerA, "org_a", keys)), token, noon); refusal != nil {
 			t.Fatal(refusal)
 		}
 		v.cache.entries.Wait()
-		if _, _, refusal := v.Identify(snapshot(), token, noon); refusal == nil || refusal.Reason != ReasonIssuerUnknown {
+		if _, _, refusal := v.identify(snapshot(), token, noon); refusal == nil || refusal.Reason != ReasonIssuerUnknown {
 			t.Error(refusal)
 		}
 	})
@@ -380,11 +385,11 @@ func TestSameKeyIDAtTwoIssuers(t *testing.T) {
 	}
 	s := snapshot(trusted(issuerA, "org_a", keySet(t, a)), trusted(issuerB, "org_b", rename(b)))
 	v := newVerifier(t, nil)
-	if _, _, refusal := v.Identify(s, sign(t, a, claims(nil)), noon); refusal != nil {
+	if _, _, refusal := v.identify(s, sign(t, a, claims(nil)), noon); refusal != nil {
 		t.Error(refusal)
 	}
 	forged := sign(t, a, claims(map[string]any{"iss": issuerB, "org_id": "org_b"}))
-	if _, _, refusal := v.Identify(s, forged, noon); refusal == nil || refusal.Reason != Reason(jose.ReasonSignature) {
+	if _, _, refusal := v.identify(s, forged, noon); refusal == nil || refusal.Reason != Reason(jose.ReasonSignature) {
 		t.Errorf("a's key speaks for b: %v", refusal)
 	}
 }
@@ -412,7 +417,7 @@ func TestRefusedTokensAreNotRemembered(t *testing.T) {
 	k := newKey(t)
 	v := newVerifier(t, nil)
 	token := sign(t, k, claims(map[string]any{"org_id": "org_b"}))
-	if _, _, refusal := v.Identify(snapshot(trusted(issuerA, "org_a", keySet(t, k))), token, noon); refusal == nil {
+	if _, _, refusal := v.identify(snapshot(trusted(issuerA, "org_a", keySet(t, k))), token, noon); refusal == nil {
 		t.Fatal("accepted")
 	}
 	v.cache.entries.Wait()
@@ -427,13 +432,13 @@ func BenchmarkIdentify(b *testing.B) {
 	token := sign(b, k, claims(map[string]any{"pad": strings.Repeat("p", 150)}))
 	b.Run("remembered", func(b *testing.B) {
 		v := newVerifier(b, nil)
-		if _, _, refusal := v.Identify(s, token, noon); refusal != nil {
+		if _, _, refusal := v.identify(s, token, noon); refusal != nil {
 			b.Fatal(refusal)
 		}
 		v.cache.entries.Wait()
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, result, refusal := v.Identify(s, token, noon); refusal != nil || !result.Remembered {
+			if _, result, refusal := v.identify(s, token, noon); refusal != nil || !result.Remembered {
 				b.Fatal(refusal)
 			}
 		}

@@ -45,7 +45,7 @@ func TestBadSignaturesAreRemembered(t *testing.T) {
 	} {
 		v, gate := newVerifier(t, nil), admission.New(2, noon)
 		v.Admit(gate)
-		if _, _, refusal := v.Identify(before, bad, noon); refusal == nil || refusal.Reason != Reason(jose.ReasonSignature) || checks(gate) != 1 {
+		if _, _, refusal := v.identify(before, bad, noon); refusal == nil || refusal.Reason != Reason(jose.ReasonSignature) || checks(gate) != 1 {
 			t.Fatalf("%s: at first %v", name, refusal)
 		}
 		later = trusted(issuerA, "org_a", keys)
@@ -53,7 +53,7 @@ func TestBadSignaturesAreRemembered(t *testing.T) {
 		if c.change != nil {
 			c.change(now)
 		}
-		_, _, refusal := v.Identify(now, c.token, noon.Add(c.after))
+		_, _, refusal := v.identify(now, c.token, noon.Add(c.after))
 		got := Reason("")
 		if refusal != nil {
 			got = refusal.Reason
@@ -83,7 +83,7 @@ func TestOnlyBadSignaturesAreRemembered(t *testing.T) {
 		v, gate := newVerifier(t, nil), admission.New(2, noon)
 		v.Admit(gate)
 		for range admission.BadMax + 1 {
-			if _, _, refusal := v.IdentifyFrom(s, "192.0.2.1", c.token, noon); refusal == nil {
+			if _, _, refusal := v.Identify(s, "192.0.2.1", c.token, noon); refusal == nil {
 				t.Fatalf("%s: accepted", name)
 			}
 		}

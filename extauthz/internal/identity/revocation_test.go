@@ -92,7 +92,7 @@ func TestEveryKindOfRevocation(t *testing.T) {
 			t.Parallel()
 			s := federation(t, trusts, c.lists)
 			fresh := newVerifier(t, nil)
-			_, result, refusal := fresh.Identify(s, c.token, noon)
+			_, result, refusal := fresh.identify(s, c.token, noon)
 			if result.Remembered {
 				t.Fatal("remembered before it was seen")
 			}
@@ -103,11 +103,11 @@ func TestEveryKindOfRevocation(t *testing.T) {
 			}
 
 			v := newVerifier(t, nil)
-			if _, _, refusal := v.Identify(federation(t, trusts, lists{}), c.token, noon); refusal != nil {
+			if _, _, refusal := v.identify(federation(t, trusts, lists{}), c.token, noon); refusal != nil {
 				t.Fatal(refusal)
 			}
 			v.cache.entries.Wait()
-			_, result, refusal = v.Identify(s, c.token, noon)
+			_, result, refusal = v.identify(s, c.token, noon)
 			if !result.Remembered {
 				t.Fatal("the token is not remembered: the test proves nothing")
 			}
@@ -140,7 +140,7 @@ func TestOriginFollowsTheConfiguration(t *testing.T) {
 		if c.partner != "" {
 			b.PartnerID, b.PartnerOf = c.partner, issuerA
 		}
-		got, result, refusal := v.Identify(snapshot(trusted(issuerA, "org_a", keys), b), token, noon)
+		got, result, refusal := v.identify(snapshot(trusted(issuerA, "org_a", keys), b), token, noon)
 		if refusal != nil || result.Remembered || got.Origin != c.origin || got.PartnerID != c.partner {
 			t.Errorf("partner %q: %+v, %v", c.partner, got, refusal)
 		}
@@ -188,7 +188,7 @@ func TestListsThatAreMissing(t *testing.T) {
 			c.change(s.Issuers)
 			v := newVerifier(t, nil)
 			for range 2 { // verified, then perhaps remembered
-				_, _, refusal := v.Identify(s, token, noon)
+				_, _, refusal := v.identify(s, token, noon)
 				if got := refusal; c.later && (got == nil || got.Reason != c.want || !got.Undecided) {
 					t.Errorf("got %v, want %s, undecided", got, c.want)
 				}
@@ -220,11 +220,11 @@ func TestCredentialsThatCannotBeCompared(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, _, refusal := newVerifier(t, nil).Identify(s, sign(t, k, claims(changes)), noon)
+			_, _, refusal := newVerifier(t, nil).identify(s, sign(t, k, claims(changes)), noon)
 			wantRefusal(t, "claim", refusal, ReasonClaims)
 		})
 	}
-	got, _, refusal := newVerifier(t, nil).Identify(s, sign(t, k, claims(map[string]any{"credential_id": "crd_1"})), noon.Add(time.Second))
+	got, _, refusal := newVerifier(t, nil).identify(s, sign(t, k, claims(map[string]any{"credential_id": "crd_1"})), noon.Add(time.Second))
 	if refusal != nil || got.CredentialID != "crd_1" {
 		t.Errorf("%+v, %v", got, refusal)
 	}
@@ -239,7 +239,7 @@ func TestForgetDropsTheDead(t *testing.T) {
 	before := snapshot(trusted(issuerA, "org_a", keys), trusted(issuerB, "org_b", keys), trusted(issuerC, "org_c", keys))
 	token := func(issuer, organization, id string) string {
 		compact := sign(t, k, claims(map[string]any{"iss": issuer, "org_id": organization, "jti": id, "credential_id": "crd_" + id}))
-		if _, _, refusal := v.Identify(before, compact, noon); refusal != nil {
+		if _, _, refusal := v.identify(before, compact, noon); refusal != nil {
 			t.Fatal(refusal)
 		}
 		v.cache.entries.Wait()

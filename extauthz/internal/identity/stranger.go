@@ -23,11 +23,6 @@ func (v *Verifier) Admit(gate *admission.Gate) { v.gate = gate }
 // RefusedHits counts the tokens that were refused because the same bytes had been refused a moment before.
 func (v *Verifier) RefusedHits() uint64 { return v.refused.hits.Load() }
 
-// Identify is IdentifyFrom for a token from nowhere in particular.
-func (v *Verifier) Identify(s *state.Snapshot, token string, now time.Time) (*Identity, Result, *Refusal) {
-	return v.IdentifyFrom(s, "", token, now)
-}
-
 // verifyStranger verifies a token that is not remembered, if its source may have that done.
 func (v *Verifier) verifyStranger(s *state.Snapshot, source, token string, now time.Time) (issuer *state.Issuer, fresh *verdict, refusal *Refusal) {
 	if refusal := v.refused.find(s, token, now); refusal != nil {

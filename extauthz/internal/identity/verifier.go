@@ -46,13 +46,13 @@ type verdict struct {
 	organization string
 }
 
-// IdentifyFrom returns whom the token proves, at this moment and against this snapshot, or why nobody. source is where the
+// Identify returns whom the token proves, at this moment and against this snapshot, or why nobody. source is where the
 // request comes from: a source that sent too many bad tokens may be refused without a look at this one (ReasonCrowded).
 //
 // A remembered token skips only what cannot have changed: it counts when every byte of it, the issuer's key set, rules
 // and organization are the same as when it was verified. Time, revocation and the age of keys and revocations are checked
 // on every call. A token that is refused for good is not remembered any longer.
-func (v *Verifier) IdentifyFrom(s *state.Snapshot, source, token string, now time.Time) (*Identity, Result, *Refusal) {
+func (v *Verifier) Identify(s *state.Snapshot, source, token string, now time.Time) (*Identity, Result, *Refusal) {
 	if who, refusal, known := v.Recall(s, token, now); known {
 		return who, Result{Remembered: true}, refusal
 	}
@@ -70,7 +70,7 @@ func (v *Verifier) IdentifyFrom(s *state.Snapshot, source, token string, now tim
 	return &fresh.identity, Result{}, nil
 }
 
-// Recall is IdentifyFrom for a token that is remembered: no signature is checked. known is false for every other token.
+// Recall is Identify for a token that is remembered: no signature is checked. known is false for every other token.
 func (v *Verifier) Recall(s *state.Snapshot, token string, now time.Time) (who *Identity, refusal *Refusal, known bool) {
 	d := v.cache.get(token)
 	if d == nil {

@@ -189,11 +189,11 @@ func newSealer(t *testing.T) *seal.Sealer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kek, err := seal.ParseKEK(document)
+	w, err := seal.ParseWrapper(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return seal.New(kek, &scopes{m: make(map[string]seal.WrappedKeyset)})
+	return seal.New(seal.NewKEK(w), &scopes{m: make(map[string]seal.WrappedKeyset)})
 }
 
 // clock is the time of a test.

@@ -18,11 +18,11 @@ func newKEK(t *testing.T) *seal.KEK {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kek, err := seal.ParseKEK(document)
+	w, err := seal.ParseWrapper(document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kek
+	return seal.NewKEK(w)
 }
 
 // What is sealed for one row opens for that row, with the keysets of the real tables, also when someone moves bytes between rows, columns or organizations.
