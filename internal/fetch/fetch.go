@@ -1,6 +1,7 @@
-// Package fetch is the one way out: HTTP GET with caps on time, size and address, no redirects, a required content type.
+// Package fetch is the one way out: HTTP GET and POST with caps on time, size and address, no redirects, a required content type of
+// what is read.
 //
-// URLs often come from strangers (a partner's keys, a did:web, a webhook), so the address is judged where it is dialled, after
+// URLs often come from strangers (a partner's keys, a client's keys or its document), so the address is judged where it is dialled, after
 // every lookup: a name that resolves differently the second time, or a numeric spelling of 127.0.0.1, gains nothing.
 package fetch
 
