@@ -1,4 +1,4 @@
-// Package obs is logging, metrics and the debug listener, the same in every daemon.
+// Package obs is logging, metrics, traces (sent over OTLP) and the debug listener, the same in every daemon.
 package obs
 
 import (
