@@ -133,7 +133,7 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 	}
 }
 
-// policyWasAsked reports whether there is a decision, or would be one if the policy were better.
+// policyWasAsked reports whether the policy was asked about the call: its decision is there, or the reason says how it failed to make one.
 func (c *call) policyWasAsked() bool {
 	if c.request == nil || c.snapshot.Policy == nil {
 		return false

@@ -8,7 +8,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/types"
 )
 
-// built is the identity function: what it is given has been built when it returns it. It refuses what is beyond the limit of sizes.
+// built is an identity function. To call it, OPA must materialise its argument, which is all it is for; an argument beyond the limit of sizes ends the evaluation.
 const built = "agentidp.built"
 
 func builtFunction(s *sizes) function {

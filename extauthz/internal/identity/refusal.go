@@ -20,10 +20,10 @@ const (
 	ReasonUnbound       Reason = "token_unbound"        // not bound, though the issuer's must be
 	ReasonExpired       Reason = "token_expired"        // as jose's
 	ReasonNotYetValid   Reason = "token_not_yet_valid"  // as jose's
-	ReasonRevokedToken  Reason = "revoked_token"        //
+	ReasonRevokedToken  Reason = "revoked_token"        // by its jti
 	ReasonRevokedAgent  Reason = "revoked_agent"        // also when the agent is an actor of the token
-	ReasonRevokedOrg    Reason = "revoked_organization" //
-	ReasonRevokedKey    Reason = "revoked_key"          //
+	ReasonRevokedOrg    Reason = "revoked_organization" // the agent's, also an actor's
+	ReasonRevokedKey    Reason = "revoked_key"          // the token was signed with
 	ReasonRevokedCred   Reason = "revoked_credential"   // what the token was got with
 	ReasonRevokedIssuer Reason = "revoked_issuer"       // the whole issuer, or its tokens from before a time; also an actor's
 	ReasonRevokedPeer   Reason = "revoked_partner"      // whose issuer it is; also an actor's
