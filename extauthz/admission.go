@@ -10,8 +10,8 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 )
 
-// bound sets up what keeps callers and strangers from taking more than their part.
-func (s *Server) bound() (err error) {
+// setUpLimits sets up what keeps callers and strangers from taking more than their part.
+func (s *Server) setUpLimits() (err error) {
 	if err := s.admit(s.options.Registerer); err != nil {
 		return err
 	}

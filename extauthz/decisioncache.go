@@ -38,8 +38,8 @@ func (d *DecisionCache) validate(r *config.Report) {
 	}
 }
 
-// remember puts the decision cache, if there is to be one, in the place of the plain decide stage.
-func (s *Server) remember() error {
+// useDecisionCache puts the decision cache, if there is to be one, in the place of the plain decide stage.
+func (s *Server) useDecisionCache() error {
 	o := &s.options
 	if o.DecisionCache.Bytes == 0 {
 		return nil

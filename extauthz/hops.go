@@ -62,8 +62,8 @@ func (c *Config) possession() possession.Config {
 	return p
 }
 
-// vouch keeps a certificate header from the service that no trusted hop vouches for.
-func (s *Server) vouch(r *checkreq.Request) {
+// withholdForwardedCertificate removes x-forwarded-client-cert, unless a trusted hop sent it: the service must not believe it of anybody else.
+func (s *Server) withholdForwardedCertificate(r *checkreq.Request) {
 	if len(r.Headers.Values(possession.ForwardedHeader)) > 0 && !s.proofs.Believes(r) {
 		r.Withhold(possession.ForwardedHeader)
 	}

@@ -45,11 +45,11 @@ func (c *Config) validateObservers(r *config.Report) {
 
 // observers look at decisions once they are made.
 type observers struct {
-	explain *explain.Recorder // nil when off, as is shadow
-	shadow  *shadow.Shadow
-	second  map[string]*shadow.Shadow // candidates for the own policies of organizations
-	feeds   []feed.Feed               // of the candidates
-	tracer  *obs.Tracer               // nil when off
+	explain             *explain.Recorder // nil when off, as is shadow
+	shadow              *shadow.Shadow
+	organizationShadows map[string]*shadow.Shadow // candidates for the own policies of organizations, by organization
+	feeds               []feed.Feed               // of the candidates
+	tracer              *obs.Tracer               // nil when off
 }
 
 func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, organizations *orgpolicy.Set, r prometheus.Registerer) (*observers, error) {
@@ -86,7 +86,7 @@ func (o *observers) close() {
 		o.explain.Close()
 	}
 	closeShadow(o.shadow)
-	for _, s := range o.second {
+	for _, s := range o.organizationShadows {
 		closeShadow(s)
 	}
 	o.tracer.Close()
@@ -127,8 +127,8 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 		o.Shadow.Offer(shadow.Decided{Record: ofMesh(r), Subject: s.subject(c), Policy: c.snapshot.Policy})
 	}
 	if c.org.policy != nil && c.reason != reasonDeadline {
-		if second := o.OrganizationShadows[c.identity.OrganizationID]; second != nil {
-			second.Offer(shadow.Decided{Record: ofOrganization(r), Subject: s.organizationSubject(c), Policy: c.org.policy.Policy})
+		if own := o.OrganizationShadows[c.identity.OrganizationID]; own != nil {
+			own.Offer(shadow.Decided{Record: ofOrganization(r), Subject: s.organizationSubject(c), Policy: c.org.policy.Policy})
 		}
 	}
 }

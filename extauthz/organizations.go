@@ -38,8 +38,8 @@ type narrowing struct {
 	result   string
 }
 
-// register makes the metrics of the policies of organizations known.
-func (s *Server) register() error {
+// registerOrganizations makes the metrics of the policies of organizations known.
+func (s *Server) registerOrganizations() error {
 	set, r := s.options.Organizations, s.options.Registerer
 	if set == nil || r == nil {
 		return nil

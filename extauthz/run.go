@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		Store: store, Identity: cfg.Identity, Public: cfg.Public, CORS: cfg.CORS, Health: cfg.Health, Hints: src.hints, Possession: cfg.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
 		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
 		CacheBytes: int64(cfg.TokenCache.Bytes), DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
-		Explain: watch.explain, Shadow: watch.shadow, OrganizationShadows: watch.second, Tracer: watch.tracer,
+		Explain: watch.explain, Shadow: watch.shadow, OrganizationShadows: watch.organizationShadows, Tracer: watch.tracer,
 		Organizations: src.organizations, OrganizationPath: cfg.Policy.organizationPath(), OrganizationHeaders: cfg.Policy.organizationHeaders(),
 	})
 	if err != nil {

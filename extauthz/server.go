@@ -125,11 +125,11 @@ func New(o Options) (*Server, error) {
 		options: o, verifier: verifier, proofs: proofs, metrics: metrics, dryRun: rehearsal, resource: resource,
 		stages: stages{checkreq.Parse, credential.Find, verifier.Identify, decide.Decide},
 	}
-	if err := errors.Join(s.register(), s.bound()); err != nil {
+	if err := errors.Join(s.registerOrganizations(), s.setUpLimits()); err != nil {
 		verifier.Close()
 		return nil, err
 	}
-	if err := s.remember(); err != nil {
+	if err := s.useDecisionCache(); err != nil {
 		verifier.Close()
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func (s *Server) read(ctx context.Context, c *call, check []byte) bool {
 		return false
 	}
 	c.request = request
-	s.vouch(request)
+	s.withholdForwardedCertificate(request)
 	if s.resource.has(request) {
 		c.publish()
 		return false

@@ -155,19 +155,19 @@ func (o *observers) openShadows(ctx context.Context, cfg *Config, env *feed.Env,
 		}
 		follow(feed.NewCandidateDir(env, string(s.Dir), compiled, o.shadow.Candidate()))
 	}
-	o.second = map[string]*shadow.Shadow{}
+	o.organizationShadows = map[string]*shadow.Shadow{}
 	for _, id := range slices.Sorted(maps.Keys(s.Organizations)) {
 		dir := string(s.Organizations[id].Dir)
 		if dir == "" {
 			continue
 		}
 		compiled := s.ownConfig(cfg)
-		second, err := shadow.New(shadow.Config{Organization: id, Path: compiled.Path, Percents: percents, Log: log, Metrics: metrics})
+		own, err := shadow.New(shadow.Config{Organization: id, Path: compiled.Path, Percents: percents, Log: log, Metrics: metrics})
 		if err != nil {
 			return err
 		}
-		o.second[id] = second
-		follow(feed.NewOrganizationCandidateDir(env, dir, id, compiled, second.Candidate()))
+		o.organizationShadows[id] = own
+		follow(feed.NewOrganizationCandidateDir(env, dir, id, compiled, own.Candidate()))
 	}
 	return nil
 }
