@@ -8,7 +8,6 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/internal/config"
-	"github.com/agentidp/agentidp/internal/policy"
 )
 
 const (
@@ -83,23 +82,6 @@ func (s *Server) remembers() float64 {
 		return 1
 	}
 	return 0
-}
-
-// UsePolicy says in the log whether decisions of a policy that comes into force are remembered, and what prevents it.
-func (s *Server) UsePolicy(p *policy.Policy) {
-	if s.decisions == nil {
-		return
-	}
-	report := s.decisions.Use(p)
-	if report.On {
-		s.options.Log.Info("decisions are remembered", "revision", p.Revision(), "by", report.ReadSet)
-		return
-	}
-	var obstacles []string
-	for _, o := range report.Obstacles[:min(len(report.Obstacles), obstaclesLogMax)] {
-		obstacles = append(obstacles, o.String())
-	}
-	s.options.Log.Warn("decisions are not remembered", "revision", p.Revision(), "because", obstacles, "obstacles", len(report.Obstacles))
 }
 
 // obstaclesLogMax bounds what is said of one policy.
