@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,29 +51,22 @@ func (s *Server) useDecisionCache() error {
 	if p := o.Store.Load().Policy; p != nil {
 		s.UsePolicy(p)
 	}
-	if o.Registerer == nil {
-		return nil
-	}
-	name := func(n, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "agentidp", Subsystem: "extauthz", Name: n, Help: help}
-	}
-	for _, c := range []prometheus.Collector{
-		prometheus.NewCounterFunc(prometheus.CounterOpts(name("decision_cache_hits_total", "Decisions that were remembered.")), func() float64 {
+	err = registerAll(
+		o.Registerer,
+		prometheus.NewCounterFunc(prometheus.CounterOpts(opts("decision_cache_hits_total", "Decisions that were remembered.")), func() float64 {
 			hits, _ := cache.Counts()
 			return float64(hits)
 		}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(name("decision_cache_misses_total", "Decisions that could have been remembered and were not.")), func() float64 {
+		prometheus.NewCounterFunc(prometheus.CounterOpts(opts("decision_cache_misses_total", "Decisions that could have been remembered and were not.")), func() float64 {
 			_, misses := cache.Counts()
 			return float64(misses)
 		}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(name("decision_cache_enabled", "1 while decisions of the policy in force are remembered.")), s.remembers),
-	} {
-		if err := o.Registerer.Register(c); err != nil {
-			cache.Close()
-			return fmt.Errorf("metrics: %w", err)
-		}
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("decision_cache_enabled", "1 while decisions of the policy in force are remembered.")), s.remembers),
+	)
+	if err != nil {
+		cache.Close()
 	}
-	return nil
+	return err
 }
 
 func (s *Server) remembers() float64 {

@@ -1,8 +1,6 @@
 package extauthz
 
 import (
-	"fmt"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
@@ -20,26 +18,15 @@ type dryRun struct {
 
 // newDryRun returns nil when decisions are enforced. The gauge is there in either case, so that an alert can watch it.
 func newDryRun(o Options) (*dryRun, error) {
-	name := func(n, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "agentidp", Subsystem: "extauthz", Name: n, Help: help}
-	}
-	inForce := prometheus.NewGauge(prometheus.GaugeOpts(name("dry_run", "1 while the policy's denials are not enforced.")))
+	inForce := prometheus.NewGauge(prometheus.GaugeOpts(opts("dry_run", "1 while the policy's denials are not enforced.")))
 	collectors := []prometheus.Collector{inForce}
 	var d *dryRun
 	if o.DryRun {
-		d = &dryRun{prometheus.NewCounter(prometheus.CounterOpts(name("dry_run_overruled_total", "Requests that passed only because of the dry run.")))}
+		d = &dryRun{prometheus.NewCounter(prometheus.CounterOpts(opts("dry_run_overruled_total", "Requests that passed only because of the dry run.")))}
 		inForce.Set(1)
 		collectors = append(collectors, d.overruled)
 	}
-	if o.Registerer == nil {
-		return d, nil
-	}
-	for _, c := range collectors {
-		if err := o.Registerer.Register(c); err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
-		}
-	}
-	return d, nil
+	return d, registerAll(o.Registerer, collectors...)
 }
 
 // overrule answers OK to a call the policy denied, or could not decide; result and reason stay what the policy made them.

@@ -1,7 +1,6 @@
 package extauthz
 
 import (
-	"fmt"
 	"maps"
 	"math"
 	"net/http"
@@ -121,23 +120,18 @@ func newLimiter(l *Limits, started time.Time, r prometheus.Registerer) (*limiter
 }
 
 func (m *limiter) register(r prometheus.Registerer) error {
-	if r == nil {
-		return nil
-	}
 	for kind, l := range map[string]*ratelimit.Limiter{"organization": m.organizations, "agent": m.agents} {
-		labels := prometheus.Labels{"limit": kind}
-		for _, c := range []prometheus.Collector{
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-				Namespace: "agentidp", Subsystem: "extauthz", Name: "limit_buckets", ConstLabels: labels, Help: "Callers whose requests are counted.",
-			}, func() float64 { n, _ := l.Counts(); return float64(n) }),
-			prometheus.NewCounterFunc(prometheus.CounterOpts{
-				Namespace: "agentidp", Subsystem: "extauthz", Name: "limit_shared_total", ConstLabels: labels,
-				Help: "Requests counted together with those of others, because there are more callers than buckets.",
-			}, func() float64 { _, n := l.Counts(); return float64(n) }),
-		} {
-			if err := r.Register(c); err != nil {
-				return fmt.Errorf("metrics: %w", err)
-			}
+		buckets := opts("limit_buckets", "Callers whose requests are counted.")
+		shared := opts("limit_shared_total", "Requests counted together with those of others, because there are more callers than buckets.")
+		buckets.ConstLabels = prometheus.Labels{"limit": kind}
+		shared.ConstLabels = buckets.ConstLabels
+		err := registerAll(
+			r,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts(buckets), func() float64 { n, _ := l.Counts(); return float64(n) }),
+			prometheus.NewCounterFunc(prometheus.CounterOpts(shared), func() float64 { _, n := l.Counts(); return float64(n) }),
+		)
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package extauthz
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
@@ -75,7 +74,7 @@ func (d *DecisionLog) validate(r *config.Report, field string) {
 		if s.Wait.Duration <= 0 || s.Wait.Duration > logWaitMax {
 			r.Errorf(field+".http.wait", "want more than 0 and at most %s", logWaitMax)
 		}
-		if token := s.Token.Reveal(); strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		if !isVisible(s.Token.Reveal()) {
 			r.Errorf(field+".http.token", "want visible ASCII without spaces")
 		}
 	}

@@ -25,15 +25,12 @@ type metrics struct {
 }
 
 func newMetrics(r prometheus.Registerer, store *state.Store, log *decisionlog.Log) (*metrics, error) {
-	name := func(n, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "agentidp", Subsystem: "extauthz", Name: n, Help: help}
-	}
-	counter := func(n, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts(name(n, help)))
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts(opts(name, help)))
 	}
 	m := &metrics{
 		decisions: prometheus.NewCounterVec(
-			prometheus.CounterOpts(name("decisions_total", "Checks by result (allowed, denied, undecided) and reason.")), []string{"result", "reason"}),
+			prometheus.CounterOpts(opts("decisions_total", "Checks by result (allowed, denied, undecided) and reason.")), []string{"result", "reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "agentidp", Subsystem: "extauthz", Name: "decision_duration_seconds", Help: "Time from the decoded check to its answer.",
 			Buckets: []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3},
@@ -44,23 +41,33 @@ func newMetrics(r prometheus.Registerer, store *state.Store, log *decisionlog.Lo
 		replaced: counter("answers_replaced_total", "Answers that were neither an explicit OK nor an explicit denial and became denials."),
 	}
 	m.outcomes.Store(&map[outcome]*counted{})
-	if r == nil {
-		return m, nil
-	}
 	collectors := []prometheus.Collector{
 		m.decisions, m.duration, m.hits, m.misses, m.panics, m.replaced,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(name("snapshot_epoch", "Number of the snapshot in force.")),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("snapshot_epoch", "Number of the snapshot in force.")),
 			func() float64 { return float64(store.Load().Epoch) }),
 	}
 	if log != nil {
 		collectors = append(collectors, log)
 	}
+	return m, registerAll(r, collectors...)
+}
+
+// opts name a metric of this program.
+func opts(name, help string) prometheus.Opts {
+	return prometheus.Opts{Namespace: "agentidp", Subsystem: "extauthz", Name: name, Help: help}
+}
+
+// registerAll makes metrics known to r, unless it is nil: then they are private.
+func registerAll(r prometheus.Registerer, collectors ...prometheus.Collector) error {
+	if r == nil {
+		return nil
+	}
 	for _, c := range collectors {
 		if err := r.Register(c); err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
+			return fmt.Errorf("metrics: %w", err)
 		}
 	}
-	return m, nil
+	return nil
 }
 
 // outcome is what a call came to: a pair of labels.

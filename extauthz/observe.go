@@ -3,7 +3,6 @@ package extauthz
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -65,11 +64,9 @@ func openObservers(ctx context.Context, cfg *Config, env *feed.Env, log *decisio
 		}
 		o.explain = explain.New(int64(cfg.Explain.Bytes), mask)
 		o.explain.Organizations(organizations.Resident)
-		if r != nil {
-			if err := r.Register(o.explain); err != nil {
-				o.close()
-				return nil, fmt.Errorf("metrics: %w", err)
-			}
+		if err := registerAll(r, o.explain); err != nil {
+			o.close()
+			return nil, err
 		}
 	}
 	if cfg.Shadow != nil {

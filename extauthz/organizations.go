@@ -3,7 +3,6 @@ package extauthz
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
@@ -40,14 +39,10 @@ type narrowing struct {
 
 // registerOrganizations makes the metrics of the policies of organizations known.
 func (s *Server) registerOrganizations() error {
-	set, r := s.options.Organizations, s.options.Registerer
-	if set == nil || r == nil {
+	if s.options.Organizations == nil {
 		return nil
 	}
-	if err := r.Register(set); err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	return nil
+	return registerAll(s.options.Registerer, s.options.Organizations)
 }
 
 // settle concludes with the decision of the mesh policy and, where that allows, with the one of the caller's organization. Both must

@@ -53,10 +53,5 @@ func openTLS(t *TLS, p Process) (*servertls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range certificate.Metrics("extauthz") {
-		if err := p.Registry.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return certificate, nil
+	return certificate, registerAll(p.Registry, certificate.Metrics("extauthz")...)
 }

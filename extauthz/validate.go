@@ -218,7 +218,7 @@ func (p *Policy) validateBundle(r *config.Report) {
 	if slices.Contains(strings.Split(p.decisionPath(), "/"), "") {
 		r.Errorf("policy.path", "want names separated by single slashes, as in %s", policyPathDefault)
 	}
-	if token := p.Token.Reveal(); !isVisible(token) {
+	if !isVisible(p.Token.Reveal()) {
 		r.Errorf("policy.token", "want visible ASCII without spaces")
 	}
 	if p.Interval.Duration < bundleEveryMin || p.Interval.Duration > bundleEveryMax {
