@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/agentidp/agentidp/extauthz/internal/listener"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/obs"
@@ -15,7 +16,7 @@ type Config struct {
 	// Listen names where Envoy connects: unix:///path, tcp://host:port, or a list of them. Nothing listens that is not named.
 	Listen config.OneOrMany `yaml:"listen"`
 	// SocketMode is the mode of unix sockets: who may connect may ask for decisions, nothing more.
-	SocketMode SocketMode `yaml:"socketMode"`
+	SocketMode listener.SocketMode `yaml:"socketMode"`
 	// SocketTakeover lets this process take the place of one that listens on a unix socket, for upgrades without a lost request.
 	SocketTakeover bool `yaml:"socketTakeover"`
 	// DrainDelay is how long health checks say "not serving" before connections are ended, for balancers that go by them.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/extauthz/internal/listener"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/policy"
 	"github.com/agentidp/agentidp/internal/servertls"
@@ -49,9 +50,9 @@ func (c *Config) describeListen(w io.Writer) {
 		switch {
 		case unix:
 			place := "free"
-			if err := checkPlace(path, c.SocketTakeover); err != nil {
+			if err := listener.CheckPlace(path, c.SocketTakeover); err != nil {
 				place = "WARNING: " + err.Error()
-			} else if c.SocketTakeover && isAnswered(path) {
+			} else if c.SocketTakeover && listener.IsAnswered(path) {
 				place = "to be taken over"
 			}
 			fmt.Fprintf(w, "listen: %s, mode %04o: %s\n", name, uint32(c.SocketMode), place)
@@ -60,7 +61,7 @@ func (c *Config) describeListen(w io.Writer) {
 		default:
 			c.TLS.describe(w, name)
 		}
-		if hostPort, tcp := strings.CutPrefix(name, "tcp://"); tcp && isBeyondLoopback(hostPort) && (c.TLS == nil || c.TLS.ClientCA == "") {
+		if hostPort, tcp := strings.CutPrefix(name, "tcp://"); tcp && listener.IsBeyondLoopback(hostPort) && (c.TLS == nil || c.TLS.ClientCA == "") {
 			fmt.Fprintf(w, "listen: %s, WARNING: %s\n", name, openToAll)
 		}
 	}
@@ -69,7 +70,7 @@ func (c *Config) describeListen(w io.Writer) {
 func (c *Config) describeMetrics(w io.Writer) {
 	m := c.Metrics
 	fmt.Fprintf(w, "metrics: on http://%s\n", m.Listen)
-	if isBeyondLoopback(m.Listen) {
+	if listener.IsBeyondLoopback(m.Listen) {
 		fmt.Fprintf(w, "metrics: WARNING: whoever reaches this address reads them\n")
 	}
 	if c.Explain != nil || m.Pprof {

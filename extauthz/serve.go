@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/agentidp/agentidp/extauthz/internal/listener"
 	"github.com/agentidp/agentidp/extauthz/internal/unary"
-
 	"github.com/agentidp/agentidp/internal/servertls"
 )
 
@@ -34,11 +34,11 @@ type namedListener struct {
 func openListeners(cfg *Config, certificate *servertls.Certificate) ([]namedListener, error) {
 	var opened []namedListener
 	for i, name := range cfg.Listen {
-		a, err := parseAddress(name)
+		a, err := listener.ParseAddress(name)
 		if err == nil {
 			var l net.Listener
-			if l, err = a.listen(cfg.SocketMode, cfg.SocketTakeover); err == nil {
-				if certificate != nil && a.network == "tcp" {
+			if l, err = a.Listen(cfg.SocketMode, cfg.SocketTakeover); err == nil {
+				if certificate != nil && a.Network == "tcp" {
 					l = tls.NewListener(l, certificate.Config("h2"))
 				}
 				opened = append(opened, namedListener{l, name})
@@ -56,7 +56,7 @@ func openListeners(cfg *Config, certificate *servertls.Certificate) ([]namedList
 // succeeds reports whether there is a process to take over from.
 func (c *Config) succeeds() bool {
 	for _, name := range c.Listen {
-		if path, ok := strings.CutPrefix(name, "unix://"); ok && c.SocketTakeover && isAnswered(path) {
+		if path, ok := strings.CutPrefix(name, "unix://"); ok && c.SocketTakeover && listener.IsAnswered(path) {
 			return true
 		}
 	}

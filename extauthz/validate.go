@@ -11,6 +11,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/extauthz/internal/listener"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/policy"
@@ -37,7 +38,7 @@ func (c *Config) Validate(r *config.Report) {
 		r.Errorf("identity", "want required, optional or policy")
 	}
 	if c.Metrics != nil {
-		if err := checkHostPort(c.Metrics.Listen); err != nil {
+		if err := listener.CheckHostPort(c.Metrics.Listen); err != nil {
 			r.Errorf("metrics.listen", "%v", err)
 		}
 	}
@@ -60,7 +61,7 @@ func (c *Config) validateListen(r *config.Report) {
 	}
 	for i, s := range c.Listen {
 		field := fmt.Sprintf("listen[%d]", i)
-		if _, err := parseAddress(s); err != nil {
+		if _, err := listener.ParseAddress(s); err != nil {
 			r.Errorf(field, "%v", err)
 		}
 		if slices.Contains(c.Listen[:i], s) {

@@ -1,4 +1,4 @@
-package extauthz
+package listener
 
 import (
 	"io/fs"
@@ -13,22 +13,22 @@ import (
 func TestListenReplacesOnlyAStaleSocket(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(testkit.SocketDir(t), "a.sock")
-	a := address{"unix", path}
-	first, err := a.listen(0o660, false)
+	a := Address{"unix", path}
+	first, err := a.Listen(0o660, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if _, err := a.listen(0o660, false); err == nil || !strings.Contains(err.Error(), "another process listens there") {
+	if _, err := a.Listen(0o660, false); err == nil || !strings.Contains(err.Error(), "another process listens there") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	first.(*socket).UnixListener.Close() // as after kill -9
 	if _, err := os.Stat(path); err != nil {
 		t.Fatalf("the test needs a stale socket: %v", err)
 	}
-	second, err := a.listen(0o600, false)
+	second, err := a.Listen(0o600, false)
 	if err != nil {
 		t.Fatalf("a stale socket: %v", err)
 	}
@@ -48,23 +48,23 @@ func TestListenNeverRemovesAFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (address{"unix", path}).listen(0o660, false); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+	if _, err := (Address{"unix", path}).Listen(0o660, false); err == nil || !strings.Contains(err.Error(), "is not a socket") {
 		t.Errorf("listen = %v", err)
 	}
 	if data, err := os.ReadFile(path); err != nil || string(data) != "data" {
 		t.Errorf("the file: %q, %v", data, err)
 	}
-	if _, err := (address{"unix", filepath.Join(dir, "none", "a.sock")}).listen(0o660, false); err == nil {
+	if _, err := (Address{"unix", filepath.Join(dir, "none", "a.sock")}).Listen(0o660, false); err == nil {
 		t.Error("listened in a folder that does not exist")
 	}
-	if _, err := (address{"unix", filepath.Join(path, "a.sock")}).listen(0o660, false); err == nil {
+	if _, err := (Address{"unix", filepath.Join(path, "a.sock")}).Listen(0o660, false); err == nil {
 		t.Error("listened below a file")
 	}
 }
 
 func TestListenTCP(t *testing.T) {
 	t.Parallel()
-	l, err := address{"tcp", "127.0.0.1:0"}.listen(0, false)
+	l, err := Address{"tcp", "127.0.0.1:0"}.Listen(0, false)
 	if err != nil {
 		t.Fatal(err)
 	}

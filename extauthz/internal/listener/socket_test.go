@@ -1,4 +1,4 @@
-package extauthz
+package listener
 
 import (
 	"io/fs"

@@ -1,4 +1,4 @@
-package extauthz
+package listener
 
 import (
 	"crypto/rand"
@@ -44,7 +44,7 @@ func bindSocket(path string, mode SocketMode, takeOver bool) (*socket, error) {
 		return nil, err
 	}
 	defer lock.Close()
-	if err := checkPlace(path, takeOver); err != nil {
+	if err := CheckPlace(path, takeOver); err != nil {
 		return nil, err
 	}
 	unfinished := filepath.Join(filepath.Dir(path), unfinishedPrefix+rand.Text()[:unfinishedRandom])
@@ -67,8 +67,8 @@ func bindSocket(path string, mode SocketMode, takeOver bool) (*socket, error) {
 	return s, nil
 }
 
-// checkPlace says why a socket must not be put at a path.
-func checkPlace(path string, takeOver bool) error {
+// CheckPlace says why a socket must not be put at a path.
+func CheckPlace(path string, takeOver bool) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -103,8 +103,8 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// isAnswered reports whether a process answers at a path, as far as can be told.
-func isAnswered(path string) bool {
+// IsAnswered reports whether a process answers at a path, as far as can be told.
+func IsAnswered(path string) bool {
 	conn, err := net.DialTimeout("unix", path, staleDialTimeout)
 	if err == nil {
 		conn.Close()
