@@ -1,12 +1,14 @@
 package extauthz
 
 import (
+	"net/http"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/admission"
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 )
 
 // setUpLimits sets up what keeps callers and strangers from taking more than their part.
@@ -43,3 +45,14 @@ func source(r *checkreq.Request) string {
 	}
 	return r.Source.Pipe
 }
+
+// refuseCrowded refuses a token or proof nobody looked at. It is 429 and not 503: it is not we who are in trouble, and what comes
+// from elsewhere is answered; and a client that gets 503 tries again at once.
+func (c *call) refuseCrowded(reason, detail string) checkresp.Answer {
+	return c.deny(resultDenied, reason, checkresp.Denial{
+		Status: http.StatusTooManyRequests, Code: reason, Documented: true, Detail: detail, Limited: &checkresp.Limited{RetryAfter: crowdedRetry},
+	})
+}
+
+// crowdedRetry is when a refused token may come again, in seconds: as long as it takes to forget a bad one.
+const crowdedRetry = 1

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/unary"
 )
 
@@ -38,9 +39,9 @@ func (e *edge) asked(t *testing.T, in *authv3.CheckRequest) (answer, bool) {
 func TestAnswersAtOnceAndLater(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, ordersPolicy, func(o *Options) {
-		o.DecisionCache = DecisionCache{Bytes: 1 << 20}
+		o.DecisionCache = settings.DecisionCache{Bytes: 1 << 20}
 		o.DecisionCache.SetDefaults()
-		o.Public = []PublicRoute{{Method: "GET", PathPrefix: "/healthz"}}
+		o.Public = []settings.PublicRoute{{Method: "GET", PathPrefix: "/healthz"}}
 	})
 	sign := e.signer(t)
 	good, unscoped := "Bearer "+sign(nil), "Bearer "+sign(map[string]any{"scope": "other"})
@@ -76,9 +77,9 @@ func TestWhatIsLeftToOthersIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	const burst = 20
 	e := newEdge(t, ordersPolicy, func(o *Options) {
-		o.DecisionCache = DecisionCache{Bytes: 1 << 20}
+		o.DecisionCache = settings.DecisionCache{Bytes: 1 << 20}
 		o.DecisionCache.SetDefaults()
-		o.Limits = &Limits{Enforce: true, Agent: &RateLimit{Rate: 1e-6, Burst: burst}}
+		o.Limits = &settings.Limits{Enforce: true, Agent: &settings.RateLimit{Rate: 1e-6, Burst: burst}}
 	})
 	token := "Bearer " + e.signer(t)(nil)
 	// The first is left to others because of its token, those after it because of their path, when nobody has asked for it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 )
 
 // preflight is what a browser sends, with more headers.
@@ -53,7 +54,9 @@ func neverAsked(t *testing.T, e *edge) {
 
 func TestHealthBypass(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, denyingNothing, func(o *Options) { o.Public, o.Health = nil, []HealthRoute{{"GET", "/ready"}, {"HEAD", "/live/now"}} })
+	e := newEdge(t, denyingNothing, func(o *Options) {
+		o.Public, o.Health = nil, []settings.HealthRoute{{Method: "GET", Path: "/ready"}, {Method: "HEAD", Path: "/live/now"}}
+	})
 	neverAsked(t, e)
 	withBody := request("GET", "/ready")
 	withBody.Attributes.Request.Http.Body = "x"
@@ -94,9 +97,9 @@ func TestHealthBypass(t *testing.T) {
 
 func TestPreflight(t *testing.T) {
 	t.Parallel()
-	service := newEdge(t, denyingNothing, func(o *Options) { o.CORS.Preflight = PreflightService })
+	service := newEdge(t, denyingNothing, func(o *Options) { o.CORS.Preflight = settings.PreflightService })
 	neverAsked(t, service)
-	policy := newEdge(t, "package agentidp.authz\ndefault allow := false\nallow if { input.parsed_path[0] == \"orders\"; not input.identity }\nallow if input.identity\n", func(o *Options) { o.CORS.Preflight = PreflightPolicy })
+	policy := newEdge(t, "package agentidp.authz\ndefault allow := false\nallow if { input.parsed_path[0] == \"orders\"; not input.identity }\nallow if input.identity\n", func(o *Options) { o.CORS.Preflight = settings.PreflightPolicy })
 	off := newEdge(t, denyingNothing, nil)
 	for name, c := range map[string]struct {
 		in      *authv3.CheckRequest
@@ -137,29 +140,5 @@ func TestPreflight(t *testing.T) {
 	}
 	if got := policy.ask(t, preflight("/admin")); got.status != 403 {
 		t.Errorf("the policy denies: %+v", got)
-	}
-}
-
-func TestConfigBypasses(t *testing.T) {
-	t.Parallel()
-	dir := configDir(t)
-	got, err := loadConfig(t, dir, minimal+"cors: {preflight: service}\nhealth: [{method: GET, path: /healthz}]\n")
-	if err != nil || got.CORS.Preflight != PreflightService || len(got.Health) != 1 {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	_, err = loadConfig(t, dir, minimal+`cors: {preflight: always}
-health:
-  - {method: POST, path: /healthz}
-  - {method: GET, path: "/healthz?x"}
-  - {method: GET, path: "/a/../b"}
-  - {method: GET}
-`)
-	const want = `DIR:7: cors.preflight: want off, policy or service
-DIR:9: health[0].method: want GET or HEAD: what changes something is decided about
-DIR:10: health[1].path: want a path such as /healthz, without query, escapes, // or dot segments
-DIR:11: health[2].path: want a path such as /healthz, without query, escapes, // or dot segments
-DIR:12: health[3].path: want a path such as /healthz, without query, escapes, // or dot segments`
-	if err == nil || strings.ReplaceAll(err.Error(), dir+"/extauthz.yaml", "DIR") != want {
-		t.Error(err)
 	}
 }

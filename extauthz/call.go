@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
@@ -14,6 +13,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/obs"
 )
@@ -162,7 +162,7 @@ func (c *call) refuseToken(r *identity.Refusal) checkresp.Answer {
 }
 
 // conclude says what the policy said.
-func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer {
+func (c *call) conclude(d *decide.Decision, mode settings.IdentityMode) checkresp.Answer {
 	c.decision = d
 	if d.Allowed {
 		return c.allow(d.Changes)
@@ -171,7 +171,7 @@ func (c *call) conclude(d *decide.Decision, mode IdentityMode) checkresp.Answer 
 }
 
 // refuse says what a policy said that denies; reason stands for it where it gave none of its own.
-func (c *call) refuse(d *decide.Decision, mode IdentityMode, reason string) checkresp.Answer {
+func (c *call) refuse(d *decide.Decision, mode settings.IdentityMode, reason string) checkresp.Answer {
 	denial := checkresp.Denial{
 		Status: d.Status, Code: d.Reason.Code, Detail: d.Reason.Detail, Changes: d.Changes, Body: d.Body,
 	}
@@ -184,7 +184,7 @@ func (c *call) refuse(d *decide.Decision, mode IdentityMode, reason string) chec
 	}
 	if denial.Status == 0 {
 		denial.Status = http.StatusForbidden
-		if c.identity == nil && mode == IdentityOptional && len(c.request.Headers.Values("authorization")) == 0 {
+		if c.identity == nil && mode == settings.IdentityOptional && len(c.request.Headers.Values("authorization")) == 0 {
 			denial.Status = http.StatusUnauthorized // a token might help: say so, without error code (RFC 6750 s3.1)
 		}
 	}
@@ -214,13 +214,4 @@ func (c *call) record(path, orgPath string, elapsed time.Duration) decisionlog.R
 		r.Err = c.err.Error()
 	}
 	return r
-}
-
-// matches compares whole segments: /healthz covers /healthz and /healthz/db, not /healthzzz. The path is the one checkreq
-// accepted, in which no two spellings name the same segment.
-func (p PublicRoute) matches(method, path string) bool {
-	if method != p.Method || !strings.HasPrefix(path, p.PathPrefix) || p.PathPrefix == "" {
-		return false
-	}
-	return len(path) == len(p.PathPrefix) || strings.HasSuffix(p.PathPrefix, "/") || path[len(p.PathPrefix)] == '/'
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
+	"github.com/agentidp/agentidp/extauthz/internal/settings/settingstest"
 	"github.com/agentidp/agentidp/internal/config"
 )
 
@@ -240,7 +242,7 @@ allow if {
 // The file's query and path name the same rule, and descriptors are read from a file.
 func TestCompatConfig(t *testing.T) {
 	t.Parallel()
-	dir := configDir(t)
+	dir := settingstest.Dir(t)
 	if err := os.WriteFile(dir+"/sink.pb", sinkSet(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -256,28 +258,28 @@ func TestCompatConfig(t *testing.T) {
 		"": "agentidp/authz/allow", ", path: agentidp/authz/allow": "agentidp/authz/allow", ", query: data.agentidp.authz.allow": "agentidp/authz/allow",
 		`, query: 'data.agentidp["authz"].allow'`: "agentidp/authz/allow",
 	} {
-		if got := load(policy).policyConfig().Path; got != want {
+		if got := load(policy).PolicyConfig().Path; got != want {
 			t.Errorf("%s: %s", policy, got)
 		}
 	}
-	view, err := load(", protoDescriptor: sink.pb").Policy.view()
+	view, err := load(", protoDescriptor: sink.pb").Policy.View()
 	if err != nil || view.Descriptors == nil || view.ShowToken || view.SkipBody {
 		t.Errorf("%+v, %v", view, err)
 	}
-	if view, err := load(", showToken: true, skipBodyParse: true").Policy.view(); err != nil || !view.ShowToken || !view.SkipBody {
+	if view, err := load(", showToken: true, skipBodyParse: true").Policy.View(); err != nil || !view.ShowToken || !view.SkipBody {
 		t.Errorf("%+v, %v", view, err)
 	}
 	large := make([]byte, decide.DescriptorsBytesMax+1)
 	if err := os.WriteFile(dir+"/large.pb", large, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (&Policy{ProtoDescriptor: config.Path(dir + "/large.pb")}).view(); err == nil {
+	if _, err := (&settings.Policy{ProtoDescriptor: config.Path(dir + "/large.pb")}).View(); err == nil {
 		t.Error("a file of more than 4 MiB was read")
 	}
 	for mode, want := range map[string]bool{"": false, ", showToken: true": true} {
 		c := load(mode)
-		c.Identity = IdentityRequired
-		if c.policyConfig().TokenBuiltins != want {
+		c.Identity = settings.IdentityRequired
+		if c.PolicyConfig().TokenBuiltins != want {
 			t.Errorf("%q: token functions %v", mode, !want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/policy"
 )
@@ -20,7 +21,7 @@ func (e *edge) setPolicy(p *policy.Policy) { e.store.Update(func(s *state.Snapsh
 func drop(t testing.TB, path, source string, change func(*Options)) *edge {
 	t.Helper()
 	e := newEdge(t, denyingNothing, func(o *Options) {
-		o.Identity, o.DecisionPath = IdentityPolicy, path
+		o.Identity, o.DecisionPath = settings.IdentityPolicy, path
 		if change != nil {
 			change(o)
 		}

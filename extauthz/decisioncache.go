@@ -1,40 +1,10 @@
 package extauthz
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
-	"github.com/agentidp/agentidp/internal/config"
 )
-
-const (
-	decisionCacheBytesDefault = 32 << 20
-	decisionCacheAgeDefault   = time.Minute
-	decisionCacheBytesMin     = 1 << 20
-	decisionCacheAgeMax       = time.Hour // a decision is as good after an hour; memory for what nobody asks again is not
-)
-
-// DecisionCache says how many decisions of the policy are remembered, and for how long. The zero value remembers none.
-type DecisionCache struct {
-	Bytes  config.Bytes    `yaml:"bytes"` // 0 switches it off
-	MaxAge config.Duration `yaml:"maxAge"`
-}
-
-// SetDefaults implements the defaults of the config file.
-func (d *DecisionCache) SetDefaults() {
-	d.Bytes, d.MaxAge = decisionCacheBytesDefault, config.Duration{Duration: decisionCacheAgeDefault}
-}
-
-func (d *DecisionCache) validate(r *config.Report) {
-	if d.Bytes != 0 && d.Bytes < decisionCacheBytesMin {
-		r.Errorf("decisionCache.bytes", "want at least 1MiB, or 0 to switch it off")
-	}
-	if d.MaxAge.Duration <= 0 || d.MaxAge.Duration > decisionCacheAgeMax {
-		r.Errorf("decisionCache.maxAge", "want more than 0 and at most %s", decisionCacheAgeMax)
-	}
-}
 
 // useDecisionCache puts the decision cache, if there is to be one, in the place of the plain decide stage.
 func (s *Server) useDecisionCache() error {
@@ -75,6 +45,3 @@ func (s *Server) remembers() float64 {
 	}
 	return 0
 }
-
-// obstaclesLogMax bounds what is said of one policy.
-const obstaclesLogMax = 10

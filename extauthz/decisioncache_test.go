@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose/josetest"
@@ -39,7 +40,7 @@ func remembering(t *testing.T, source string) (*edge, *prometheus.Registry, *byt
 	e := newEdge(t, source, func(o *Options) {
 		o.Registerer, o.Log = registry, slog.New(slog.NewTextHandler(logged, nil))
 		o.Now = func() time.Time { return now }
-		o.DecisionCache = DecisionCache{Bytes: 4 << 20, MaxAge: config.Duration{Duration: time.Hour}}
+		o.DecisionCache = settings.DecisionCache{Bytes: 4 << 20, MaxAge: config.Duration{Duration: time.Hour}}
 	})
 	return e, registry, logged, &now
 }
@@ -136,29 +137,4 @@ func TestDecisionCacheOff(t *testing.T) {
 		t.Error("a cache nobody asked for")
 	}
 	e.UsePolicy(e.store.Load().Policy) // says nothing and does no harm
-}
-
-func TestDecisionCacheConfig(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"":                                "",
-		"decisionCache: {bytes: 0}":       "",
-		"decisionCache: {bytes: 1MiB}":    "",
-		"decisionCache: {bytes: 1KiB}":    "decisionCache.bytes: want at least 1MiB, or 0 to switch it off",
-		"decisionCache: {maxAge: 0s}":     "decisionCache.maxAge: want more than 0 and at most 1h0m0s",
-		"decisionCache: {maxAge: 61m}":    "decisionCache.maxAge: want more than 0 and at most 1h0m0s",
-		"decisionCache: {maxAges: 1m}":    "maxAges",
-		"decisionCache: {maxAge: 1m0.5s}": "",
-	} {
-		dir := configDir(t)
-		cfg, err := loadConfig(t, dir, minimal+text+"\n")
-		switch {
-		case want == "" && err != nil:
-			t.Errorf("%s: %v", text, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%s: %v, want %s", text, err, want)
-		case text == "" && (cfg.DecisionCache.Bytes != 32<<20 || cfg.DecisionCache.MaxAge.Duration != time.Minute):
-			t.Errorf("by default %+v", cfg.DecisionCache)
-		}
-	}
 }

@@ -2,7 +2,7 @@
 //
 // Two halves meet in one immutable Snapshot (internal/state). Feeds write it: keys, revocation lists and the policy, each read and
 // checked off the request path, each kept when its source fails. Server.Check reads it once per request and decides in memory, without
-// a network call. Config and Run wire the two together; docs/extauthz.md is the operator's manual.
+// a network call. Run makes both from the configuration (internal/settings); docs/extauthz.md is the operator's manual.
 //
 // What must hold, whatever happens: every answer is an explicit OK or an explicit denial; not knowing is 503, never 403 and never 200.
 package extauthz

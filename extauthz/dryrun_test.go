@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/internal/jose/josetest"
 )
 
@@ -59,7 +60,7 @@ func TestDryRun(t *testing.T) {
 // Without a policy there is nothing to rehearse, and a call that is late or panics is no decision of the policy.
 func TestDryRunIsNotFailOpen(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, "package agentidp.authz\nallow := false\n", func(o *Options) { o.DryRun = true; o.Identity = IdentityOptional })
+	e := newEdge(t, "package agentidp.authz\nallow := false\n", func(o *Options) { o.DryRun = true; o.Identity = settings.IdentityOptional })
 	if got := e.ask(t, request("GET", "/x")); got.status != 200 {
 		t.Fatalf("got %+v", got)
 	}

@@ -1,6 +1,9 @@
 package extauthz
 
-import "github.com/agentidp/agentidp/internal/policy"
+import (
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
+	"github.com/agentidp/agentidp/internal/policy"
+)
 
 // What feeds tell the server: see UsePolicy and UseRevocations of feed.Env.
 
@@ -15,7 +18,7 @@ func (s *Server) UsePolicy(p *policy.Policy) {
 		return
 	}
 	var obstacles []string
-	for _, o := range report.Obstacles[:min(len(report.Obstacles), obstaclesLogMax)] {
+	for _, o := range report.Obstacles[:min(len(report.Obstacles), settings.ObstaclesShownMax)] {
 		obstacles = append(obstacles, o.String())
 	}
 	s.options.Log.Warn("decisions are not remembered", "revision", p.Revision(), "because", obstacles, "obstacles", len(report.Obstacles))

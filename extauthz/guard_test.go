@@ -21,6 +21,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/credential"
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 )
 
@@ -61,13 +62,13 @@ func TestPanicInEachStage(t *testing.T) {
 			}
 		},
 		"decide": func(s *Server) {
-			s.options.Identity = IdentityPolicy
+			s.options.Identity = settings.IdentityPolicy
 			s.stages.decide = func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
 				panic("fault")
 			}
 		},
 		"decide, nil": func(s *Server) {
-			s.options.Identity = IdentityPolicy
+			s.options.Identity = settings.IdentityPolicy
 			s.stages.decide = func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
 				return nil, nil, nil
 			}
@@ -104,7 +105,7 @@ func TestStagesThatSayNothing(t *testing.T) {
 
 func TestLateAnswersAreDenials(t *testing.T) {
 	t.Parallel()
-	e := newEdge(t, denyingNothing, func(o *Options) { o.Identity = IdentityPolicy })
+	e := newEdge(t, denyingNothing, func(o *Options) { o.Identity = settings.IdentityPolicy })
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
 	past, cancelPast := context.WithDeadline(context.Background(), time.Now().Add(-time.Millisecond))

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentidp/agentidp/extauthz/internal/settings/settingstest"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/jose"
 )
@@ -59,12 +60,12 @@ func TestKeysForPS256(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := configDir(t)
+			dir := settingstest.Dir(t)
 			token, err := jose.ParseToken(rsaKeys(t, dir))
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := strings.Replace(minimal, "file: keys.json", "file: "+tc.file, 1)
+			text := strings.Replace(settingstest.Minimal, "file: keys.json", "file: "+tc.file, 1)
 			if tc.algorithms != "" {
 				text = strings.Replace(text, "    audiences", "    algorithms: "+tc.algorithms+"\n    audiences", 1)
 			}

@@ -1,83 +1,22 @@
 package extauthz
 
 import (
-	"maps"
 	"math"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/ratelimit"
-	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 )
-
-// Limits are how many requests verified callers may make. They count in this process; whoever needs one count for all
-// sidecars lets Envoy ask a rate limit service, with what Metadata says.
-type Limits struct {
-	Organization  *RateLimit           `yaml:"organization"`  // of each that Organizations does not name; nil limits none
-	Organizations map[string]RateLimit `yaml:"organizations"` // by organization id
-	Agent         *RateLimit           `yaml:"agent"`         // of each agent; nil limits none
-	Enforce       bool                 `yaml:"enforce"`       // here
-	Metadata      bool                 `yaml:"metadata"`      // the limits are in the dynamic metadata of each OK
-}
-
-// RateLimit is a token bucket.
-type RateLimit struct {
-	Rate  float64 `yaml:"rate"`  // requests a second
-	Burst int     `yaml:"burst"` // requests at once
-}
-
-// SetDefaults implements the defaults of the config file.
-func (l *Limits) SetDefaults() { l.Enforce = true }
-
-func (l RateLimit) limit() ratelimit.Limit { return ratelimit.Limit{Rate: l.Rate, Burst: l.Burst} }
 
 // Reasons of requests beyond a limit.
 const (
 	reasonOrganizationLimit = "organization_limit"
 	reasonAgentLimit        = "agent_limit"
 )
-
-func (c *Config) validateLimits(r *config.Report) {
-	l := c.Limits
-	if l == nil {
-		return
-	}
-	if c.Identity == IdentityPolicy {
-		r.Errorf("limits", "need an identity: with identity: policy nobody here knows who calls")
-	}
-	if l.Organization == nil && l.Agent == nil && len(l.Organizations) == 0 {
-		r.Errorf("limits", "want at least one of organization, organizations and agent")
-	}
-	if !l.Enforce && !l.Metadata {
-		r.Errorf("limits.enforce", "is false, and metadata is too: then nothing is done with the limits")
-	}
-	if len(l.Organizations) > organizationsMax {
-		r.Errorf("limits.organizations", "has %d entries, at most %d are accepted", len(l.Organizations), organizationsMax)
-	}
-	check := func(field string, limit RateLimit) {
-		if err := limit.limit().Validate(); err != nil {
-			r.Errorf(field, "%v", err)
-		}
-	}
-	if l.Organization != nil {
-		check("limits.organization", *l.Organization)
-	}
-	if l.Agent != nil {
-		check("limits.agent", *l.Agent)
-	}
-	for _, id := range slices.Sorted(maps.Keys(l.Organizations)) {
-		field := "limits.organizations." + id
-		if err := checkIdentifier(id); err != nil {
-			r.Errorf("limits.organizations", "%q: %v", id, err)
-			continue
-		}
-		check(field, l.Organizations[id])
-	}
-}
 
 // limiter applies Limits. nil limits nothing.
 type limiter struct {
@@ -94,13 +33,13 @@ type organizationLimit struct {
 	quotas *checkresp.Quotas // nil unless they are to be in the metadata
 }
 
-func newLimiter(l *Limits, started time.Time, r prometheus.Registerer) (*limiter, error) {
+func newLimiter(l *settings.Limits, started time.Time, r prometheus.Registerer) (*limiter, error) {
 	if l == nil {
 		return nil, nil
 	}
 	m := &limiter{enforce: l.Enforce, organizations: ratelimit.New(started), agents: ratelimit.New(started), named: make(map[string]organizationLimit, len(l.Organizations))}
 	if l.Agent != nil {
-		m.agent = l.Agent.limit()
+		m.agent = l.Agent.Limit()
 	}
 	of := func(limit ratelimit.Limit) organizationLimit {
 		o := organizationLimit{limit: limit}
@@ -111,10 +50,10 @@ func newLimiter(l *Limits, started time.Time, r prometheus.Registerer) (*limiter
 	}
 	m.standard = of(ratelimit.Limit{})
 	if l.Organization != nil {
-		m.standard = of(l.Organization.limit())
+		m.standard = of(l.Organization.Limit())
 	}
 	for id, limit := range l.Organizations {
-		m.named[id] = of(limit.limit())
+		m.named[id] = of(limit.Limit())
 	}
 	return m, m.register(r)
 }
@@ -171,17 +110,6 @@ func (c *call) limited(reason, name string, limit ratelimit.Limit, retry time.Du
 		Limited: &checkresp.Limited{RetryAfter: seconds(retry), Policy: name, Quota: limit.Burst, Window: seconds(limit.Window())},
 	})
 }
-
-// refuseCrowded refuses a token or proof nobody looked at. It is 429 and not 503: it is not we who are in trouble, and what comes
-// from elsewhere is answered; and a client that gets 503 tries again at once.
-func (c *call) refuseCrowded(reason, detail string) checkresp.Answer {
-	return c.deny(resultDenied, reason, checkresp.Denial{
-		Status: http.StatusTooManyRequests, Code: reason, Documented: true, Detail: detail, Limited: &checkresp.Limited{RetryAfter: crowdedRetry},
-	})
-}
-
-// crowdedRetry is when a refused token may come again, in seconds: as long as it takes to forget a bad one.
-const crowdedRetry = 1
 
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 

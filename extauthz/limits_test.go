@@ -14,11 +14,12 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/ratelimit"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/internal/jose/josetest"
 )
 
 // limited is an edge with limits and a clock that stands still.
-func limited(t *testing.T, l Limits, more ...func(*Options)) (e *edge, now *time.Time, ask func(claims map[string]any) answer) {
+func limited(t *testing.T, l settings.Limits, more ...func(*Options)) (e *edge, now *time.Time, ask func(claims map[string]any) answer) {
 	t.Helper()
 	clock := josetest.Now()
 	l.Enforce = l.Enforce || !l.Metadata
@@ -45,7 +46,7 @@ func TestLimitsOfOrganizations(t *testing.T) {
 	t.Parallel()
 	var logged bytes.Buffer
 	log := decisionlog.New(decisionlog.ToWriter(&logged), decisionlog.Config{SampleAllowed: 1})
-	_, now, ask := limited(t, Limits{Organization: &RateLimit{2, 3}}, func(o *Options) { o.DecisionLog = log })
+	_, now, ask := limited(t, settings.Limits{Organization: &settings.RateLimit{Rate: 2, Burst: 3}}, func(o *Options) { o.DecisionLog = log })
 	if d := cmp.Diff([]int{200, 200, 200, 429, 429}, statuses(ask, nil, 5)); d != "" {
 		t.Fatal(d)
 	}
@@ -66,13 +67,13 @@ func TestLimitsOfOrganizations(t *testing.T) {
 func TestLimitsByName(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		limits Limits
+		limits settings.Limits
 		want   []int
 	}{
-		"named":              {Limits{Organization: &RateLimit{1, 1}, Organizations: map[string]RateLimit{"org_a": {1, 2}}}, []int{200, 200, 429}},
-		"another is named":   {Limits{Organization: &RateLimit{1, 1}, Organizations: map[string]RateLimit{"org_b": {1, 2}}}, []int{200, 429, 429}},
-		"only another named": {Limits{Organizations: map[string]RateLimit{"org_b": {1, 1}}}, []int{200, 200, 200}},
-		"not enforced":       {Limits{Organization: &RateLimit{1, 1}, Metadata: true}, []int{200, 200, 200}},
+		"named":              {settings.Limits{Organization: &settings.RateLimit{Rate: 1, Burst: 1}, Organizations: map[string]settings.RateLimit{"org_a": {Rate: 1, Burst: 2}}}, []int{200, 200, 429}},
+		"another is named":   {settings.Limits{Organization: &settings.RateLimit{Rate: 1, Burst: 1}, Organizations: map[string]settings.RateLimit{"org_b": {Rate: 1, Burst: 2}}}, []int{200, 429, 429}},
+		"only another named": {settings.Limits{Organizations: map[string]settings.RateLimit{"org_b": {Rate: 1, Burst: 1}}}, []int{200, 200, 200}},
+		"not enforced":       {settings.Limits{Organization: &settings.RateLimit{Rate: 1, Burst: 1}, Metadata: true}, []int{200, 200, 200}},
 	} {
 		_, _, ask := limited(t, c.limits)
 		if d := cmp.Diff(c.want, statuses(ask, nil, 3)); d != "" {
@@ -84,7 +85,7 @@ func TestLimitsByName(t *testing.T) {
 // An agent that is beyond its own limit uses up nothing of its organization's.
 func TestLimitsOfAgents(t *testing.T) {
 	t.Parallel()
-	_, _, ask := limited(t, Limits{Organization: &RateLimit{0.1, 3}, Agent: &RateLimit{0.5, 1}})
+	_, _, ask := limited(t, settings.Limits{Organization: &settings.RateLimit{Rate: 0.1, Burst: 3}, Agent: &settings.RateLimit{Rate: 0.5, Burst: 1}})
 	if d := cmp.Diff([]int{200, 429, 429, 429, 429}, statuses(ask, nil, 5)); d != "" {
 		t.Fatal(d)
 	}
@@ -103,7 +104,7 @@ func TestLimitsOfAgents(t *testing.T) {
 // What is counted is what a verified caller asks: nobody else's requests, bad tokens and proofs use anything up.
 func TestLimitsCountVerifiedCallers(t *testing.T) {
 	t.Parallel()
-	e, _, _ := limited(t, Limits{Organization: &RateLimit{0.1, 1}, Agent: &RateLimit{0.1, 1}}, longStarted)
+	e, _, _ := limited(t, settings.Limits{Organization: &settings.RateLimit{Rate: 0.1, Burst: 1}, Agent: &settings.RateLimit{Rate: 0.1, Burst: 1}}, longStarted)
 	sign, holder := e.signer(t), josetest.NewHolder()
 	token := sign(boundTo("jkt", holder.Thumbprint()))
 	for range 5 {
@@ -124,7 +125,7 @@ func TestLimitsCountVerifiedCallers(t *testing.T) {
 
 func TestLimitsHoldInADryRun(t *testing.T) {
 	t.Parallel()
-	_, _, ask := limited(t, Limits{Agent: &RateLimit{1, 1}}, func(o *Options) { o.DryRun = true })
+	_, _, ask := limited(t, settings.Limits{Agent: &settings.RateLimit{Rate: 1, Burst: 1}}, func(o *Options) { o.DryRun = true })
 	if d := cmp.Diff([]int{200, 429}, statuses(ask, nil, 2)); d != "" {
 		t.Error(d)
 	}
@@ -132,7 +133,7 @@ func TestLimitsHoldInADryRun(t *testing.T) {
 
 func TestLimitsForGRPC(t *testing.T) {
 	t.Parallel()
-	e, _, _ := limited(t, Limits{Agent: &RateLimit{1, 1}})
+	e, _, _ := limited(t, settings.Limits{Agent: &settings.RateLimit{Rate: 1, Burst: 1}})
 	in := request("POST", "/orders/1", "authorization", "Bearer "+e.signer(t)(nil), "content-type", "application/grpc")
 	e.ask(t, in)
 	m, err := e.Check(context.Background(), in)
@@ -151,14 +152,14 @@ func TestLimitsInMetadata(t *testing.T) {
 		return map[string]any{"requests_per_unit": n, "unit": unit}
 	}
 	for name, c := range map[string]struct {
-		limits Limits
+		limits settings.Limits
 		want   map[string]any
 	}{
-		"not asked for":   {Limits{Organization: &RateLimit{10, 10}, Agent: &RateLimit{2, 2}}, map[string]any{}},
-		"both":            {Limits{Organization: &RateLimit{10, 10}, Agent: &RateLimit{0.5, 2}, Metadata: true}, map[string]any{"organization_limit": quota(10, "SECOND"), "agent_limit": quota(30, "MINUTE")}},
-		"by name":         {Limits{Organization: &RateLimit{10, 10}, Organizations: map[string]RateLimit{"org_a": {0.01, 1}}, Metadata: true}, map[string]any{"organization_limit": quota(36, "HOUR")}},
-		"of no other":     {Limits{Organizations: map[string]RateLimit{"org_b": {1, 1}}, Metadata: true}, map[string]any{}},
-		"no whole number": {Limits{Agent: &RateLimit{1.0 / 7, 1}, Metadata: true}, map[string]any{"agent_limit": quota(12343, "DAY")}},
+		"not asked for":   {settings.Limits{Organization: &settings.RateLimit{Rate: 10, Burst: 10}, Agent: &settings.RateLimit{Rate: 2, Burst: 2}}, map[string]any{}},
+		"both":            {settings.Limits{Organization: &settings.RateLimit{Rate: 10, Burst: 10}, Agent: &settings.RateLimit{Rate: 0.5, Burst: 2}, Metadata: true}, map[string]any{"organization_limit": quota(10, "SECOND"), "agent_limit": quota(30, "MINUTE")}},
+		"by name":         {settings.Limits{Organization: &settings.RateLimit{Rate: 10, Burst: 10}, Organizations: map[string]settings.RateLimit{"org_a": {Rate: 0.01, Burst: 1}}, Metadata: true}, map[string]any{"organization_limit": quota(36, "HOUR")}},
+		"of no other":     {settings.Limits{Organizations: map[string]settings.RateLimit{"org_b": {Rate: 1, Burst: 1}}, Metadata: true}, map[string]any{}},
+		"no whole number": {settings.Limits{Agent: &settings.RateLimit{Rate: 1.0 / 7, Burst: 1}, Metadata: true}, map[string]any{"agent_limit": quota(12343, "DAY")}},
 	} {
 		e, _, _ := limited(t, c.limits)
 		m, err := e.Check(context.Background(), request("GET", "/orders/1", "authorization", "Bearer "+e.signer(t)(nil)))
@@ -182,7 +183,7 @@ func quotaOf(rate float64) checkresp.Quota { return quota(ratelimit.Limit{Rate: 
 func TestLimitMetrics(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	_, _, ask := limited(t, Limits{Agent: &RateLimit{1, 1}, Organization: &RateLimit{9, 9}}, func(o *Options) { o.Registerer = registry })
+	_, _, ask := limited(t, settings.Limits{Agent: &settings.RateLimit{Rate: 1, Burst: 1}, Organization: &settings.RateLimit{Rate: 9, Burst: 9}}, func(o *Options) { o.Registerer = registry })
 	for n := range 3 {
 		ask(map[string]any{"sub": fmt.Sprint("agt_", n)})
 	}
@@ -204,7 +205,7 @@ func TestLimitMetrics(t *testing.T) {
 }
 
 func TestLimitsAllocateNothing(t *testing.T) { // not parallel: AllocsPerRun counts what everybody allocates
-	allocations := func(l *Limits) float64 {
+	allocations := func(l *settings.Limits) float64 {
 		e := newEdge(t, ordersPolicy, func(o *Options) { withDecisionCache(o); o.Limits = l })
 		check := usual(t, e.signer(t)(nil))
 		e.warm(t, check)
@@ -214,36 +215,9 @@ func TestLimitsAllocateNothing(t *testing.T) { // not parallel: AllocsPerRun cou
 			}
 		})
 	}
-	most := RateLimit{1e6, 1e6}
-	without, with := allocations(nil), allocations(&Limits{Organization: &most, Agent: &most, Enforce: true, Metadata: true})
+	most := settings.RateLimit{Rate: 1e6, Burst: 1e6}
+	without, with := allocations(nil), allocations(&settings.Limits{Organization: &most, Agent: &most, Enforce: true, Metadata: true})
 	if with > without+raceAllocations {
 		t.Errorf("%v allocations with limits, %v without", with, without)
-	}
-}
-
-func TestConfigOfLimits(t *testing.T) {
-	t.Parallel()
-	dir := configDir(t)
-	cfg, err := loadConfig(t, dir, minimal+"limits: {organization: {rate: 100, burst: 200}, organizations: {org_a: {rate: 0.5, burst: 10}}, agent: {rate: 20, burst: 40}}\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := &Limits{Organization: &RateLimit{100, 200}, Organizations: map[string]RateLimit{"org_a": {0.5, 10}}, Agent: &RateLimit{20, 40}, Enforce: true}
-	if d := cmp.Diff(want, cfg.Limits); d != "" {
-		t.Error(d)
-	}
-	for line, mistakes := range map[string][]string{
-		"limits: {}": {"limits: want at least one of organization, organizations and agent"},
-		"limits: {agent: {rate: 1, burst: 1}, enforce: false}":    {"limits.enforce: is false, and metadata is too: then nothing is done with the limits"},
-		"limits: {agent: {burst: 1}}":                             {"limits.agent: want a rate between 0.01 and 1000000 requests a second"},
-		"limits: {agent: {rate: 1}}":                              {"limits.agent: want a burst between 1 and 1000000 requests"},
-		"limits: {organization: {rate: 1, burst: 4000}}":          {"limits.organization: want at most 1h until the burst is there again (burst divided by rate)"},
-		"limits: {organizations: {org_a: {rate: -1, burst: 1}}}":  {"limits.organizations.org_a: want a rate between 0.01 and 1000000 requests a second"},
-		"limits: {organizations: {\"a b\": {rate: 1, burst: 1}}}": {`limits.organizations: "a b": want visible ASCII without spaces`},
-	} {
-		wantMistakes(t, dir, line, mistakes)
-	}
-	if _, err := loadConfig(t, dir, "listen: unix:///run/agentidp/extauthz.sock\nidentity: policy\npolicy: {dir: ./policies}\nlimits: {agent: {rate: 1, burst: 1}}\n"); err == nil || !strings.Contains(err.Error(), "extauthz.yaml:4: limits: need an identity") {
-		t.Errorf("%v", err)
 	}
 }

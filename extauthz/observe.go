@@ -3,7 +3,9 @@ package extauthz
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,33 +16,8 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
-	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/obs"
 )
-
-// Explain keeps the last decisions in memory, without credentials and bodies, for /debug/decision/{id} on metrics.listen.
-type Explain struct {
-	Bytes config.Bytes `yaml:"bytes"`
-}
-
-const (
-	explainBytesMin = 64 << 10
-	explainBytesMax = 256 << 20
-)
-
-func (c *Config) validateObservers(r *config.Report) {
-	if e := c.Explain; e != nil {
-		if e.Bytes < explainBytesMin || e.Bytes > explainBytesMax {
-			r.Errorf("explain.bytes", "want between 64KiB and 256MiB, such as 4MiB")
-		}
-		if c.Metrics == nil {
-			r.Errorf("explain", "needs metrics.listen: that is where it answers")
-		}
-	}
-	if c.Shadow != nil {
-		c.Shadow.validate(c, r)
-	}
-}
 
 // observers look at decisions once they are made.
 type observers struct {
@@ -143,4 +120,54 @@ func (c *call) policyWasAsked() bool {
 		return true
 	}
 	return false
+}
+
+// openShadows begins to follow the candidates. One that cannot be loaded is in the log and in the metrics.
+func (o *observers) openShadows(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, r prometheus.Registerer) error {
+	s := cfg.Shadow
+	metrics, err := shadow.NewMetrics(r)
+	if err != nil {
+		return err
+	}
+	percents := map[string]float64{}
+	for id := range s.Organizations {
+		percents[id] = s.PercentOf(id)
+	}
+	follow := func(f *feed.PolicyDir) {
+		_ = f.Load(ctx)
+		o.feeds = append(o.feeds, f)
+	}
+	if s.Dir != "" {
+		compiled := s.MeshConfig(cfg)
+		o.shadow, err = shadow.New(shadow.Config{Path: compiled.Path, Percent: s.Percent, Percents: percents, Log: log, Metrics: metrics})
+		if err != nil {
+			return err
+		}
+		follow(feed.NewCandidateDir(env, string(s.Dir), compiled, o.shadow.Candidate()))
+	}
+	o.organizationShadows = map[string]*shadow.Shadow{}
+	for _, id := range slices.Sorted(maps.Keys(s.Organizations)) {
+		dir := string(s.Organizations[id].Dir)
+		if dir == "" {
+			continue
+		}
+		compiled := s.OwnConfig(cfg)
+		own, err := shadow.New(shadow.Config{Organization: id, Path: compiled.Path, Percents: percents, Log: log, Metrics: metrics})
+		if err != nil {
+			return err
+		}
+		o.organizationShadows[id] = own
+		follow(feed.NewOrganizationCandidateDir(env, dir, id, compiled, own.Candidate()))
+	}
+	return nil
+}
+
+func closeShadow(s *shadow.Shadow) {
+	if s == nil {
+		return
+	}
+	if candidate := s.Candidate().Load(); candidate != nil {
+		candidate.Close()
+	}
+	s.Close()
 }

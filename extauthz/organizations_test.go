@@ -20,6 +20,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
 	"github.com/agentidp/agentidp/extauthz/internal/explain"
 	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/extauthz/internal/unary"
@@ -36,6 +37,8 @@ type orgEdge struct {
 
 const orgHead = "package agentidp.org\nimport rego.v1\n"
 
+const orgPath = "agentidp/org/decision"
+
 // newOrgEdge has one policy for each organization named, and tokens of any organization.
 func newOrgEdge(t testing.TB, mesh string, policies map[string]string, change func(*Options)) *orgEdge {
 	t.Helper()
@@ -44,7 +47,7 @@ func newOrgEdge(t testing.TB, mesh string, policies map[string]string, change fu
 		e.write(t, id, source)
 	}
 	e.set = orgpolicy.New(orgpolicy.Config{
-		Dir: e.dir, Policy: policy.Config{Path: organizationPathDefault, EvalTimeout: 2 * time.Second, Workers: 1}, Max: 100, BytesMax: 64 << 20,
+		Dir: e.dir, Policy: policy.Config{Path: orgPath, EvalTimeout: 2 * time.Second, Workers: 1}, Max: 100, BytesMax: 64 << 20,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	t.Cleanup(e.set.Close)
@@ -52,7 +55,7 @@ func newOrgEdge(t testing.TB, mesh string, policies map[string]string, change fu
 		t.Fatal(err)
 	}
 	e.edge = newEdge(t, mesh, func(o *Options) {
-		o.Organizations, o.OrganizationPath, o.OrganizationHeaders = e.set, organizationPathDefault, []string{"x-tier"}
+		o.Organizations, o.OrganizationPath, o.OrganizationHeaders = e.set, orgPath, []string{"x-tier"}
 		if change != nil {
 			change(o)
 		}
@@ -173,7 +176,7 @@ func TestOrganizationNarrows(t *testing.T) {
 // Only verified callers have an organization whose policy could be asked.
 func TestOrganizationOfNobody(t *testing.T) {
 	t.Parallel()
-	e := newOrgEdge(t, ordersPolicy, map[string]string{"org_a": "decision := false"}, func(o *Options) { o.Identity = IdentityOptional })
+	e := newOrgEdge(t, ordersPolicy, map[string]string{"org_a": "decision := false"}, func(o *Options) { o.Identity = settings.IdentityOptional })
 	for _, path := range []string{"/healthz", "/open"} {
 		if got := e.ask(t, request("GET", path)); got.status != 200 {
 			t.Errorf("%s: %+v", path, got)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/jose/josetest"
@@ -71,12 +72,12 @@ func newEdge(t testing.TB, source string, change func(*Options)) *edge {
 	})
 	o := Options{
 		Store: store, Now: josetest.Now, DecisionPath: "agentidp/authz/allow",
-		Public: []PublicRoute{{Method: "GET", PathPrefix: "/healthz"}, {Method: "GET", PathPrefix: "/broken"}},
+		Public: []settings.PublicRoute{{Method: "GET", PathPrefix: "/healthz"}, {Method: "GET", PathPrefix: "/broken"}},
 	}
 	if change != nil {
 		change(&o)
 	}
-	store.Update(func(s *state.Snapshot) { s.Policy = compile(t, source, o.Identity == IdentityPolicy) })
+	store.Update(func(s *state.Snapshot) { s.Policy = compile(t, source, o.Identity == settings.IdentityPolicy) })
 	s, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +296,7 @@ func TestPublicRoutes(t *testing.T) {
 
 func TestIdentityModes(t *testing.T) {
 	t.Parallel()
-	optional := newEdge(t, ordersPolicy, func(o *Options) { o.Identity = IdentityOptional })
+	optional := newEdge(t, ordersPolicy, func(o *Options) { o.Identity = settings.IdentityOptional })
 	sign := optional.signer(t)
 	for name, c := range map[string]struct {
 		in     *authv3.CheckRequest
@@ -318,7 +319,7 @@ import rego.v1
 default allow := false
 allow if input.attributes.request.http.headers.authorization == "Bearer letmein"
 allow if input.identity
-`, func(o *Options) { o.Identity = IdentityPolicy })
+`, func(o *Options) { o.Identity = settings.IdentityPolicy })
 	if got := own.ask(t, request("GET", "/x", "authorization", "Bearer letmein", "x-agent-id", "a")); got.status != 200 || len(got.removed) != 1 || len(got.headers) != 0 {
 		t.Errorf("policy mode: %+v", got)
 	}

@@ -2,61 +2,14 @@ package extauthz
 
 import (
 	"net/http"
-	"time"
 
+	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/checkresp"
 	"github.com/agentidp/agentidp/extauthz/internal/credential"
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
-	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
 )
-
-// DPoP says how proofs of possession (RFC 9449) are judged. They are understood without it.
-type DPoP struct {
-	MaxAge config.Duration `yaml:"maxAge"` // of a proof
-	Nonce  NonceMode       `yaml:"nonce"`
-	// ReplayBytes bounds what is remembered of proofs. What cannot be remembered is not decided.
-	ReplayBytes config.Bytes `yaml:"replayBytes"`
-}
-
-// NonceMode says whether a proof must carry a nonce of ours.
-type NonceMode string
-
-const (
-	NonceOff      NonceMode = "off"      // only for proofs from before the process started
-	NonceRequired NonceMode = "required" // always (RFC 9449 s9)
-)
-
-const (
-	proofAgeMin    = time.Second
-	replayBytesMin = 1 << 20
-)
-
-// SetDefaults implements the defaults of the config file.
-func (d *DPoP) SetDefaults() {
-	d.MaxAge = config.Duration{Duration: possession.MaxAgeDefault}
-	d.Nonce = NonceOff
-	d.ReplayBytes = possession.ReplayBytesDefault
-}
-
-func (d *DPoP) validate(r *config.Report) {
-	if d.MaxAge.Duration < proofAgeMin || d.MaxAge.Duration > possession.MaxAgeMax {
-		r.Errorf("dpop.maxAge", "want between %s and %s", proofAgeMin, possession.MaxAgeMax)
-	}
-	switch d.Nonce {
-	case NonceOff, NonceRequired:
-	default:
-		r.Errorf("dpop.nonce", "want off or required")
-	}
-	if d.ReplayBytes < replayBytesMin {
-		r.Errorf("dpop.replayBytes", "want at least 1MiB: about 26,000 proofs")
-	}
-}
-
-func (d *DPoP) possession() possession.Config {
-	return possession.Config{MaxAge: d.MaxAge.Duration, NonceRequired: d.Nonce == NonceRequired, ReplayBytes: int64(d.ReplayBytes)}
-}
 
 // prove checks that the caller holds what the token is bound to. It is asked on every request, whatever is remembered of
 // the token.
@@ -114,5 +67,12 @@ func challengeScheme(s credential.Scheme) checkresp.Scheme {
 		return checkresp.SchemeDPoP
 	default:
 		return checkresp.SchemeEither
+	}
+}
+
+// withholdForwardedCertificate removes x-forwarded-client-cert, unless a trusted hop sent it: the service must not believe it of anybody else.
+func (s *Server) withholdForwardedCertificate(r *checkreq.Request) {
+	if len(r.Headers.Values(possession.ForwardedHeader)) > 0 && !s.proofs.Believes(r) {
+		r.Withhold(possession.ForwardedHeader)
 	}
 }

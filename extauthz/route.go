@@ -2,18 +2,13 @@ package extauthz
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
-	"github.com/agentidp/agentidp/internal/config"
 )
 
 // policyRoute is the context extension by which a route of Envoy names the decision it is about: one of policy.routePaths. Context extensions
 // are written in Envoy's configuration; no client can send one.
 const policyRoute = "agentidp.policy_path"
-
-// routePathsMax bounds the decisions of one installation: each has workers of its own.
-const routePathsMax = 16
 
 // evaluator is the policy that decides about a request whose snapshot has one. A route that names a decision nobody configured gets none: what
 // another rule would have said about it is not what its operator asked for.
@@ -28,17 +23,4 @@ func (c *call) evaluator() (decide.Evaluator, error) {
 	}
 	c.path = path
 	return p, nil
-}
-
-func (p *Policy) validateRoutes(r *config.Report) {
-	if len(p.RoutePaths) > routePathsMax {
-		r.Errorf("policy.routePaths", "has %d entries, at most %d are accepted", len(p.RoutePaths), routePathsMax)
-	}
-	seen := map[string]bool{p.decisionPath(): true}
-	for i, path := range p.RoutePaths {
-		if seen[path] {
-			r.Errorf(fmt.Sprintf("policy.routePaths[%d]", i), "the same path twice, or that of policy.path")
-		}
-		seen[path] = true
-	}
 }

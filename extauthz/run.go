@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/internal/lifecycle"
 	"github.com/agentidp/agentidp/internal/obs"
 	"github.com/agentidp/agentidp/internal/servertls"
@@ -20,6 +21,9 @@ const (
 	stopMax  = drainMax + time.Second // for any part, beside drainDelay
 	flushMax = 2 * time.Second        // for the decision log at the end
 )
+
+// Config is the file of extauthz.
+type Config = settings.Config
 
 // Process is what the daemon has from outside.
 type Process struct {
@@ -61,16 +65,16 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		return err
 	}
 	defer watch.close()
-	view, err := cfg.Policy.view()
+	view, err := cfg.Policy.View()
 	if err != nil {
 		return err
 	}
 	server, err := New(Options{
-		Store: store, Identity: cfg.Identity, Public: cfg.Public, CORS: cfg.CORS, Health: cfg.Health, Hints: src.hints, Possession: cfg.possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
-		DecisionLog: decisions, DecisionPath: cfg.Policy.decisionPath(), View: view, DryRun: cfg.Policy.DryRun,
-		CacheBytes: int64(cfg.TokenCache.Bytes), DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.resource(),
+		Store: store, Identity: cfg.Identity, Public: cfg.Public, CORS: cfg.CORS, Health: cfg.Health, Hints: src.hints, Possession: cfg.Possession(), Now: p.Now, Log: p.Log, Registerer: p.Registry,
+		DecisionLog: decisions, DecisionPath: cfg.Policy.DecisionPath(), View: view, DryRun: cfg.Policy.DryRun,
+		CacheBytes: int64(cfg.TokenCache.Bytes), DecisionCache: cfg.DecisionCache, Limits: cfg.Limits, Resource: cfg.PublishedResource(),
 		Explain: watch.explain, Shadow: watch.shadow, OrganizationShadows: watch.organizationShadows, Tracer: watch.tracer,
-		Organizations: src.organizations, OrganizationPath: cfg.Policy.organizationPath(), OrganizationHeaders: cfg.Policy.organizationHeaders(),
+		Organizations: src.organizations, OrganizationPath: cfg.Policy.OrganizationPath(), OrganizationHeaders: cfg.Policy.OrganizationHeaders(),
 	})
 	if err != nil {
 		return err
@@ -118,7 +122,7 @@ func openFront(ctx context.Context, cfg *Config, p Process, server *Server, cert
 		linger: func() { <-time.After(cfg.DrainDelay.Duration) },
 	}
 	f.server = NewGRPCServer(server, f.ready)
-	if cfg.succeeds() {
+	if succeeds(cfg) {
 		return f, nil
 	}
 	var err error

@@ -21,6 +21,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/agentidp/agentidp/extauthz"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/internal/config"
 )
 
@@ -185,14 +186,14 @@ func TestRunFailsBeforeItListens(t *testing.T) {
 			cfg.StateDir = config.Path(filepath.Join(e.dir, "keys.json"))
 		}, "stateDir: "},
 		"decision log": {func(_ *testing.T, e *edge, cfg *extauthz.Config) {
-			cfg.DecisionLog = &extauthz.DecisionLog{File: config.Path(filepath.Join(e.dir, "none", "d"))}
+			cfg.DecisionLog = &settings.DecisionLog{File: config.Path(filepath.Join(e.dir, "none", "d"))}
 		}, "decisionLog: "},
 		"identity mode": {func(_ *testing.T, _ *edge, cfg *extauthz.Config) { cfg.Identity = "maybe" }, "identity mode"},
 		"ca gone": {func(_ *testing.T, _ *edge, cfg *extauthz.Config) {
-			cfg.Issuers[0].JWKS = extauthz.JWKS{URL: "https://a/", CA: "/none.pem"}
+			cfg.Issuers[0].JWKS = settings.JWKS{URL: "https://a/", CA: "/none.pem"}
 		}, "issuers[0]: "},
 		"list ca gone": {func(_ *testing.T, _ *edge, cfg *extauthz.Config) {
-			cfg.Issuers[0].Revocations = &extauthz.Revocations{URL: "https://a/", CA: "/none.pem"}
+			cfg.Issuers[0].Revocations = &settings.Revocations{URL: "https://a/", CA: "/none.pem"}
 		}, "issuers[0]: "},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/listener"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/unary"
 	"github.com/agentidp/agentidp/internal/servertls"
 )
@@ -20,9 +21,6 @@ const (
 	readyPoll    = 100 * time.Millisecond // how late a takeover may learn that everything is loaded
 	successorMax = 30 * time.Second       // for a process that is to take over a socket to get ready
 )
-
-// openToAll warns of a port beyond loopback on which clients need no certificate; the log and -check say it.
-const openToAll = "whoever reaches this address can ask for decisions: keep it inside the pod, or set tls.clientCA"
 
 // namedListener remembers how the configuration wrote an address.
 type namedListener struct {
@@ -54,9 +52,9 @@ func openListeners(cfg *Config, certificate *servertls.Certificate) ([]namedList
 }
 
 // succeeds reports whether there is a process to take over from.
-func (c *Config) succeeds() bool {
-	for _, name := range c.Listen {
-		if path, ok := strings.CutPrefix(name, "unix://"); ok && c.SocketTakeover && listener.IsAnswered(path) {
+func succeeds(cfg *Config) bool {
+	for _, name := range cfg.Listen {
+		if path, ok := strings.CutPrefix(name, "unix://"); ok && cfg.SocketTakeover && listener.IsAnswered(path) {
 			return true
 		}
 	}
@@ -163,7 +161,19 @@ func (f *front) serve(ctx context.Context) error {
 func (f *front) announce(ctx context.Context, l namedListener) {
 	f.process.Log.InfoContext(ctx, "listening", "listener", "grpc", "address", l.name, "bound", l.Addr().String())
 	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && !f.clientsKnown {
-		f.process.Log.WarnContext(ctx, openToAll, "address", l.name)
+		f.process.Log.WarnContext(ctx, settings.OpenToAll, "address", l.name)
 	}
 	f.process.listening(l.name, l.Addr())
+}
+
+// openTLS returns nil when there is to be none.
+func openTLS(t *settings.TLS, p Process) (*servertls.Certificate, error) {
+	if t == nil {
+		return nil, nil
+	}
+	certificate, err := servertls.Open(t.Files(), p.Now, p.Log)
+	if err != nil {
+		return nil, err
+	}
+	return certificate, registerAll(p.Registry, certificate.Metrics("extauthz")...)
 }

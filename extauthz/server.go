@@ -19,6 +19,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/extauthz/internal/unary"
@@ -28,30 +29,30 @@ import (
 // Options are what a Server needs. Only Store is required.
 type Options struct {
 	Store         *state.Store
-	Identity      IdentityMode  // "" is IdentityRequired
-	Public        []PublicRoute // asked of the policy without an identity
-	CORS          CORS          // what becomes of preflights
-	Health        []HealthRoute // not decided about
+	Identity      settings.IdentityMode  // "" is settings.IdentityRequired
+	Public        []settings.PublicRoute // asked of the policy without an identity
+	CORS          settings.CORS          // what becomes of preflights
+	Health        []settings.HealthRoute // not decided about
 	Hints         identity.Hints
-	Possession    possession.Config     // how proofs of possession are judged; Started is set by New
-	CacheBytes    int64                 // of verified tokens; 0 is identity.CacheBytesDefault
-	DecisionCache DecisionCache         // zero remembers no decisions
-	Now           func() time.Time      // nil is time.Now
-	Log           *slog.Logger          // nil discards
-	Registerer    prometheus.Registerer // nil keeps the metrics private
-	DecisionLog   *decisionlog.Log      // nil logs no decisions; the Server does not close it
-	DecisionPath  string                // shown in decision logs: agentidp/authz/allow
-	Explain       *explain.Recorder     // nil keeps no decisions; the Server does not close it
-	Shadow        *shadow.Shadow        // nil compares no decisions; the Server does not close it
+	Possession    possession.Config      // how proofs of possession are judged; Started is set by New
+	CacheBytes    int64                  // of verified tokens; 0 is identity.CacheBytesDefault
+	DecisionCache settings.DecisionCache // zero remembers no decisions
+	Now           func() time.Time       // nil is time.Now
+	Log           *slog.Logger           // nil discards
+	Registerer    prometheus.Registerer  // nil keeps the metrics private
+	DecisionLog   *decisionlog.Log       // nil logs no decisions; the Server does not close it
+	DecisionPath  string                 // shown in decision logs: agentidp/authz/allow
+	Explain       *explain.Recorder      // nil keeps no decisions; the Server does not close it
+	Shadow        *shadow.Shadow         // nil compares no decisions; the Server does not close it
 	// OrganizationShadows compare the decisions of policies of organizations, by organization; the Server does not close them.
 	OrganizationShadows map[string]*shadow.Shadow
 
-	Tracer        *obs.Tracer    // nil traces nothing; the Server does not close it
-	View          View           // what of a request the policy is shown
-	Resource      *Resource      // nil publishes no metadata
-	Limits        *Limits        // of requests; nil limits none
-	Organizations *orgpolicy.Set // nil: no organization has a policy of its own; the Server does not close it
-	DryRun        bool           // the policy is asked, logged and not obeyed when it denies: see dryrun.go
+	Tracer        *obs.Tracer        // nil traces nothing; the Server does not close it
+	View          settings.View      // what of a request the policy is shown
+	Resource      *settings.Resource // nil publishes no metadata
+	Limits        *settings.Limits   // of requests; nil limits none
+	Organizations *orgpolicy.Set     // nil: no organization has a policy of its own; the Server does not close it
+	DryRun        bool               // the policy is asked, logged and not obeyed when it denies: see dryrun.go
 
 	OrganizationPath    string   // shown in decision logs, as DecisionPath is
 	OrganizationHeaders []string // of requests, that policies of organizations may set and remove
@@ -87,8 +88,8 @@ func New(o Options) (*Server, error) {
 	}
 	switch o.Identity {
 	case "":
-		o.Identity = IdentityRequired
-	case IdentityRequired, IdentityOptional, IdentityPolicy:
+		o.Identity = settings.IdentityRequired
+	case settings.IdentityRequired, settings.IdentityOptional, settings.IdentityPolicy:
 	default:
 		return nil, errors.New("extauthz: unknown identity mode")
 	}
@@ -98,7 +99,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	resource, err := o.Resource.publish()
+	resource, err := publish(o.Resource)
 	if err != nil {
 		return nil, fmt.Errorf("extauthz: resource: %w", err)
 	}
@@ -257,7 +258,7 @@ func (s *Server) identify(c *call) bool {
 	c.enter(stageIdentity)
 	presented, missing := s.stages.credential(c.request)
 	if missing != nil {
-		if missing.Reason != credential.ReasonMissing || s.options.Identity == IdentityRequired {
+		if missing.Reason != credential.ReasonMissing || s.options.Identity == settings.IdentityRequired {
 			c.refuseCredential(missing)
 			return false
 		}
@@ -307,11 +308,11 @@ func (s *Server) decide(ctx context.Context, c *call, p decide.Evaluator) (*deci
 // needsIdentity reports whether the request must, or may, prove who sends it. Where it is false the token is neither
 // looked for nor verified.
 func (s *Server) needsIdentity(r *checkreq.Request) bool {
-	if s.options.Identity == IdentityPolicy || s.options.CORS.Preflight == PreflightPolicy && isPreflight(r) {
+	if s.options.Identity == settings.IdentityPolicy || s.options.CORS.Preflight == settings.PreflightPolicy && isPreflight(r) {
 		return false
 	}
 	for _, route := range s.options.Public {
-		if route.matches(r.Method, r.Path) {
+		if route.Matches(r.Method, r.Path) {
 			return false
 		}
 	}

@@ -5,39 +5,25 @@ import (
 
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/extauthz/internal/orgpolicy"
+	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/fetch"
 	"github.com/agentidp/agentidp/internal/trust"
 )
 
-// newFetcher makes a client for URLs an operator wrote: private addresses are theirs to name. http:// is for loopback alone.
-func newFetcher(ca config.Path, bodyBytesMax int64) (*fetch.Client, error) {
-	return fetch.New(fetch.Config{
-		CAFile: string(ca), BodyBytesMax: bodyBytesMax,
-		ContentTypes: []string{"application/json", "application/jwk-set+json"},
-		AllowPrivate: true, AllowPlaintext: true,
-	})
-}
-
-// fetcher makes a client for the bundle. The types are those of OPA's own, and what web servers say of a .tar.gz.
-func (p *Policy) fetcher() (*fetch.Client, error) {
-	return fetch.New(fetch.Config{
-		CAFile: string(p.CA), BodyBytesMax: feed.BundleBytesMax, Timeout: bundleTimeout, Bearer: p.Token.Reveal(),
-		ContentTypes: []string{"application/vnd.openpolicyagent.bundles", "application/gzip", "application/x-gzip", "application/octet-stream"},
-		AllowPrivate: true, AllowPlaintext: true,
-	})
-}
-
 // newStore starts with every configured issuer known and nothing of them loaded: until then all their tokens are refused.
 func newStore(cfg *Config) *state.Store {
 	issuers := make(map[string]*state.Issuer, len(cfg.Issuers))
 	for i := range cfg.Issuers {
 		c := &cfg.Issuers[i]
-		partner, of := c.partner()
+		var partner settings.Partner
+		if c.Partner != nil {
+			partner = *c.Partner
+		}
 		issuers[c.Issuer] = &state.Issuer{
-			Rules: c.rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound, RequireBoundOf: c.RequireBoundOf,
-			TokensNotBefore: c.TokensNotBefore.seconds(), PartnerID: partner, PartnerOf: of,
+			Rules: c.Rules(), OrganizationID: c.OrganizationID, HasRevocations: c.Revocations != nil, RequireBound: c.RequireBound, RequireBoundOf: c.RequireBoundOf,
+			TokensNotBefore: c.TokensNotBefore.Seconds(), PartnerID: partner.ID, PartnerOf: partner.Of,
 		}
 	}
 	return state.NewStore(&state.Snapshot{Issuers: issuers})
@@ -55,7 +41,7 @@ type sources struct {
 // newSources makes one feed for each source the configuration names. Control will replace them all by one.
 func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 	s := &sources{hints: feed.NewHints()}
-	disk, err := cfg.openDisk(env.Log)
+	disk, err := cfg.OpenDisk(env.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +55,7 @@ func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 	}
 	if o := cfg.Policy.Organizations; o != nil {
 		s.organizations = orgpolicy.New(orgpolicy.Config{
-			Dir: string(o.Dir), Policy: cfg.organizationConfig(), Max: o.Max, BytesMax: int64(o.Bytes), Log: env.Log, Now: env.Now,
+			Dir: string(o.Dir), Policy: cfg.OrganizationConfig(), Max: o.Max, BytesMax: int64(o.Bytes), Log: env.Log, Now: env.Now,
 		})
 		s.feeds = append(s.feeds, s.organizations)
 	}
@@ -79,19 +65,19 @@ func newSources(cfg *Config, env *feed.Env) (*sources, error) {
 func (s *sources) addPolicy(cfg *Config, env *feed.Env, disk *feed.LastGood) error {
 	p := &cfg.Policy
 	if p.Bundle == "" {
-		s.feeds = append(s.feeds, feed.NewPolicyDir(env, string(p.Dir), cfg.policyConfig()))
+		s.feeds = append(s.feeds, feed.NewPolicyDir(env, string(p.Dir), cfg.PolicyConfig()))
 		return nil
 	}
-	client, err := p.fetcher()
+	client, err := p.Fetcher()
 	if err != nil {
 		return err
 	}
 	s.clients = append(s.clients, client)
-	s.feeds = append(s.feeds, feed.NewPolicyBundle(env, p.Bundle, client, disk, p.Interval.Duration, cfg.policyConfig()))
+	s.feeds = append(s.feeds, feed.NewPolicyBundle(env, p.Bundle, client, disk, p.Interval.Duration, cfg.PolicyConfig()))
 	return nil
 }
 
-func (s *sources) addIssuer(c *Issuer, env *feed.Env, disk *feed.LastGood) error {
+func (s *sources) addIssuer(c *settings.Issuer, env *feed.Env, disk *feed.LastGood) error {
 	if c.JWKS.URL == "" {
 		s.feeds = append(s.feeds, feed.NewKeyFile(env, c.Issuer, string(c.JWKS.File)))
 	} else {
@@ -114,7 +100,7 @@ func (s *sources) addIssuer(c *Issuer, env *feed.Env, disk *feed.LastGood) error
 }
 
 func (s *sources) client(ca config.Path, bodyBytesMax int64) (*fetch.Client, error) {
-	c, err := newFetcher(ca, bodyBytesMax)
+	c, err := settings.NewFetcher(ca, bodyBytesMax)
 	if err == nil {
 		s.clients = append(s.clients, c)
 	}

@@ -149,7 +149,7 @@ func TestServicesMeetOnlyOverTheNetwork(t *testing.T) {
 
 func TestTestSupportStaysInTests(t *testing.T) {
 	t.Parallel()
-	support := []string{"internal/testkit", "internal/jose/josetest", "internal/policy/policytest", "issuer/internal/postgres/pgtest", "testing"}
+	support := []string{"internal/testkit", "internal/jose/josetest", "internal/policy/policytest", "extauthz/internal/settings/settingstest", "issuer/internal/postgres/pgtest", "testing"}
 	for _, p := range load(t) {
 		if slices.ContainsFunc(support, func(s string) bool { return under(p.path(), s) }) {
 			continue

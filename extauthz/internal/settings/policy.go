@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"errors"
@@ -18,21 +18,8 @@ type View struct {
 	Descriptors *decide.Descriptors // of gRPC bodies; nil shows none
 }
 
-// subject is what the policy is asked about.
-func (s *Server) subject(c *call) decide.Subject {
-	v := s.options.View
-	subject := decide.Subject{
-		Request: c.request, Identity: c.identity, Now: c.now,
-		ShowAuth: v.ShowToken || s.options.Identity == IdentityPolicy, SkipBody: v.SkipBody, Descriptors: v.Descriptors,
-	}
-	if c.identity != nil {
-		subject.Issuer = c.snapshot.Issuers[c.identity.Issuer]
-	}
-	return subject
-}
-
-// decisionPath is the rule that decides, whichever way the file names it. A query that Validate refuses has none.
-func (p *Policy) decisionPath() string {
+// DecisionPath is the rule that decides, whichever way the file names it. A query that Validate refuses has none.
+func (p *Policy) DecisionPath() string {
 	switch {
 	case p.Query != "":
 		path, err := policy.PathOf(p.Query)
@@ -68,13 +55,13 @@ func (p *Policy) validateView(r *config.Report) {
 	if p.ProtoDescriptor != "" && p.SkipBodyParse {
 		r.Errorf("policy.protoDescriptor", "is of no use with skipBodyParse")
 	}
-	if _, err := p.view(); err != nil {
+	if _, err := p.View(); err != nil {
 		r.Errorf("policy.protoDescriptor", "%v", err)
 	}
 }
 
-// view reads what is configured; the descriptor set is read once, at the start.
-func (p *Policy) view() (View, error) {
+// View reads what is configured; the descriptor set is read once, at the start.
+func (p *Policy) View() (View, error) {
 	v := View{ShowToken: p.ShowToken, SkipBody: p.SkipBodyParse}
 	if p.ProtoDescriptor == "" {
 		return v, nil
@@ -95,4 +82,20 @@ func (p *Policy) view() (View, error) {
 		return v, fmt.Errorf("%s: %w", p.ProtoDescriptor, err)
 	}
 	return v, nil
+}
+
+// routePathsMax bounds the decisions of one installation: each has workers of its own.
+const routePathsMax = 16
+
+func (p *Policy) validateRoutes(r *config.Report) {
+	if len(p.RoutePaths) > routePathsMax {
+		r.Errorf("policy.routePaths", "has %d entries, at most %d are accepted", len(p.RoutePaths), routePathsMax)
+	}
+	seen := map[string]bool{p.DecisionPath(): true}
+	for i, path := range p.RoutePaths {
+		if seen[path] {
+			r.Errorf(fmt.Sprintf("policy.routePaths[%d]", i), "the same path twice, or that of policy.path")
+		}
+		seen[path] = true
+	}
 }

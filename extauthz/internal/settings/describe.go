@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"context"
@@ -17,6 +17,9 @@ import (
 	"github.com/agentidp/agentidp/internal/policy"
 	"github.com/agentidp/agentidp/internal/servertls"
 )
+
+// OpenToAll warns of a port beyond loopback on which clients need no certificate; the log and -check say it.
+const OpenToAll = "whoever reaches this address can ask for decisions: keep it inside the pod, or set tls.clientCA"
 
 // Describe writes what a process with this configuration, which must be valid, would do: a line for each thing it would listen on, read, ask or
 // write. It opens no socket, asks no URL and writes no file. Secrets are not in it.
@@ -62,7 +65,7 @@ func (c *Config) describeListen(w io.Writer) {
 			c.TLS.describe(w, name)
 		}
 		if hostPort, tcp := strings.CutPrefix(name, "tcp://"); tcp && listener.IsBeyondLoopback(hostPort) && (c.TLS == nil || c.TLS.ClientCA == "") {
-			fmt.Fprintf(w, "listen: %s, WARNING: %s\n", name, openToAll)
+			fmt.Fprintf(w, "listen: %s, WARNING: %s\n", name, OpenToAll)
 		}
 	}
 }
@@ -83,7 +86,7 @@ func (t *TLS) describe(w io.Writer, name string) {
 	if t.ClientCA != "" {
 		clients = "clients with a certificate of " + string(t.ClientCA)
 	}
-	certificate, err := servertls.Open(t.files(), time.Now, slog.New(slog.DiscardHandler))
+	certificate, err := servertls.Open(t.Files(), time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		fmt.Fprintf(w, "listen: %s, TLS: %v\n", name, err)
 		return
@@ -131,15 +134,15 @@ func (i *Issuer) describeKeys(w io.Writer) {
 // describePolicy compiles once more, to say what is remembered, and the candidate, which validation leaves alone. A bundle is not asked for.
 func (c *Config) describePolicy(w io.Writer) {
 	if c.Policy.Bundle != "" {
-		fmt.Fprintf(w, "policy: %s of the bundle %s, asked each %s\n", c.Policy.decisionPath(), c.Policy.Bundle, c.Policy.Interval)
+		fmt.Fprintf(w, "policy: %s of the bundle %s, asked each %s\n", c.Policy.DecisionPath(), c.Policy.Bundle, c.Policy.Interval)
 	} else {
-		p, err := compileDir(string(c.Policy.Dir), c.policyConfig())
+		p, err := compileDir(string(c.Policy.Dir), c.PolicyConfig())
 		if err != nil { // it was good a moment ago
 			fmt.Fprintf(w, "policy: %v\n", err)
 			return
 		}
 		defer p.Close()
-		fmt.Fprintf(w, "policy: %s of %s, revision %.12s\n", c.Policy.decisionPath(), c.Policy.Dir, p.Revision())
+		fmt.Fprintf(w, "policy: %s of %s, revision %.12s\n", c.Policy.DecisionPath(), c.Policy.Dir, p.Revision())
 		c.describeCache(w, p)
 	}
 	if c.Policy.DryRun {
@@ -167,7 +170,7 @@ func (c *Config) describeCache(w io.Writer, p *policy.Policy) {
 		fmt.Fprintf(w, "decisions: remembered for %s by %s\n", c.DecisionCache.MaxAge, report.ReadSet)
 		return
 	}
-	for _, o := range report.Obstacles[:min(len(report.Obstacles), obstaclesLogMax)] {
+	for _, o := range report.Obstacles[:min(len(report.Obstacles), ObstaclesShownMax)] {
 		fmt.Fprintf(w, "decisions: not remembered: %s\n", o)
 	}
 }

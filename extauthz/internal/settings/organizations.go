@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"context"
@@ -122,7 +122,8 @@ func within(dir, path string) bool {
 	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
 }
 
-func (c *Config) organizationConfig() policy.Config {
+// OrganizationConfig is how policies of organizations are compiled. There must be some.
+func (c *Config) OrganizationConfig() policy.Config {
 	o := c.Policy.Organizations
 	return policy.Config{
 		Path: o.Path, RegoV0: c.Policy.RegoVersion == RegoV0, EvalTimeout: o.Timeout.Duration, Workers: o.Workers,
@@ -157,7 +158,7 @@ func (c *Config) checkOrganization(dir string) []string {
 	if n, most := orgpolicy.Estimate(sources), int64(c.Policy.Organizations.Bytes); n > most {
 		return []string{fmt.Sprintf("%s: would take up to %d MiB of memory, and bytes is %d MiB", dir, n>>20+1, most>>20)}
 	}
-	compiled, err := decide.Compile(context.Background(), sources, c.organizationConfig())
+	compiled, err := decide.Compile(context.Background(), sources, c.OrganizationConfig())
 	var broken *policy.CompileError
 	switch {
 	case errors.As(err, &broken):
@@ -191,14 +192,16 @@ func (c *Config) describeOrganizations(w io.Writer) {
 	fmt.Fprintf(w, "organizations: %s of %s: %d with a policy of their own, %d compiled at a time\n", o.Path, o.Dir, len(ids), o.Max)
 }
 
-func (p *Policy) organizationPath() string {
+// OrganizationPath is the rule that decides in policies of organizations, "" without any.
+func (p *Policy) OrganizationPath() string {
 	if p.Organizations == nil {
 		return ""
 	}
 	return p.Organizations.Path
 }
 
-func (p *Policy) organizationHeaders() []string {
+// OrganizationHeaders are the headers of requests that policies of organizations may change.
+func (p *Policy) OrganizationHeaders() []string {
 	if p.Organizations == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"encoding/base64"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
 	"github.com/agentidp/agentidp/internal/config"
 )
@@ -52,19 +51,12 @@ func (h *TrustedHop) thumbprint() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(digest), nil
 }
 
-// possession is how proofs are judged. c must be valid.
-func (c *Config) possession() possession.Config {
+// Possession is how proofs are judged. c must be valid.
+func (c *Config) Possession() possession.Config {
 	p := c.DPoP.possession()
 	for _, h := range c.TrustedHops {
 		thumbprint, _ := h.thumbprint()
 		p.Hops = append(p.Hops, possession.Hop{Principal: h.Principal, CertificateSHA256: thumbprint})
 	}
 	return p
-}
-
-// withholdForwardedCertificate removes x-forwarded-client-cert, unless a trusted hop sent it: the service must not believe it of anybody else.
-func (s *Server) withholdForwardedCertificate(r *checkreq.Request) {
-	if len(r.Headers.Values(possession.ForwardedHeader)) > 0 && !s.proofs.Believes(r) {
-		r.Withhold(possession.ForwardedHeader)
-	}
 }

@@ -2,8 +2,6 @@ package extauthz
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,12 +25,12 @@ func TestCandidateForAnOrganization(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := shadow.New(shadow.Config{Organization: "org_a", Path: organizationPathDefault, Percents: map[string]float64{"org_a": 100}, Log: log, Metrics: metrics})
+	second, err := shadow.New(shadow.Config{Organization: "org_a", Path: orgPath, Percents: map[string]float64{"org_a": 100}, Log: log, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
 	source := orgHead + "decision := {\"allowed\": input.parsed_path[0] != \"orders\", \"reason\": {\"code\": \"candidate_says_no\"}}\n"
-	candidate, err := policy.Compile(t.Context(), []policy.Source{{Name: "next.rego", Data: []byte(source)}}, policy.Config{Path: organizationPathDefault, EvalTimeout: 2 * time.Second, Workers: 1})
+	candidate, err := policy.Compile(t.Context(), []policy.Source{{Name: "next.rego", Data: []byte(source)}}, policy.Config{Path: orgPath, EvalTimeout: 2 * time.Second, Workers: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,43 +66,5 @@ agentidp_extauthz_shadow_decisions_total{candidate="organization",from="allowed"
 		if strings.Count(out.String(), want) != 1 {
 			t.Errorf("%s is not once in %s", want, out.String())
 		}
-	}
-}
-
-// The configuration of candidates, what is refused of it, and what -check says.
-func TestConfigOfShadowsOfOrganizations(t *testing.T) {
-	t.Parallel()
-	dir := configDir(t)
-	for name, text := range map[string]string{
-		"orgs/org_a/a.rego": orgHead + "decision := true\n", "next/org_a/a.rego": orgHead + "decision := false\n", "broken/b.rego": "package agentidp.authz\n\nallow := nowhere(1)\n",
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	withOrganizations := strings.Replace(minimal, "policy: {dir: ./policies", "policy: {organizations: {dir: orgs}, dir: ./policies", 1)
-	cfg, err := loadConfig(t, dir, withOrganizations+"decisionLog: {stdout: true}\nshadow: {dir: broken, percent: 0, organizations: {org_a: {percent: 5, dir: next/org_a}, org_b: {percent: 50}}}\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cfg.Shadow.candidates() != 2 || cfg.Shadow.percentOf("org_a") != 5 || cfg.Shadow.percentOf("org_b") != 50 || cfg.Shadow.percentOf("org_c") != 0 {
-		t.Errorf("%+v", cfg.Shadow)
-	}
-	var said bytes.Buffer
-	cfg.Describe(&said)
-	for _, want := range []string{
-		"broken is not asked: ", "next/org_a is asked beside the policy of org_a about 5 % of its decisions\n", "40 MiB shadow\n",
-	} {
-		if !strings.Contains(said.String(), want) {
-			t.Errorf("%q is not in %s", want, said.String())
-		}
-	}
-	_, err = loadConfig(t, dir, withOrganizations+"decisionLog: {stdout: true}\nshadow: {organizations: {org_a: {dir: orgs/org_a}}}\n")
-	if err == nil || !strings.Contains(err.Error(), "shadow.organizations.org_a.dir: is the policy in force: there is nothing to compare") {
-		t.Errorf("%v", err)
 	}
 }

@@ -1,9 +1,7 @@
-package extauthz
+package settings
 
 import (
-	"encoding/json"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,74 +10,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/agentidp/agentidp/extauthz/internal/possession"
+	"github.com/agentidp/agentidp/extauthz/internal/settings/settingstest"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/jose"
-	"github.com/agentidp/agentidp/internal/testkit"
 )
 
-// configDir is a folder with what a good config names: keys.json, ca.pem, policies/.
+const minimal = settingstest.Minimal
+
 func configDir(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	key, err := jose.GenerateSigningKey(jose.ES256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := os.ReadFile(testkit.Certificates(t).AuthorityFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"keys.json":            string(jose.MarshalKeySet([]json.RawMessage{key.PublicJWK()})),
-		"empty.json":           `{"keys":[]}`,
-		"symmetric.json":       `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`,
-		"garbage.json":         `nothing`,
-		"spaced":               "two words",
-		"ca.pem":               string(ca),
-		"policies/authz.rego":  "package agentidp.authz\n\ndefault allow := false\n",
-		"broken/authz.rego":    "package agentidp.authz\n\nallow := nowhere(1)\n\nallow if {\n\tnowhere(2)\n}\n",
-		"elsewhere/other.rego": "package other\n\nallow := true\n",
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
+	return settingstest.Dir(t)
 }
-
-// minimal is the shortest config that works.
-const minimal = `listen: unix:///run/agentidp/extauthz.sock
-issuers:
-  - issuer: https://issuer.example/org/a
-    jwks: {file: keys.json}
-    audiences: ["svc://payments"]
-policy: {dir: ./policies}
-`
 
 func loadConfig(t *testing.T, dir, text string) (*Config, error) {
 	t.Helper()
-	path := filepath.Join(dir, "extauthz.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	cfg := new(Config)
-	return cfg, config.Load(path, cfg)
-}
-
-// warnings are what -check warns of, but for the folder of minimal's socket: machines that run tests have none.
-func warnings(cfg *Config) string {
-	var described, warned strings.Builder
-	cfg.Describe(&described)
-	for line := range strings.Lines(described.String()) {
-		if strings.Contains(line, "WARNING: ") && !strings.Contains(line, "/run/agentidp: there is no such folder") {
-			warned.WriteString(line)
-		}
-	}
-	return warned.String()
+	return cfg, config.Load(settingstest.Write(t, dir, text), cfg)
 }
 
 func TestConfigDefaults(t *testing.T) {
@@ -150,10 +96,10 @@ log: {level: debug}
 		Issuer: "https://issuer.example/org/a", Audiences: []string{"a", "b"}, Types: []string{"at+jwt", "jwt"},
 		Algorithms: []jose.Algorithm{jose.PS256}, LifetimeMax: 15 * time.Minute, Skew: time.Minute,
 	}
-	if diff := cmp.Diff(want, got.Issuers[0].rules()); diff != "" {
+	if diff := cmp.Diff(want, got.Issuers[0].Rules()); diff != "" {
 		t.Error(diff)
 	}
-	if p := got.DPoP.possession(); p.MaxAge != 30*time.Second || !p.NonceRequired || p.ReplayBytes != 8<<20 || !newStore(got).Load().Issuers["https://issuer.example/org/a"].RequireBound {
+	if p := got.DPoP.possession(); p.MaxAge != 30*time.Second || !p.NonceRequired || p.ReplayBytes != 8<<20 || !got.Issuers[0].RequireBound {
 		t.Errorf("proofs: %+v", p)
 	}
 	if got.SocketMode != 0o600 || got.Log.Level != slog.LevelDebug || !got.Metrics.Pprof || got.StateDir != config.Path(filepath.Join(dir, "state")) {
@@ -322,7 +268,7 @@ func TestConfigTrustedHops(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []possession.Hop{{Principal: "spiffe://mesh/gateway"}, {CertificateSHA256: strings.Repeat("q6ur", 10) + "q6s"}}
-	if diff := cmp.Diff(want, got.possession().Hops); diff != "" {
+	if diff := cmp.Diff(want, got.Possession().Hops); diff != "" {
 		t.Error(diff)
 	}
 	_, err = loadConfig(t, dir, minimal+"trustedHops:\n  - {}\n  - principal: gateway\n  - certificateSha256: \"abcd\"\n")

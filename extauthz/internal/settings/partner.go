@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"errors"
@@ -27,8 +27,8 @@ func (i *Instant) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// seconds is the first whole second that is not before the moment, 0 when there is none: iat is compared with it.
-func (i Instant) seconds() int64 {
+// Seconds is the first whole second that is not before the moment, 0 when there is none: iat is compared with it.
+func (i Instant) Seconds() int64 {
 	if i.IsZero() {
 		return 0
 	}
@@ -37,14 +37,6 @@ func (i Instant) seconds() int64 {
 		s++
 	}
 	return s
-}
-
-// partner gives the parts of an issuer that make it a partner's.
-func (i *Issuer) partner() (id, of string) {
-	if i.Partner == nil {
-		return "", ""
-	}
-	return i.Partner.ID, i.Partner.Of
 }
 
 // validatePartners looks at each issuer together with the one it is a partner of.

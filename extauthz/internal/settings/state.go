@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"fmt"
@@ -44,10 +44,10 @@ func (c *Config) stateDir() string {
 	return strings.TrimSuffix(string(c.File), filepath.Ext(string(c.File))) + ".state"
 }
 
-// openDisk opens the folder for last good answers; nil when nothing is to be kept. A folder the operator named must be usable. One that is only
+// OpenDisk opens the folder for last good answers; nil when nothing is to be kept. A folder the operator named must be usable. One that is only
 // the default may lie where a process cannot write, as in a mounted ConfigMap: then everything works but a restart without the network, and
 // the log says so.
-func (c *Config) openDisk(log *slog.Logger) (*feed.LastGood, error) {
+func (c *Config) OpenDisk(log *slog.Logger) (*feed.LastGood, error) {
 	if c.StateDir == "" && !c.asksURLs() {
 		return nil, nil
 	}

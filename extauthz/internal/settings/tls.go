@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"log/slog"
@@ -18,7 +18,8 @@ type TLS struct {
 	ClientCA config.Path `yaml:"clientCA"`
 }
 
-func (t *TLS) files() servertls.Files {
+// Files are where certificate, key and authorities are.
+func (t *TLS) Files() servertls.Files {
 	return servertls.Files{Cert: string(t.Cert), Key: string(t.Key), ClientCA: string(t.ClientCA)}
 }
 
@@ -39,19 +40,7 @@ func (c *Config) validateTLS(r *config.Report) {
 	if t.Cert == "" || t.Key == "" {
 		return
 	}
-	if _, err := servertls.Open(t.files(), time.Now, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := servertls.Open(t.Files(), time.Now, slog.New(slog.DiscardHandler)); err != nil {
 		r.Errorf("tls", "%v", err)
 	}
-}
-
-// openTLS returns nil when there is to be none.
-func openTLS(t *TLS, p Process) (*servertls.Certificate, error) {
-	if t == nil {
-		return nil, nil
-	}
-	certificate, err := servertls.Open(t.files(), p.Now, p.Log)
-	if err != nil {
-		return nil, err
-	}
-	return certificate, registerAll(p.Registry, certificate.Metrics("extauthz")...)
 }

@@ -1,7 +1,6 @@
-package extauthz
+package settings
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -9,11 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/agentidp/agentidp/extauthz/internal/decisionlog"
-	"github.com/agentidp/agentidp/extauthz/internal/feed"
-	"github.com/agentidp/agentidp/extauthz/internal/shadow"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/policy"
 )
@@ -53,7 +47,7 @@ func (s *Shadow) validate(c *Config, r *config.Report) {
 	if s.candidates() == 0 {
 		r.Errorf("shadow.dir", "is required, or a dir of one of shadow.organizations")
 	}
-	if s.Dir == c.Policy.Dir && s.Dir != "" && (s.Path == "" || s.Path == c.Policy.decisionPath()) {
+	if s.Dir == c.Policy.Dir && s.Dir != "" && (s.Path == "" || s.Path == c.Policy.DecisionPath()) {
 		r.Errorf("shadow.dir", "is the policy in force: there is nothing to compare")
 	}
 	if strings.HasPrefix(s.Path, "/") || strings.HasSuffix(s.Path, "/") {
@@ -107,17 +101,17 @@ func (s *Shadow) candidates() (n int64) {
 	return n
 }
 
-// percentOf is for the callers of an organization that is named.
-func (s *Shadow) percentOf(id string) float64 {
+// PercentOf is for the callers of an organization that is named.
+func (s *Shadow) PercentOf(id string) float64 {
 	if p := s.Organizations[id].Percent; p != nil {
 		return *p
 	}
 	return s.Percent
 }
 
-// meshConfig is how the candidate for the mesh policy is compiled.
-func (s *Shadow) meshConfig(c *Config) policy.Config {
-	cfg := c.policyConfig()
+// MeshConfig is how the candidate for the mesh policy is compiled.
+func (s *Shadow) MeshConfig(c *Config) policy.Config {
+	cfg := c.PolicyConfig()
 	cfg.Workers, cfg.Routes = shadowWorkers, nil
 	if s.Path != "" {
 		cfg.Path = s.Path
@@ -125,61 +119,11 @@ func (s *Shadow) meshConfig(c *Config) policy.Config {
 	return cfg
 }
 
-// ownConfig is how candidates for policies of organizations are compiled.
-func (s *Shadow) ownConfig(c *Config) policy.Config {
-	cfg := c.organizationConfig()
+// OwnConfig is how candidates for policies of organizations are compiled.
+func (s *Shadow) OwnConfig(c *Config) policy.Config {
+	cfg := c.OrganizationConfig()
 	cfg.Workers, cfg.OwnCaches = shadowWorkers, true
 	return cfg
-}
-
-// openShadows begins to follow the candidates. One that cannot be loaded is in the log and in the metrics.
-func (o *observers) openShadows(ctx context.Context, cfg *Config, env *feed.Env, log *decisionlog.Log, r prometheus.Registerer) error {
-	s := cfg.Shadow
-	metrics, err := shadow.NewMetrics(r)
-	if err != nil {
-		return err
-	}
-	percents := map[string]float64{}
-	for id := range s.Organizations {
-		percents[id] = s.percentOf(id)
-	}
-	follow := func(f *feed.PolicyDir) {
-		_ = f.Load(ctx)
-		o.feeds = append(o.feeds, f)
-	}
-	if s.Dir != "" {
-		compiled := s.meshConfig(cfg)
-		o.shadow, err = shadow.New(shadow.Config{Path: compiled.Path, Percent: s.Percent, Percents: percents, Log: log, Metrics: metrics})
-		if err != nil {
-			return err
-		}
-		follow(feed.NewCandidateDir(env, string(s.Dir), compiled, o.shadow.Candidate()))
-	}
-	o.organizationShadows = map[string]*shadow.Shadow{}
-	for _, id := range slices.Sorted(maps.Keys(s.Organizations)) {
-		dir := string(s.Organizations[id].Dir)
-		if dir == "" {
-			continue
-		}
-		compiled := s.ownConfig(cfg)
-		own, err := shadow.New(shadow.Config{Organization: id, Path: compiled.Path, Percents: percents, Log: log, Metrics: metrics})
-		if err != nil {
-			return err
-		}
-		o.organizationShadows[id] = own
-		follow(feed.NewOrganizationCandidateDir(env, dir, id, compiled, own.Candidate()))
-	}
-	return nil
-}
-
-func closeShadow(s *shadow.Shadow) {
-	if s == nil {
-		return
-	}
-	if candidate := s.Candidate().Load(); candidate != nil {
-		candidate.Close()
-	}
-	s.Close()
 }
 
 // describe compiles the candidates, which validation leaves alone.
@@ -200,13 +144,13 @@ func (s *Shadow) describe(w io.Writer, c *Config) {
 				asked += fmt.Sprintf(", and %d organizations more", len(s.Organizations)-n)
 				break
 			}
-			asked += fmt.Sprintf(", %g %% of %s", s.percentOf(id), id)
+			asked += fmt.Sprintf(", %g %% of %s", s.PercentOf(id), id)
 		}
-		say("", string(s.Dir), s.meshConfig(c), asked)
+		say("", string(s.Dir), s.MeshConfig(c), asked)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Organizations)) {
 		if dir := string(s.Organizations[id].Dir); dir != "" {
-			say(" beside the policy of "+id, dir, s.ownConfig(c), fmt.Sprintf("%g %% of its decisions", s.percentOf(id)))
+			say(" beside the policy of "+id, dir, s.OwnConfig(c), fmt.Sprintf("%g %% of its decisions", s.PercentOf(id)))
 		}
 	}
 }

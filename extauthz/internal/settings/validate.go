@@ -1,4 +1,4 @@
-package extauthz
+package settings
 
 import (
 	"context"
@@ -174,7 +174,7 @@ func (v *Revocations) validate(r *config.Report, field string) {
 
 // validateURL makes the client that will fetch the URL, which checks the CA file, and lets it judge the URL.
 func validateURL(r *config.Report, field, url string, ca config.Path) {
-	client, err := newFetcher(ca, 0)
+	client, err := NewFetcher(ca, 0)
 	if err != nil {
 		r.Errorf(field+".ca", "%v", err)
 		return
@@ -210,13 +210,13 @@ func (c *Config) validatePolicy(r *config.Report) {
 
 // validateBundle checks all but the bundle: no URL is asked.
 func (p *Policy) validateBundle(r *config.Report) {
-	client, err := p.fetcher()
+	client, err := p.Fetcher()
 	if err != nil {
 		r.Errorf("policy.ca", "%v", err)
 	} else if err := client.CheckURL(p.Bundle); err != nil {
 		r.Errorf("policy.bundle", "%v", err)
 	}
-	if slices.Contains(strings.Split(p.decisionPath(), "/"), "") {
+	if slices.Contains(strings.Split(p.DecisionPath(), "/"), "") {
 		r.Errorf("policy.path", "want names separated by single slashes, as in %s", policyPathDefault)
 	}
 	if !isVisible(p.Token.Reveal()) {
@@ -239,7 +239,7 @@ func (c *Config) compilePolicy(r *config.Report) {
 		r.Errorf("policy.dir", "%v", err)
 		return
 	}
-	compiled, err := decide.Compile(context.Background(), sources, c.policyConfig())
+	compiled, err := decide.Compile(context.Background(), sources, c.PolicyConfig())
 	var compileError *policy.CompileError
 	switch {
 	case errors.As(err, &compileError):
@@ -256,9 +256,10 @@ func (c *Config) compilePolicy(r *config.Report) {
 	}
 }
 
-func (c *Config) policyConfig() policy.Config {
+// PolicyConfig is how the mesh policy is compiled.
+func (c *Config) PolicyConfig() policy.Config {
 	return policy.Config{
-		Path: c.Policy.decisionPath(), TokenBuiltins: c.Identity == IdentityPolicy || c.Policy.ShowToken,
+		Path: c.Policy.DecisionPath(), TokenBuiltins: c.Identity == IdentityPolicy || c.Policy.ShowToken,
 		RegoV0: c.Policy.RegoVersion == RegoV0, EvalTimeout: c.Policy.Timeout.Duration, Routes: c.Policy.RoutePaths,
 	}
 }

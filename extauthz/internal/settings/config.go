@@ -1,4 +1,6 @@
-package extauthz
+// Package settings is the configuration file: its keys and their defaults, what is wrong with a file, and what -check says of a good one. Reading it
+// opens no socket and asks no URL; the pipeline gets its parts as they are here.
+package settings
 
 import (
 	"log/slog"
@@ -212,8 +214,8 @@ func (p *Policy) SetDefaults() {
 	p.Timeout = config.Duration{Duration: policyTimeoutDefault}
 }
 
-// rules are the verification rules of an issuer's tokens.
-func (i *Issuer) rules() jose.Rules {
+// Rules are the verification rules of an issuer's tokens.
+func (i *Issuer) Rules() jose.Rules {
 	return jose.Rules{
 		Issuer: i.Issuer, Audiences: i.Audiences, Types: i.Types, Algorithms: i.Algorithms,
 		LifetimeMax: i.MaxTokenLifetime.Duration, Skew: clockSkew,
