@@ -154,7 +154,7 @@ func TestUpgradeLosesNoRequest(t *testing.T) {
 				running = next
 			}
 			requests.flow(t)
-			awaitThat(t, "the last one has the metrics port", func() bool { return strings.Contains(logOf(t, running), `"listener":"debug"`) })
+			awaitThat(t, "the last one has the metrics port", func() bool { return strings.Contains(logOf(t, running), `"listener":"metrics"`) })
 			requests.wantNoFailure(t)
 			if err := running.Stop(); err != nil {
 				t.Fatal(err)

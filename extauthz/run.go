@@ -100,12 +100,12 @@ func Run(ctx context.Context, cfg *Config, p Process) error {
 		services = append(services, lifecycle.Service{Name: f.Name(), Run: f.Run})
 	}
 	if cfg.Metrics != nil {
-		debug := &obs.Debug{
+		metrics := &obs.Operator{
 			Listen: cfg.Metrics.Listen, Registry: p.Registry, Ready: front.ready, Pprof: cfg.Metrics.Pprof, Log: p.Log, More: watch.routes(),
 			Patient: cfg.SocketTakeover, // the process before has the port until it ends
 		}
-		debug.Listening = func(a net.Addr) { p.listening("metrics", a) }
-		services = append(services, lifecycle.Service{Name: "metrics", Run: debug.Run})
+		metrics.Listening = func(a net.Addr) { p.listening("metrics", a) }
+		services = append(services, lifecycle.Service{Name: "metrics", Run: metrics.Run})
 	}
 	if certificate != nil {
 		services = append(services, lifecycle.Service{Name: "tls", Run: certificate.Run})

@@ -64,7 +64,7 @@ type Config struct {
 
 	Tokens    Tokens    `yaml:"tokens"`
 	Discovery Discovery `yaml:"discovery"`
-	Debug     Debug     `yaml:"debug"`
+	Metrics   Metrics   `yaml:"metrics"`
 	Log       Log       `yaml:"log"`
 
 	// Tracing says where the spans of traced requests go; without it nothing is traced.
@@ -127,10 +127,10 @@ type Discovery struct {
 	MaxAge config.Duration `yaml:"maxAge"` // of metadata and keys, default 5m; a new key must be published that long before it signs
 }
 
-// Debug is the operator's listener. It has no authentication: keep it on loopback or on the pod's network.
-type Debug struct {
+// Metrics is the operator's listener with /metrics, /healthz and /readyz. It asks for no credential: keep it on loopback or on the pod's network.
+type Metrics struct {
 	Listen string `yaml:"listen"` // host:port; empty for none
-	Pprof  bool   `yaml:"pprof"`
+	Pprof  bool   `yaml:"pprof"`  // adds /debug/pprof/, over loopback only
 }
 
 // Log is the log.
@@ -166,8 +166,8 @@ func (c *Config) Validate(r *config.Report) {
 		r.Errorf("issuer", "%v", err)
 	}
 	checkAddress(r, "listen", c.Listen)
-	if c.Debug.Listen != "" {
-		checkAddress(r, "debug.listen", c.Debug.Listen)
+	if c.Metrics.Listen != "" {
+		checkAddress(r, "metrics.listen", c.Metrics.Listen)
 	}
 	for _, required := range []struct {
 		field string

@@ -57,7 +57,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Tokens.Lifetime.Minutes() != 5 || cfg.Discovery.MaxAge.Minutes() != 5 || cfg.RequestsMax != 512 || cfg.Database.ConnectionsMax != 10 || cfg.Debug.Listen != "" {
+	if cfg.Tokens.Lifetime.Minutes() != 5 || cfg.Discovery.MaxAge.Minutes() != 5 || cfg.RequestsMax != 512 || cfg.Database.ConnectionsMax != 10 || cfg.Metrics.Listen != "" {
 		t.Errorf("%+v", cfg)
 	}
 	if string(cfg.TLS.Cert) != filepath.Join(dir, "server.pem") || cfg.BootstrapToken.Reveal() != strings.Repeat("s", 32) {
@@ -79,7 +79,7 @@ func TestConfigProblems(t *testing.T) {
 		{"default port", replace("example.com", "example.com:443"), `1: issuer: want https://host`},
 		{"IPv6", replace("https://id.example.com", `"https://[::1]:8443"`), `1: issuer: did:web does not allow IPv6`},
 		{"no port", replace("0.0.0.0:8443", "0.0.0.0"), `2: listen: want host:port`},
-		{"debug without port", goodConfig + "debug: {listen: localhost}\n", `10: debug.listen: want host:port`},
+		{"metrics without port", goodConfig + "metrics: {listen: localhost}\n", `10: metrics.listen: want host:port`},
 		{"plaintext", replace("tls: {cert: server.pem, key: server-key.pem}", "tls: {}"), `3: tls.cert: is required`},
 		{"no database", replace("  app: {file: secret}\n", ""), `4: database.app: is required`},
 		{"unreadable secret", replace("kek: {file: kek}", "kek: {file: missing}"), `9: kek`},

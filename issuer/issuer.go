@@ -160,9 +160,9 @@ func (i *Issuer) Run(ctx context.Context) error {
 	if i.bundles != nil {
 		services = append(services, lifecycle.Service{Name: "SPIFFE bundles", Run: i.bundles.Run})
 	}
-	if i.cfg.Debug.Listen != "" {
-		debug := &obs.Debug{Listen: i.cfg.Debug.Listen, Registry: i.env.Registry, Ready: i.ready(ctx), Pprof: i.cfg.Debug.Pprof, Log: i.env.Log}
-		services = append(services, lifecycle.Service{Name: "debug listener", Run: debug.Run})
+	if i.cfg.Metrics.Listen != "" {
+		metrics := &obs.Operator{Listen: i.cfg.Metrics.Listen, Registry: i.env.Registry, Ready: i.ready(ctx), Pprof: i.cfg.Metrics.Pprof, Log: i.env.Log}
+		services = append(services, lifecycle.Service{Name: "metrics", Run: metrics.Run})
 	}
 	server := &web.Server{
 		Listen: i.cfg.Listen, Handler: i.handler, GetCertificate: i.certificate.Get, AskClients: true, Log: i.env.Log, Listening: i.env.Listening,

@@ -278,10 +278,10 @@ func TestEveryTokenOfManyIsRecorded(t *testing.T) {
 // an administrator is known, and before it is looked up whose issuer the path names. Health is asked elsewhere, and free.
 func TestEveryOperationIsLimited(t *testing.T) {
 	t.Parallel()
-	debug := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
+	operator := fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
 	i := start(t, func(c *issuer.Config) {
 		c.Limits.Source, c.Limits.Documents = slow(1), slow(1)
-		c.Debug.Listen = debug
+		c.Metrics.Listen = operator
 	})
 	for n, o := range operations(t) {
 		if o.Responses.Value("429") == nil {
@@ -305,7 +305,7 @@ func TestEveryOperationIsLimited(t *testing.T) {
 	}
 	for range 5 {
 		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
-			r, err := http.Get("http://" + debug + path)
+			r, err := http.Get("http://" + operator + path)
 			if err != nil {
 				t.Fatal(err)
 			}

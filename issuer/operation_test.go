@@ -24,16 +24,16 @@ import (
 // The database goes away and comes back. Without it nothing is issued and nothing pretends: 503 everywhere but for what is in memory.
 func TestDatabaseOutage(t *testing.T) {
 	t.Parallel()
-	var debug string
+	var operator string
 	i := start(t, func(c *issuer.Config) {
-		c.Debug.Listen = fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
-		debug = c.Debug.Listen
+		c.Metrics.Listen = fmt.Sprintf("127.0.0.1:%d", testkit.FreePort(t))
+		operator = c.Metrics.Listen
 	})
 	agent := i.agent(i.organization("acme"), "a")
 	_, secret := i.credential(agent)
 	grant := url.Values{"grant_type": {"client_credentials"}}
 	i.must(i.tokenRequest(agent, secret, grant), 200)
-	if ready, text := probe(t, debug, "/readyz"); ready != 200 {
+	if ready, text := probe(t, operator, "/readyz"); ready != 200 {
 		t.Errorf("ready: %d %s", ready, text)
 	}
 
@@ -55,10 +55,10 @@ func TestDatabaseOutage(t *testing.T) {
 		t.Errorf("admin: %s %s", a.Status, a.body)
 	}
 	i.must(i.do(i.request("GET", "/.well-known/jwks.json", "", "")), 200)
-	if ready, text := probe(t, debug, "/readyz"); ready != 503 || strings.Contains(text, "password") {
+	if ready, text := probe(t, operator, "/readyz"); ready != 503 || strings.Contains(text, "password") {
 		t.Errorf("ready: %d %s", ready, text)
 	}
-	if alive, _ := probe(t, debug, "/healthz"); alive != 200 {
+	if alive, _ := probe(t, operator, "/healthz"); alive != 200 {
 		t.Error("an outage of the database is no reason to restart")
 	}
 
@@ -70,7 +70,7 @@ func TestDatabaseOutage(t *testing.T) {
 			t.Fatalf("%d times after the database came back: %s %s", tries, a.Status, a.body)
 		}
 	}
-	if ready, text := probe(t, debug, "/readyz"); ready != 200 {
+	if ready, text := probe(t, operator, "/readyz"); ready != 200 {
 		t.Errorf("ready: %d %s", ready, text)
 	}
 }

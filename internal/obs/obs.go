@@ -1,10 +1,9 @@
-// Package obs is logging, metrics, traces (sent over OTLP) and the debug listener, the same in every daemon.
+// Package obs is logging, metrics, traces (sent over OTLP) and the operator's listener, the same in every daemon.
 package obs
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -72,10 +71,10 @@ func Build() BuildInfo {
 	return b
 }
 
-// Debug is the operator's listener: /metrics, /healthz (200 while the process serves at all), /readyz (503 and the reason until ready), and
+// Operator is the operator's listener: /metrics, /healthz (200 while the process serves at all), /readyz (503 and the reason until ready), and
 // /debug/pprof/ when asked for. It belongs on loopback or a pod-internal address: it needs no credential. Scrapers and probes come from outside
 // of a pod; pprof and More, which show what is in memory, are answered to the same machine or pod alone, wherever it listens (see local).
-type Debug struct {
+type Operator struct {
 	Listen   string // host:port; port 0 picks one
 	Registry *prometheus.Registry
 	Ready    func() error // nil means ready
@@ -93,24 +92,24 @@ const patientPause = 100 * time.Millisecond
 const shutdownMax = 2 * time.Second
 
 // Run listens until ctx ends.
-func (d *Debug) Run(ctx context.Context) error {
-	l, err := d.listen(ctx)
+func (o *Operator) Run(ctx context.Context) error {
+	l, err := o.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("debug listener: %w", err)
+		return err
 	}
 	if l == nil {
 		return nil
 	}
 	server := &http.Server{
-		Handler:           d.Handler(),
+		Handler:           o.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
-	d.Log.InfoContext(ctx, "listening", "listener", "debug", "address", l.Addr().String(), "pprof", d.Pprof)
-	if d.Listening != nil {
-		d.Listening(l.Addr())
+	o.Log.InfoContext(ctx, "listening", "listener", "metrics", "address", l.Addr().String(), "pprof", o.Pprof)
+	if o.Listening != nil {
+		o.Listening(l.Addr())
 	}
 	stop := context.AfterFunc(ctx, func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownMax)
@@ -121,18 +120,18 @@ func (d *Debug) Run(ctx context.Context) error {
 	})
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("debug listener: %w", err)
+		return err
 	}
 	return nil
 }
 
 // listen opens the address. A patient listener waits while it is in use; nil without error means that ctx ended first.
-func (d *Debug) listen(ctx context.Context) (net.Listener, error) {
-	l, err := net.Listen("tcp", d.Listen)
-	if err == nil || !d.Patient || !errors.Is(err, syscall.EADDRINUSE) {
+func (o *Operator) listen(ctx context.Context) (net.Listener, error) {
+	l, err := net.Listen("tcp", o.Listen)
+	if err == nil || !o.Patient || !errors.Is(err, syscall.EADDRINUSE) {
 		return l, err
 	}
-	d.Log.WarnContext(ctx, "the debug listener waits: its address is in use", "address", d.Listen)
+	o.Log.WarnContext(ctx, "the metrics listener waits: its address is in use", "address", o.Listen)
 	tick := time.NewTicker(patientPause)
 	defer tick.Stop()
 	for {
@@ -141,28 +140,28 @@ func (d *Debug) listen(ctx context.Context) (net.Listener, error) {
 			return nil, nil
 		case <-tick.C:
 		}
-		if l, err := net.Listen("tcp", d.Listen); !errors.Is(err, syscall.EADDRINUSE) {
+		if l, err := net.Listen("tcp", o.Listen); !errors.Is(err, syscall.EADDRINUSE) {
 			return l, err
 		}
 	}
 }
 
 // Handler is the listener's routes, for tests and for embedding.
-func (d *Debug) Handler() http.Handler {
+func (o *Operator) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn)}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn)}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := d.Ready(); err != nil {
+		if err := o.Ready(); err != nil {
 			plain(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
 			return
 		}
 		plain(w, http.StatusOK, "ready")
 	})
-	for pattern, handler := range d.More {
+	for pattern, handler := range o.More {
 		mux.Handle(pattern, local(handler))
 	}
-	if d.Pprof {
+	if o.Pprof {
 		mux.Handle("GET /debug/pprof/", local(http.HandlerFunc(pprof.Index)))
 		mux.Handle("GET /debug/pprof/cmdline", local(http.HandlerFunc(pprof.Cmdline)))
 		mux.Handle("GET /debug/pprof/profile", local(http.HandlerFunc(pprof.Profile)))

@@ -35,12 +35,12 @@ func TestLoggerWritesJSONInUTC(t *testing.T) {
 	}
 }
 
-func TestDebugListener(t *testing.T) {
+func TestOperatorListener(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	missing := errors.New("policy not loaded")
 	address := make(chan net.Addr, 1)
-	d := &Debug{
+	o := &Operator{
 		Listen:   "127.0.0.1:0",
 		Registry: NewRegistry("test"),
 		Ready: func() error {
@@ -53,7 +53,7 @@ func TestDebugListener(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
+	go func() { ended <- o.Run(ctx) }()
 	base := "http://" + (<-address).String()
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
@@ -96,26 +96,26 @@ func TestDebugListener(t *testing.T) {
 	}
 }
 
-func TestDebugListenerNamesTheAddressInUse(t *testing.T) {
+func TestOperatorListenerNamesTheAddressInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	d := &Debug{Listen: l.Addr().String(), Registry: NewRegistry("test"), Ready: func() error { return nil }, Log: slog.New(slog.DiscardHandler)}
-	if err := d.Run(t.Context()); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+	o := &Operator{Listen: l.Addr().String(), Registry: NewRegistry("test"), Ready: func() error { return nil }, Log: slog.New(slog.DiscardHandler)}
+	if err := o.Run(t.Context()); err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Errorf("Run = %v, want the address in it", err)
 	}
 }
 
 func TestPprofOnlyWhenAsked(t *testing.T) {
 	t.Parallel()
-	d := &Debug{Registry: NewRegistry("test"), Ready: func() error { return nil }, Pprof: true, Log: slog.New(slog.DiscardHandler)}
+	o := &Operator{Registry: NewRegistry("test"), Ready: func() error { return nil }, Pprof: true, Log: slog.New(slog.DiscardHandler)}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/cmdline", nil)
 	req.RemoteAddr, req.Host = "127.0.0.1:40000", "localhost:9103"
 	w := &recorder{header: http.Header{}}
-	d.Handler().ServeHTTP(w, req)
+	o.Handler().ServeHTTP(w, req)
 	if w.status != 0 && w.status != 200 || w.body.Len() == 0 {
 		t.Errorf("pprof answers %d with %d bytes", w.status, w.body.Len())
 	}
@@ -125,7 +125,7 @@ func TestPprofOnlyWhenAsked(t *testing.T) {
 func TestWhatShowsMemoryIsForLoopback(t *testing.T) {
 	t.Parallel()
 	shown := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "a whole request") })
-	d := &Debug{
+	o := &Operator{
 		Registry: NewRegistry("test"), Ready: func() error { return nil }, Pprof: true, Log: slog.New(slog.DiscardHandler),
 		More: map[string]http.Handler{"GET /debug/decision/{id}": shown},
 	}
@@ -161,7 +161,7 @@ func TestWhatShowsMemoryIsForLoopback(t *testing.T) {
 			}
 			req.RemoteAddr, req.Host = c.peer, c.host
 			w := &recorder{header: http.Header{}}
-			d.Handler().ServeHTTP(w, req)
+			o.Handler().ServeHTTP(w, req)
 			if refused := w.status == http.StatusForbidden; refused == (forAll || c.local) {
 				t.Errorf("%s of %s for %s: %d %.60q", path, c.host, c.peer, w.status, w.body.String())
 			}
@@ -180,7 +180,7 @@ func (r *recorder) WriteHeader(s int)           { r.status = s }
 func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
 
 // A patient listener waits for whoever has the address; told to end while it waits, it does.
-func TestPatientDebugListener(t *testing.T) {
+func TestPatientOperatorListener(t *testing.T) {
 	t.Parallel()
 	before, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -188,7 +188,7 @@ func TestPatientDebugListener(t *testing.T) {
 	}
 	run := func(patient bool) (address chan net.Addr, waits chan struct{}, end func() error) {
 		address, waits = make(chan net.Addr, 1), make(chan struct{}, 1)
-		d := &Debug{
+		o := &Operator{
 			Listen: before.Addr().String(), Registry: NewRegistry("test"), Ready: func() error { return nil }, Patient: patient,
 			Log: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) {
 				if strings.Contains(string(p), "its address is in use") {
@@ -199,7 +199,7 @@ func TestPatientDebugListener(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- d.Run(ctx) }()
+		go func() { ended <- o.Run(ctx) }()
 		return address, waits, func() error { cancel(); return <-ended }
 	}
 	if _, _, end := run(false); end() == nil {
