@@ -70,8 +70,11 @@ func (c *Config) checkKEK(r *config.Report) *seal.KEK {
 	services := len(places)
 	if c.KMS == nil || c.KEK.IsSet() {
 		w, err := seal.ParseWrapper([]byte(c.KEK.Reveal()))
-		if err != nil {
-			r.Errorf("kek", "is required: %v", err)
+		switch {
+		case !c.KEK.IsSet():
+			r.Errorf("kek", "is required: make one with `issuer -generate-kek`, or give kms")
+		case err != nil:
+			r.Errorf("kek", "%v", err)
 		}
 		places = append(places, kekPlace{"kek", w})
 	}

@@ -180,7 +180,7 @@ func TestLoadReportsEachMistakeOnOneLine(t *testing.T) {
 		"path is a list":          {"issuers:\n- jwks: {file: [a]}\n", []string{"d.yaml:2: issuers[0].jwks.file: want a file name, got a list"}},
 		"path is empty":           {"issuers:\n- jwks: {file: \"\"}\n", []string{"d.yaml:2: issuers[0].jwks.file: want a file name"}},
 		"NUL":                     {"region: \"a\\0b\"\n", []string{"d.yaml:1: region: must not hold NUL bytes"}},
-		"level":                   {"level: loud\n", []string{`d.yaml:1: level: slog: level string "loud": unknown name`}},
+		"level":                   {"level: loud\n", []string{`d.yaml:1: level: want debug, info, warn or error`}},
 		"level wrong type":        {"level: 3\n", []string{"d.yaml:1: level: want a string, got the number 3"}},
 		"secret in clear":         {"token: s3cret\n", []string{"d.yaml:1: token: want a reference, {file: path} or {env: NAME}: secrets do not stand in this file"}},
 		"secret both":             {"token: {file: token, env: TOKEN}\n", []string{"d.yaml:1: token: want a reference, {file: path} or {env: NAME}: secrets do not stand in this file"}},

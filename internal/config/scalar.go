@@ -2,7 +2,9 @@ package config
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 
@@ -77,7 +79,11 @@ func (d *decoder) unmarshalText(field string, n *yaml.Node, u encoding.TextUnmar
 		d.errorf(n, field, "want a string, got %s", describe(n))
 		return
 	}
-	if err := u.UnmarshalText([]byte(n.Value)); err != nil {
+	err := u.UnmarshalText([]byte(n.Value))
+	if _, level := u.(*slog.Level); level && err != nil {
+		err = errors.New("want debug, info, warn or error")
+	}
+	if err != nil {
 		d.errorf(n, field, "%v", err)
 	}
 }

@@ -5,7 +5,6 @@ package kms
 import (
 	"context"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -81,5 +80,5 @@ func checkEndpoint(endpoint, caFile string, plaintext bool) error {
 
 // caProblem is what fetch has to say about the only thing it is given that can be wrong.
 func caProblem(err error) error {
-	return &ConfigError{"ca", strings.TrimPrefix(err.Error(), "ca: ")}
+	return &ConfigError{"ca", err.Error()}
 }

@@ -112,7 +112,7 @@ func writeKEK(handle *keyset.Handle) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-var errKEKDocument = errors.New("not a key-encryption key: want the JSON document made by GenerateKEK, unchanged")
+var errKEKDocument = errors.New("want the JSON document that `issuer -generate-kek` or `-rotate-kek` printed, unchanged")
 
 // ParseWrapper reads a document made by GenerateKEK or RotateKEK. Its error never holds bytes of the document.
 func ParseWrapper(document []byte) (Wrapper, error) {

@@ -168,8 +168,8 @@ func TestConfigMistakes(t *testing.T) {
 		"keys garbage":    {issuer("    jwks: {file: garbage.json}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.file: DIR/garbage.json: "}},
 		"ca for a file":   {issuer("    jwks: {file: keys.json, ca: ca.pem}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.ca: is for a url; a file needs none"}},
 		"url without TLS": {"stateDir: s\n" + issuer("    jwks: {url: \"http://issuer.example/\"}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.url: http:// is accepted for loopback hosts only"}},
-		"url ca missing":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: none.pem}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: ca: open DIR/none.pem: no such file or directory"}},
-		"url ca garbage":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: garbage.json}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: ca: DIR/garbage.json holds no PEM certificate"}},
+		"url ca missing":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: none.pem}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: open DIR/none.pem: no such file or directory"}},
+		"url ca garbage":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: garbage.json}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: DIR/garbage.json holds no PEM certificate"}},
 		"stale zero":      {issuer("    jwks: {file: keys.json, maxStale: 0s}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.maxStale: must be more than 0"}},
 		"revocations": {"stateDir: s\n" + issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    revocations: {interval: 10ms, maxStale: 10ms}\n"), []string{
 			"7: issuers[0].revocations.url: is required", "7: issuers[0].revocations.interval: want between 100ms and 1m0s", "7: issuers[0].revocations.maxStale: must be more than interval",
@@ -198,7 +198,7 @@ func TestConfigMistakes(t *testing.T) {
 		"policy bundle": {strings.Replace(minimal, "dir: ./policies", "bundle: \"http://a/b.tar.gz\", interval: 1ms, token: {file: spaced}", 1), []string{
 			"6: policy.bundle: http:// is accepted for loopback hosts only", "6: policy.token: want visible ASCII without spaces", "6: policy.interval: want between 1s and 1h0m0s",
 		}},
-		"policy bundle, ca":     {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\", ca: none.pem", 1), []string{"6: policy.ca: ca: open DIR/none.pem: no such file or directory"}},
+		"policy bundle, ca":     {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\", ca: none.pem", 1), []string{"6: policy.ca: open DIR/none.pem: no such file or directory"}},
 		"policy bundle, path":   {strings.Replace(minimal, "dir: ./policies", "bundle: \"https://a/b.tar.gz\", path: a//b", 1), []string{"6: policy.path: "}},
 		"policy dir, ca":        {strings.Replace(minimal, "./policies", "./policies, ca: ca.pem", 1), []string{"6: policy: ca and token are for a bundle; a directory needs none"}},
 		"policy path and query": {strings.Replace(minimal, "./policies", "./policies, path: a/b, query: data.a.b", 1), []string{"6: policy.query: want one of path and query: they are two names of one thing"}},
