@@ -47,8 +47,8 @@ func newEnterprise(t *testing.T) *enterprise {
 		}}
 	})
 	e.taker = e.away.beside(func(c *issuer.Config) {
-		c.Federation = issuer.Federation{CA: config.Path(e.authority), Partners: []issuer.Partner{{
-			Issuer: e.url, OrganizationID: awayOrganization, JWKS: e.url + "/.well-known/jwks.json", Scopes: []string{"invoices:read"},
+		c.Federation = issuer.Federation{Partners: []issuer.Partner{{
+			Issuer: e.url, OrganizationID: awayOrganization, JWKS: &issuer.PartnerKeys{URL: e.url + "/.well-known/jwks.json", CA: config.Path(e.authority)}, Scopes: []string{"invoices:read"},
 		}}}
 	})
 	return e

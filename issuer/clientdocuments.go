@@ -2,7 +2,6 @@ package issuer
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/issuer/internal/clientdocument"
@@ -29,11 +28,7 @@ func (c *ClientDocuments) validate(r *config.Report) {
 	if member, err := c.config().Validate(); err != nil {
 		r.Errorf("clientDocuments."+member, "%v", err)
 	}
-	if c.CA != "" {
-		if _, err := os.ReadFile(string(c.CA)); err != nil {
-			r.Errorf("clientDocuments.ca", "%v", err)
-		}
-	}
+	checkRoots(r, "clientDocuments.ca", c.CA)
 }
 
 // openClientDocuments opens what resolves documents; nil when they are not served.

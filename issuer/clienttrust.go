@@ -3,7 +3,9 @@ package issuer
 import (
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"time"
 
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/fetch"
@@ -31,6 +33,10 @@ type SPIFFEBundle struct {
 	CA   config.Path `yaml:"ca"` // further roots for the URL, PEM
 }
 
+func (d TrustDomain) source() spiffe.Source {
+	return spiffe.Source{TrustDomain: d.TrustDomain, File: string(d.Bundle.File), URL: d.Bundle.URL, CAFile: string(d.Bundle.CA)}
+}
+
 func checkTrustDomains(r *config.Report, domains []TrustDomain) {
 	seen := make(map[string]bool)
 	for n, d := range domains {
@@ -49,6 +55,12 @@ func checkTrustDomains(r *config.Report, domains []TrustDomain) {
 			r.Errorf(at+".bundle.url", "must be an https URL")
 		case d.Bundle.CA != "" && d.Bundle.URL == "":
 			r.Errorf(at+".bundle.ca", "is for a url")
+		case d.Bundle.URL != "":
+			checkRoots(r, at+".bundle.ca", d.Bundle.CA)
+		default:
+			if _, err := spiffe.Open([]spiffe.Source{d.source()}, time.Now, slog.New(slog.DiscardHandler)); err != nil {
+				r.Errorf(at+".bundle.file", "%v", err)
+			}
 		}
 	}
 }
@@ -61,7 +73,7 @@ func (i *Issuer) clientTrust() (clientauth.Trust, error) {
 	if err != nil {
 		return clientauth.Trust{}, fmt.Errorf("clientKeys: %w", err)
 	}
-	i.clientKeys = keys
+	i.keyClients = append(i.keyClients, keys)
 	trust := clientauth.Trust{Keys: clientkeys.New(keys, i.env.Now), Now: i.env.Now}
 	if i.cfg.TLS.ClientCA != "" {
 		trust.Authorities = func() *x509.CertPool { return i.certificate.ClientAuthorities() }
@@ -71,7 +83,7 @@ func (i *Issuer) clientTrust() (clientauth.Trust, error) {
 	}
 	sources := make([]spiffe.Source, 0, len(i.cfg.SPIFFE))
 	for _, d := range i.cfg.SPIFFE {
-		sources = append(sources, spiffe.Source{TrustDomain: d.TrustDomain, File: string(d.Bundle.File), URL: d.Bundle.URL, CAFile: string(d.Bundle.CA)})
+		sources = append(sources, d.source())
 	}
 	if i.bundles, err = spiffe.Open(sources, i.env.Now, i.env.Log); err != nil {
 		return clientauth.Trust{}, fmt.Errorf("spiffe: %w", err)

@@ -1,7 +1,6 @@
 package issuer
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,14 +12,17 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/config"
+	"github.com/agentidp/agentidp/internal/fetch"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/internal/obs"
+	"github.com/agentidp/agentidp/internal/servertls"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/adminapi"
 	"github.com/agentidp/agentidp/issuer/internal/did"
 	"github.com/agentidp/agentidp/issuer/internal/grants"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/keys"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
 
@@ -89,6 +91,10 @@ type TLS struct {
 	ClientCA config.Path `yaml:"clientCA"`
 }
 
+func (t TLS) files() servertls.Files {
+	return servertls.Files{Cert: string(t.Cert), Key: string(t.Key), ClientCA: string(t.ClientCA)}
+}
+
 // Database holds the DSNs of the roles (ADR 0005); they reach the same database.
 type Database struct {
 	App      config.Secret `yaml:"app"`      // role agentidp_app
@@ -97,6 +103,20 @@ type Database struct {
 
 	// ConnectionsMax is per role and instance. Default 10.
 	ConnectionsMax int `yaml:"connectionsMax"`
+}
+
+func (d *Database) validate(r *config.Report) {
+	for _, dsn := range []struct {
+		field string
+		config.Secret
+	}{{"app", d.App}, {"platform", d.Platform}, {"owner", d.Owner}} {
+		if !dsn.IsSet() {
+			continue
+		}
+		if _, err := postgres.Place(dsn.Reveal()); err != nil {
+			r.Errorf("database."+dsn.field, "%v", err)
+		}
+	}
 }
 
 // SigningKeys are the keys of every issuer (docs/keys.md).
@@ -135,7 +155,7 @@ type Metrics struct {
 
 // Log is the log.
 type Log struct {
-	Level slog.Level `yaml:"level"` // DEBUG, INFO, WARN, ERROR; default INFO
+	Level slog.Level `yaml:"level"` // debug, info, warn, error; default info
 }
 
 // Bounds of what an operator may set.
@@ -160,7 +180,7 @@ func (c *Config) SetDefaults() {
 	c.Limits.setDefaults()
 }
 
-// Validate reports everything that is wrong, without opening a socket.
+// Validate reports everything that is wrong, without opening a socket. The files that the configuration names are read: a start reads no others.
 func (c *Config) Validate(r *config.Report) {
 	if _, err := parseIssuer(c.Issuer); err != nil {
 		r.Errorf("issuer", "%v", err)
@@ -183,10 +203,12 @@ func (c *Config) Validate(r *config.Report) {
 		}
 	}
 	if c.TLS.Cert != "" && c.TLS.Key != "" {
-		if _, err := tls.LoadX509KeyPair(string(c.TLS.Cert), string(c.TLS.Key)); err != nil {
+		if _, err := servertls.Open(c.TLS.files(), time.Now, slog.New(slog.DiscardHandler)); err != nil {
 			r.Errorf("tls", "%v", err)
 		}
 	}
+	c.Database.validate(r)
+	checkRoots(r, "clientKeys.ca", c.ClientKeys.CA)
 	c.checkKEK(r)
 	if n := len(c.BootstrapToken.Reveal()); n < adminapi.BootstrapTokenBytesMin || n > adminapi.BootstrapTokenBytesMax {
 		r.Errorf("bootstrapToken", "is required and must have %d to %d bytes", adminapi.BootstrapTokenBytesMin, adminapi.BootstrapTokenBytesMax)
@@ -234,6 +256,13 @@ func (c *Config) schedule() keys.Schedule {
 func checkRange(r *config.Report, field string, n, highest int) {
 	if n < 1 || n > highest {
 		r.Errorf(field, "must be 1 to %d", highest)
+	}
+}
+
+// checkRoots wants a file of certificates, or none.
+func checkRoots(r *config.Report, field string, file config.Path) {
+	if _, err := fetch.Roots(string(file)); err != nil {
+		r.Errorf(field, "%v", err)
 	}
 }
 

@@ -18,8 +18,8 @@ const goodConfig = `issuer: https://id.example.com
 listen: 0.0.0.0:8443
 tls: {cert: server.pem, key: server-key.pem}
 database:
-  app: {file: secret}
-  platform: {file: secret}
+  app: {file: app}
+  platform: {file: platform}
 bootstrapToken: {file: secret}
 credentialHashKey: {file: secret}
 kek: {file: kek}
@@ -41,6 +41,7 @@ func load(t *testing.T, text string) (issuer.Config, string, error) {
 	path := filepath.Join(dir, "issuer.yaml")
 	for name, contents := range map[string]string{
 		"issuer.yaml": text, "secret": strings.Repeat("s", 32) + "\n", "short": "short\n", "long": strings.Repeat("s", 513), "kek": string(kek) + "\n",
+		"app": "postgres://agentidp_app:hunter2@db.example/agentidp\n", "platform": "postgres://agentidp_platform:hunter2@db.example/agentidp\n", "port": "postgres://a:hunter2@db:p/d", "bare": "hunter2", "redis": "redis://:hunter2@cache.example",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(contents), 0o600); err != nil {
 			t.Fatal(err)
@@ -81,13 +82,21 @@ func TestConfigProblems(t *testing.T) {
 		{"no port", replace("0.0.0.0:8443", "0.0.0.0"), `2: listen: want host:port`},
 		{"metrics without port", goodConfig + "metrics: {listen: localhost}\n", `10: metrics.listen: want host:port`},
 		{"plaintext", replace("tls: {cert: server.pem, key: server-key.pem}", "tls: {}"), `3: tls.cert: is required`},
-		{"no database", replace("  app: {file: secret}\n", ""), `4: database.app: is required`},
+		{"no database", replace("  app: {file: app}\n", ""), `4: database.app: is required`},
+		{"a database at no port", replace("app: {file: app}", "app: {file: port}"), `5: database.app: cannot parse `},
+		{"a password and no database", replace("platform: {file: platform}", "platform: {file: bare}"), `6: database.platform: want a connection string`},
+		{"owner nowhere", replace("database:\n", "database:\n  owner: {file: bare}\n"), `5: database.owner: want a connection string`},
 		{"unreadable secret", replace("kek: {file: kek}", "kek: {file: missing}"), `9: kek`},
 		{"secret in the file", replace("kek: {file: kek}", "kek: hunter2"), `9: kek`},
 		{"short token", replace("bootstrapToken: {file: secret}", "bootstrapToken: {file: short}"), `7: bootstrapToken: is required and must have 32 to 512 bytes`},
 		{"long token", replace("bootstrapToken: {file: secret}", "bootstrapToken: {file: long}"), `7: bootstrapToken: is required and must have 32 to 512 bytes`},
-		{"no such certificate", replace("cert: server.pem", "cert: missing.pem"), `3: tls: open `},
-		{"certificate and key of two pairs", replace("cert: server.pem", "cert: ca.pem"), `3: tls: tls: private key does not match`},
+		{"no such certificate", replace("cert: server.pem", "cert: missing.pem"), `3: tls: read `},
+		{"certificate and key of two pairs", replace("cert: server.pem", "cert: ca.pem"), `3: tls: `},
+		{"clients' authorities that are not there", replace("tls: {", "tls: {clientCA: missing.pem, "), `3: tls: read `},
+		{"clients' authorities that are none", replace("tls: {", "tls: {clientCA: secret, "), `3: tls: `},
+		{"authorities of client keys", goodConfig + "clientKeys: {ca: missing.pem}\n", `10: clientKeys.ca: open `},
+		{"a trust domain's bundle", goodConfig + "spiffe: [{trustDomain: example.org, bundle: {file: missing}}]\n", `10: spiffe[0].bundle.file: trust domain example.org: open `},
+		{"a trust domain's authorities", goodConfig + "spiffe: [{trustDomain: example.org, bundle: {url: 'https://a.example', ca: secret}}]\n", `10: spiffe[0].bundle.ca: `},
 		{"kms without a service", kms("{}"), `9: kms: one of vault, aws and gcp is required`},
 		{"vault without a token", kms("{vault: {address: 'https://vault:8200', key: k}}"), `9: kms.vault.token: is required`},
 		{"vault without a key", kms("{vault: {address: 'https://vault:8200', token: {file: secret}}}"), `9: kms.vault.key: want the name`},
@@ -107,7 +116,7 @@ func TestConfigProblems(t *testing.T) {
 		{"organization issuers", replace("kek: {file: kek}", "kek: {file: kek}\norganizationIssuers: all"), `10: organizationIssuers: must be both, own or instance`},
 		{"algorithm of keys", replace("kek: {file: kek}", "kek: {file: kek}\nsigningKeys: {algorithm: RS256}"), `10: signingKeys.algorithm: must be ES256 or EdDSA`},
 		{"period of keys", replace("kek: {file: kek}", "kek: {file: kek}\nsigningKeys: {period: 10m}"), `10: signingKeys.period: must be 13m0s`},
-		{"not a KEK", replace("kek: {file: kek}", "kek: {file: secret}"), `9: kek: want the JSON document that `+"`issuer -generate-kek`"},
+		{"not a KEK", replace("kek: {file: kek}", "kek: {file: secret}"), `9: kek: want the JSON document that ` + "`issuer -generate-kek`"},
 		{"no KEK", replace("kek: {file: kek}\n", ""), "1: kek: is required: make one with `issuer -generate-kek`, or give kms"},
 		{"short key", replace("credentialHashKey: {file: secret}", "credentialHashKey: {file: short}"), `8: credentialHashKey: is required and must have at least 32 bytes`},
 		{"long tokens", goodConfig + "tokens: {lifetime: 16m}\n", `10: tokens.lifetime: must be 30s to 15m0s`},
@@ -170,5 +179,41 @@ func TestEmptyConfigNamesEverything(t *testing.T) {
 	want := []string{"issuer", "listen", "tls.cert", "tls.key", "database.app", "database.platform", "kek", "bootstrapToken", "credentialHashKey"}
 	if d := cmp.Diff(want, fields); d != "" {
 		t.Errorf("(-want +got):\n%s\n%v", d, err)
+	}
+}
+
+// What -check says: everything that would be listened on, asked and trusted, and nothing that is secret.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	const more = `metrics: {listen: "0.0.0.0:9101", pprof: true}
+clientKeys: {allowPrivate: true}
+spiffe: [{trustDomain: example.org, bundle: {url: "https://spire.example/bundle"}}]
+federation: {partners: [{issuer: "https://partner.example", organizationId: org_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f, jwks: {url: "https://partner.example/keys"}}]}
+clientDocuments: {hosts: [apps.example]}
+trustedProxies: [10.0.0.0/8]
+tracing: {endpoint: "http://127.0.0.1:4318"}
+limits: {redis: {file: redis}}
+`
+	cfg, dir, err := load(t, strings.Replace(goodConfig+more, "tls: {", "tls: {clientCA: ca.pem, ", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cfg.Describe(&out)
+	for _, want := range []string{
+		"issuer: https://id.example.com, organizationIssuers: both\n", "listen: 0.0.0.0:8443, TLS until ", "clients by certificates of " + filepath.Join(dir, "ca.pem") + "\n",
+		"metrics: on http://0.0.0.0:9101\nmetrics: WARNING: whoever reaches this address reads them\nmetrics: /debug/ is answered over loopback only\n",
+		"database: as agentidp_app at db.example:5432/agentidp, within one organization\n", "database: as agentidp_platform at db.example:5432/agentidp, across organizations\n",
+		"data keys: wrapped by [key-encryption key ", "signing keys: ES256, each signs for 720h0m0s and is published 6m30s before\n", "tokens: live 5m0s\n",
+		"spiffe: example.org, bundle of https://spire.example/bundle\n", "federation: https://partner.example for org_0199f6c2a1b47d3e8c5f0a1b2c3d4e5f, keys of https://partner.example/keys, ",
+		"client documents: of apps.example\n", "client keys: WARNING: ", "limits: counted in Redis, for all processes, by the address of the connection, or what X-Forwarded-For of 10.0.0.0/8 says\n",
+		"tracing: to http://127.0.0.1:4318\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("does not say %q:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "hunter2") {
+		t.Errorf("says a secret:\n%s", out.String())
 	}
 }

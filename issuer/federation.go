@@ -15,17 +15,22 @@ import (
 
 // Federation is about other issuers: whose assertions are believed (RFC 7523), and to whom assertions are given (ID-JAG).
 type Federation struct {
-	CA       config.Path `yaml:"ca"` // further roots for the partners' keys, PEM
-	Partners []Partner   `yaml:"partners"`
+	Partners []Partner `yaml:"partners"`
 }
 
 // Partner is another issuer, for the agents of one organization.
 type Partner struct {
 	Issuer         string          `yaml:"issuer"` // exactly its iss
 	OrganizationID string          `yaml:"organizationId"`
-	JWKS           string          `yaml:"jwks"`    // https URL of its keys; without it nothing it says is believed
+	JWKS           *PartnerKeys    `yaml:"jwks"`    // its keys; without them nothing it says is believed
 	Scopes         []string        `yaml:"scopes"`  // the most a token may have that is made of its assertions
 	Clients        []PartnerClient `yaml:"clients"` // our clients that get assertions for it
+}
+
+// PartnerKeys say where a partner publishes its keys.
+type PartnerKeys struct {
+	URL string      `yaml:"url"` // https
+	CA  config.Path `yaml:"ca"`  // further roots for it, PEM
 }
 
 // PartnerClient is the name that one of our agents, or of the relying parties that agents sign in to, has at the partner: client_id of its assertions.
@@ -65,8 +70,11 @@ func checkFederation(r *config.Report, own string, partners []Partner) {
 			r.Errorf(at+".issuer", "is listed already for this organization")
 		}
 		seen[[2]string{p.OrganizationID, p.Issuer}] = true
-		if p.JWKS != "" && !isHTTPS(p.JWKS) {
-			r.Errorf(at+".jwks", "must be an https URL")
+		if p.JWKS != nil {
+			if !isHTTPS(p.JWKS.URL) {
+				r.Errorf(at+".jwks.url", "must be an https URL")
+			}
+			checkRoots(r, at+".jwks.ca", p.JWKS.CA)
 		}
 		for m, c := range p.Clients {
 			if field, _, err := c.id(); err != nil {
@@ -84,15 +92,8 @@ func isHTTPS(text string) bool {
 	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.Fragment == ""
 }
 
-// partners opens what the configuration says about other issuers. An operator wrote their addresses, so private ones are asked too.
+// partners opens what the configuration says about other issuers.
 func (i *Issuer) partners() (*federation.Partners, error) {
-	client, err := fetch.New(fetch.Config{
-		CAFile: string(i.cfg.Federation.CA), AllowPrivate: true, ContentTypes: []string{"application/json", "application/jwk-set+json"},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("federation: %w", err)
-	}
-	i.partnerKeys = client
 	list := make([]federation.Partner, 0, len(i.cfg.Federation.Partners))
 	for _, p := range i.cfg.Federation.Partners {
 		org, err := agentid.Parse[agentid.Organization](p.OrganizationID)
@@ -107,7 +108,24 @@ func (i *Issuer) partners() (*federation.Partners, error) {
 			}
 			clients[id] = c.ClientID
 		}
-		list = append(list, federation.Partner{Issuer: p.Issuer, Organization: org, KeySetURL: p.JWKS, Scopes: p.Scopes, Clients: clients})
+		partner := federation.Partner{Issuer: p.Issuer, Organization: org, Scopes: p.Scopes, Clients: clients}
+		if p.JWKS != nil {
+			partner.KeySetURL = p.JWKS.URL
+			if partner.Keys, err = i.partnerKeys(p.JWKS.CA); err != nil {
+				return nil, fmt.Errorf("federation: %w", err)
+			}
+		}
+		list = append(list, partner)
 	}
-	return federation.New(list, clientkeys.New(client, i.env.Now), i.env.Now)
+	return federation.New(list, i.env.Now)
+}
+
+// partnerKeys fetches and remembers the keys of one partner, whose authority vouches for no other. An operator wrote the address, so private ones are asked too.
+func (i *Issuer) partnerKeys(ca config.Path) (federation.KeySource, error) {
+	client, err := fetch.New(fetch.Config{CAFile: string(ca), AllowPrivate: true, ContentTypes: []string{"application/json", "application/jwk-set+json"}})
+	if err != nil {
+		return nil, err
+	}
+	i.keyClients = append(i.keyClients, client)
+	return clientkeys.New(client, i.env.Now), nil
 }

@@ -26,8 +26,8 @@ func TestIDJAGBetweenTwoIssuers(t *testing.T) {
 		c.Federation.Partners = []issuer.Partner{{Issuer: away.url, OrganizationID: homeOrganization, Clients: []issuer.PartnerClient{{AgentID: agent, ClientID: guest}}}}
 	})
 	taker := away.beside(func(c *issuer.Config) {
-		c.Federation = issuer.Federation{CA: config.Path(home.authority), Partners: []issuer.Partner{{
-			Issuer: home.url, OrganizationID: awayOrganization, JWKS: home.url + "/.well-known/jwks.json", Scopes: []string{"invoices:read"},
+		c.Federation = issuer.Federation{Partners: []issuer.Partner{{
+			Issuer: home.url, OrganizationID: awayOrganization, JWKS: &issuer.PartnerKeys{URL: home.url + "/.well-known/jwks.json", CA: config.Path(home.authority)}, Scopes: []string{"invoices:read"},
 		}}}
 	})
 	given := giver.must(giver.tokenRequest(agent, secret, url.Values{
@@ -68,7 +68,9 @@ func TestFederationProblems(t *testing.T) {
 		"our organization":     {func(p *issuer.Partner) { p.Issuer = "https://id.example.com/o/acme" }, "federation.partners[1].issuer: must not be one of our own"},
 		"no organization":      {func(p *issuer.Partner) { p.OrganizationID = "" }, "federation.partners[1].organizationId"},
 		"twice":                {func(p *issuer.Partner) { *p = good }, "federation.partners[1].issuer: is listed already"},
-		"keys by http":         {func(p *issuer.Partner) { p.JWKS = "http://a.example" }, "federation.partners[1].jwks: must be an https URL"},
+		"keys by http":         {func(p *issuer.Partner) { p.JWKS = &issuer.PartnerKeys{URL: "http://a.example"} }, "federation.partners[1].jwks.url: must be an https URL"},
+		"keys nowhere":         {func(p *issuer.Partner) { p.JWKS = &issuer.PartnerKeys{} }, "federation.partners[1].jwks.url: must be an https URL"},
+		"no such authority":    {func(p *issuer.Partner) { p.JWKS = &issuer.PartnerKeys{URL: "https://a.example", CA: "missing.pem"} }, "federation.partners[1].jwks.ca: open missing.pem"},
 		"an agent that is not": {func(p *issuer.Partner) { p.Clients = []issuer.PartnerClient{{ClientID: "x"}} }, "federation.partners[1].clients[0].agentId"},
 		"no name there": {func(p *issuer.Partner) {
 			p.Clients = []issuer.PartnerClient{{AgentID: "agt_0199f6c3d5e67f108a2b3c4d5e6f7081"}}

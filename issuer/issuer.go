@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -53,8 +54,7 @@ type Issuer struct {
 	handler         *web.Handler
 	limiter         *ratelimit.Limiter
 	caches          *caches
-	clientKeys      *fetch.Client
-	partnerKeys     *fetch.Client
+	keyClients      []*fetch.Client           // of clients and partners
 	clientDocuments *clientdocument.Documents // nil when they are not served
 	bundles         *spiffe.Bundles           // nil without trust domains
 }
@@ -62,7 +62,7 @@ type Issuer struct {
 // New opens the certificate, the database (which refuses wrong roles and schemas) and the signing keys (made on the first start). It listens to nothing yet.
 // Close gives back what New opened.
 func New(ctx context.Context, cfg Config, env Environment) (*Issuer, error) {
-	certificate, err := servertls.Open(servertls.Files{Cert: string(cfg.TLS.Cert), Key: string(cfg.TLS.Key), ClientCA: string(cfg.TLS.ClientCA)}, env.Now, env.Log)
+	certificate, err := servertls.Open(cfg.TLS.files(), env.Now, env.Log)
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
@@ -136,10 +136,8 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 
 // Close gives back what New opened. Spans that are queued are sent first, for at most two seconds.
 func (i *Issuer) Close() {
-	for _, client := range []*fetch.Client{i.clientKeys, i.partnerKeys} {
-		if client != nil {
-			client.Close()
-		}
+	for _, client := range i.keyClients {
+		client.Close()
 	}
 	if i.clientDocuments != nil {
 		i.clientDocuments.Close()
@@ -183,7 +181,16 @@ func (i *Issuer) ready(ctx context.Context) func() error {
 	}
 }
 
-// Migrate brings the database up to date; see postgres.Migrate.
+// MissingSQL is the SQL that a superuser has to run before Migrate can go on, one statement a line; "" for any error but that.
+func MissingSQL(err error) string {
+	missing, ok := errors.AsType[*postgres.MissingRightsError](err)
+	if !ok {
+		return ""
+	}
+	return strings.Join(missing.SQL, ";\n") + ";\n"
+}
+
+// Migrate brings the database up to date; see postgres.Migrate. When it lacks rights nothing is changed, and MissingSQL says what is to be done.
 func Migrate(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if !cfg.Database.Owner.IsSet() {
 		return errors.New("database.owner is needed to migrate")

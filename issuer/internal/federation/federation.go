@@ -23,8 +23,9 @@ var ErrRefused = errors.New("not acceptable of a partner")
 type Partner struct {
 	Issuer       string // exactly its iss
 	Organization agentid.Organization
-	KeySetURL    string   // where its keys are; "" for one that is only given assertions
-	Scopes       []string // the most a token may have that is made from what it says
+	KeySetURL    string    // where its keys are; "" for one that is only given assertions
+	Keys         KeySource // fetches them
+	Scopes       []string  // the most a token may have that is made from what it says
 	// Clients are the names our clients have there, by their client_id here: what client_id of an assertion for it is.
 	Clients map[string]string
 }
@@ -37,7 +38,6 @@ type KeySource interface {
 // Partners are those of every organization. It is safe for concurrent use.
 type Partners struct {
 	known map[name]Partner
-	keys  KeySource
 	now   func() time.Time
 }
 
@@ -47,11 +47,11 @@ type name struct {
 }
 
 // New refuses a partner that is listed twice for an organization.
-func New(partners []Partner, keys KeySource, now func() time.Time) (*Partners, error) {
-	p := &Partners{known: make(map[name]Partner, len(partners)), keys: keys, now: now}
+func New(partners []Partner, now func() time.Time) (*Partners, error) {
+	p := &Partners{known: make(map[name]Partner, len(partners)), now: now}
 	for _, partner := range partners {
 		n := name{partner.Organization, partner.Issuer}
-		if _, twice := p.known[n]; twice || partner.Issuer == "" || partner.Organization.IsZero() {
+		if _, twice := p.known[n]; twice || partner.Issuer == "" || partner.Organization.IsZero() || partner.KeySetURL != "" && partner.Keys == nil {
 			return nil, fmt.Errorf("partner %q: given twice, or not complete", partner.Issuer)
 		}
 		p.known[n] = partner
@@ -83,7 +83,7 @@ func (p *Partners) Verify(ctx context.Context, org agentid.Organization, text st
 	if !ok || partner.KeySetURL == "" {
 		return nil, Partner{}, refused(errors.New("the issuer is not a partner that is believed"))
 	}
-	set, err := p.keys.Keys(ctx, partner.KeySetURL, token.KeyID())
+	set, err := partner.Keys.Keys(ctx, partner.KeySetURL, token.KeyID())
 	if err != nil {
 		return nil, Partner{}, &problem.Error{Kind: problem.Unavailable, Code: "partner_unavailable", Detail: "the partner's keys cannot be fetched", RetryAfter: time.Second, Err: err}
 	}

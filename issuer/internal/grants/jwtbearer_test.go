@@ -28,11 +28,11 @@ func (m *market) Keys(context.Context, string, string) (*jose.KeySet, error) {
 func (m *market) partners() *federation.Partners {
 	m.t.Helper()
 	p, err := federation.New([]federation.Partner{
-		{Issuer: partnerIssuer, Organization: m.client.OrganizationID, KeySetURL: "https://x", Scopes: []string{"a", "b"}, Clients: map[string]string{m.client.ID.String(): "their-client"}},
+		{Issuer: partnerIssuer, Organization: m.client.OrganizationID, KeySetURL: "https://x", Keys: m, Scopes: []string{"a", "b"}, Clients: map[string]string{m.client.ID.String(): "their-client"}},
 		{Issuer: "https://silent.example", Organization: m.client.OrganizationID},
-		{Issuer: "https://others.example", Organization: agentid.New[agentid.Organization](), KeySetURL: "https://x"},
-		{Issuer: m.issuer.ID, Organization: m.client.OrganizationID, KeySetURL: "https://x"}, // which the configuration refuses
-	}, m, func() time.Time { return m.now })
+		{Issuer: "https://others.example", Organization: agentid.New[agentid.Organization](), KeySetURL: "https://x", Keys: m},
+		{Issuer: m.issuer.ID, Organization: m.client.OrganizationID, KeySetURL: "https://x", Keys: m}, // which the configuration refuses
+	}, func() time.Time { return m.now })
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,7 +32,20 @@ const (
 // errNoConnection is every failure to get a connection: the server is down or refuses, the pool is closed, or all are busy for longer than allowed.
 var errNoConnection = errors.New("no database connection")
 
-func newPool(ctx context.Context, dsn string, cfg *Config) (*pgxpool.Pool, error) {
+// Place says where a DSN leads, "agentidp_app at db.example:5432/agentidp", without its password. It opens no connection; an error says what is wrong with the DSN.
+func Place(dsn string) (string, error) {
+	pc, err := parseDSN(dsn)
+	if err != nil {
+		return "", err
+	}
+	c := pc.ConnConfig
+	return fmt.Sprintf("%s at %s/%s", c.User, net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), c.Database), nil
+}
+
+func parseDSN(dsn string) (*pgxpool.Config, error) {
+	if !strings.Contains(dsn, "=") && !strings.Contains(dsn, "://") { // which pgx would repeat, and a bare password is one
+		return nil, errors.New("want a connection string, such as postgres://agentidp_app@db.example/agentidp?sslmode=verify-full")
+	}
 	pc, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, err // pgx leaves the password out
@@ -38,6 +53,14 @@ func newPool(ctx context.Context, dsn string, cfg *Config) (*pgxpool.Pool, error
 	if m := pc.ConnConfig.DefaultQueryExecMode; m == pgx.QueryExecModeSimpleProtocol || m == pgx.QueryExecModeExec {
 		// Both send arguments as text chosen by the client; the simple protocol pastes them into the statement.
 		return nil, fmt.Errorf("default_query_exec_mode %s is refused: use cache_statement, cache_describe or describe_exec", m)
+	}
+	return pc, nil
+}
+
+func newPool(ctx context.Context, dsn string, cfg *Config) (*pgxpool.Pool, error) {
+	pc, err := parseDSN(dsn)
+	if err != nil {
+		return nil, err
 	}
 	pc.MaxConns = cfg.ConnectionsMax
 	pc.MinConns = 1
