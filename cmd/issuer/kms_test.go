@@ -78,7 +78,7 @@ func TestRewrapToAWSAndBack(t *testing.T) {
 		if err := os.WriteFile(path, []byte(strings.Replace(string(file), "kek: {file: kek}\n", kek, 1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if status, stdout, stderr := try(t.Context(), "-check", "-config", path); status != 0 || stdout != "" || stderr != "" {
+		if status, stdout, stderr := try(t.Context(), "-check", "-config", path); status != 0 || !strings.Contains(stdout, "data keys: wrapped by ") || stderr != "" {
 			t.Fatalf("check %s: %d %q %q", kek, status, stdout, stderr)
 		}
 	}
@@ -90,7 +90,7 @@ func TestRewrapToAWSAndBack(t *testing.T) {
 		{"kek: {file: kek}\n", `"rewrapped":0`},
 	} {
 		configure(step.kek)
-		if status, stdout, stderr := try(t.Context(), "-rewrap", "-config", path); status != 0 || !strings.Contains(stdout, step.want) {
+		if status, stdout, stderr := try(t.Context(), "-rewrap", "-config", path); status != 0 || stdout != "" || !strings.Contains(stderr, step.want) {
 			t.Errorf("%s: %d %s %s, want %s", step.kek, status, stdout, stderr, step.want)
 		}
 	}

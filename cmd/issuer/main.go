@@ -1,4 +1,4 @@
-// Command issuer registers agents and issues their tokens.
+// Command issuer registers agents and issues their tokens. docs/issuer.md is its manual.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"time"
@@ -25,38 +26,58 @@ func main() {
 	os.Exit(status)
 }
 
-// run is main without the process: 0 when all went well, 1 when it did not, 2 for a wrong command line.
+const defaultConfig = "issuer.yaml"
+
+// Exit statuses.
+const (
+	ok         = 0
+	failed     = 1 // the configuration is not good, or the work could not be done
+	wrongUsage = 2
+)
+
+// run is main without the process.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("issuer", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	path := flags.String("config", "issuer.yaml", "configuration `file`")
-	check := flags.Bool("check", false, "check the configuration and exit; nothing is opened")
-	migrate := flags.Bool("migrate", false, "bring the database up to date (as database.owner) and exit")
+	path := flags.String("config", defaultConfig, "the configuration `file`; see docs/issuer.md")
+	check := flags.Bool("check", false, "check the configuration and the files it names, say what would be done, and exit without opening a socket")
+	migrate := flags.Bool("migrate", false, "make the database's roles and schema, or bring them up to date, as database.owner, and exit")
 	rewrap := flags.Bool("rewrap", false, "wrap every data key with the current key-encryption key and exit")
 	generateKEK := flags.Bool("generate-kek", false, "print a new key-encryption key and exit")
 	rotateKEK := flags.String("rotate-kek", "", "print the key-encryption key in `file` with a new primary key added, and exit")
 	version := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil || flags.NArg() != 0 {
-		return 2
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return ok
+	case err != nil:
+		return wrongUsage
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "issuer: unexpected argument %q\n", flags.Arg(0))
+		return wrongUsage
 	}
 	if *version {
-		fmt.Fprintln(stdout, "issuer", obs.Build().Version, obs.Build().Go)
-		return 0
+		build := obs.Build()
+		fmt.Fprintf(stdout, "issuer %s %s\n", build.Version, build.Go)
+		return ok
 	}
 	if *generateKEK || *rotateKEK != "" {
 		return printKEK(*rotateKEK, stdout, stderr)
 	}
 	var cfg issuer.Config
 	if err := config.Load(*path, &cfg); err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
+		if _, missing := os.Stat(*path); *path == defaultConfig && errors.Is(missing, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; name one with -config", err)
+		}
+		fmt.Fprintln(stderr, err) // one line for each problem
+		return failed
 	}
 	if *check {
-		return 0
+		fmt.Fprintf(stdout, "%s: good\n", *path)
+		cfg.Describe(stdout)
+		return ok
 	}
-	log := obs.NewLogger(stdout, cfg.Log.Level)
+	log := obs.NewLogger(stderr, cfg.Log.Level).With("service", "issuer")
+	slog.SetDefault(log) // libraries that log without asking
 	work := serve
 	switch {
 	case *migrate:
@@ -65,10 +86,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		work = issuer.Rewrap
 	}
 	if err := work(ctx, cfg, log); err != nil {
-		fmt.Fprintln(stderr, "issuer:", err)
-		return 1
+		log.Error("cannot go on", "err", err.Error())
+		fmt.Fprint(stdout, issuer.MissingSQL(err)) // to be read, or piped into psql
+		return failed
 	}
-	return 0
+	return ok
 }
 
 func serve(ctx context.Context, cfg issuer.Config, log *slog.Logger) error {
@@ -77,7 +99,11 @@ func serve(ctx context.Context, cfg issuer.Config, log *slog.Logger) error {
 		return err
 	}
 	defer i.Close()
-	return i.Run(ctx)
+	if err := i.Run(ctx); err != nil {
+		return err
+	}
+	log.InfoContext(ctx, "stopped")
+	return nil
 }
 
 // printKEK makes a key-encryption key, or rotates the one in a file. It is printed and never written over anything: losing the old one loses every secret.
@@ -90,11 +116,10 @@ func printKEK(rotate string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "issuer:", err)
-		return 1
+		return failed
 	}
-	_, err = stdout.Write(document)
-	if err != nil {
-		return 1
+	if _, err = stdout.Write(document); err != nil {
+		return failed
 	}
-	return 0
+	return ok
 }

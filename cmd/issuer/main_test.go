@@ -46,8 +46,9 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"-version"}, 0, "issuer ", ""},
 		{[]string{"-help"}, 0, "", "-migrate"},
 		{[]string{"-nonsense"}, 2, "", "-nonsense"},
-		{[]string{"serve"}, 2, "", ""},
-		{[]string{"-check", "-config", "/does/not/exist.yaml"}, 1, "", "/does/not/exist.yaml"},
+		{[]string{"serve"}, 2, "", `unexpected argument "serve"`},
+		{[]string{"-check", "-config", "/does/not/exist.yaml"}, 1, "", "/does/not/exist.yaml: no such file\n"},
+		{nil, 1, "", "issuer.yaml: no such file; name one with -config\n"},
 	} {
 		status, stdout, stderr := try(t.Context(), tt.args...)
 		if status != tt.status || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) {
@@ -138,16 +139,16 @@ func TestMigrateCheckServeStop(t *testing.T) {
 	address := fmt.Sprintf("localhost:%d", testkit.FreePort(t))
 	path := configuration(t, files, address)
 
-	if status, _, stderr := try(t.Context(), "-config", path); status != 1 || !strings.Contains(stderr, "issuer: database: ") || strings.Count(stderr, "\n") != 1 {
+	if status, _, stderr := try(t.Context(), "-config", path); status != 1 || !strings.Contains(stderr, `"msg":"cannot go on","service":"issuer","err":"database: `) || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("served an empty database: %d %q", status, stderr)
 	}
-	if status, stdout, stderr := try(t.Context(), "-migrate", "-config", path); status != 0 || !strings.Contains(stdout, "migration applied") {
+	if status, stdout, stderr := try(t.Context(), "-migrate", "-config", path); status != 0 || stdout != "" || !strings.Contains(stderr, "migration applied") {
 		t.Fatalf("migrate: %d %q %q", status, stdout, stderr)
 	}
 	if status, _, stderr := try(t.Context(), "-migrate", "-config", path); status != 0 {
 		t.Errorf("migrate again: %d %q", status, stderr)
 	}
-	if status, stdout, stderr := try(t.Context(), "-check", "-config", path); status != 0 || stdout != "" || stderr != "" {
+	if status, stdout, stderr := try(t.Context(), "-check", "-config", path); status != 0 || !strings.HasPrefix(stdout, path+": good\n") || stderr != "" {
 		t.Errorf("check: %d %q %q", status, stdout, stderr)
 	}
 
@@ -159,10 +160,46 @@ func TestMigrateCheckServeStop(t *testing.T) {
 		t.Fatalf("not served: %v\n%s%s", err, problems.String(), out.String())
 	}
 	stop()
-	if status := <-ended; status != 0 {
+	if status := <-ended; status != 0 || out.String() != "" || !strings.Contains(problems.String(), `"msg":"stopped"`) {
 		t.Errorf("ended with %d: %s\n%s", status, problems.String(), out.String())
 	}
 	rotateKEK(t, path)
+	migrateWithoutRights(t, configuration(t, files, address))
+}
+
+// migrateWithoutRights is the way of an operator who is no superuser: what -migrate prints is given to one, and then it works.
+func migrateWithoutRights(t *testing.T, path string) {
+	t.Helper()
+	owner := filepath.Join(filepath.Dir(path), "owner")
+	dsn, err := os.ReadFile(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	superuser, err := pgx.Connect(t.Context(), string(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer superuser.Close(context.Background())
+	run := func(sql string) {
+		t.Helper()
+		if _, err := superuser.Exec(context.Background(), sql); err != nil { // as psql would: several statements at once
+			t.Fatal(err)
+		}
+	}
+	role := "test_" + strings.ToLower(rand.Text())
+	run("create role " + role + " login")
+	defer run("drop role " + role)
+	if err := os.WriteFile(owner, []byte(as(t, string(dsn), role)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, sql, stderr := try(t.Context(), "-migrate", "-config", path)
+	if want := "grant agentidp_owner to \"" + role + "\";\ncreate schema agentidp authorization agentidp_owner;\n"; status != 1 || sql != want || !strings.Contains(stderr, "run this as a superuser") {
+		t.Fatalf("migrate without rights: %d %q %s", status, sql, stderr)
+	}
+	run(sql)
+	if status, stdout, stderr := try(t.Context(), "-migrate", "-config", path); status != 0 || stdout != "" {
+		t.Errorf("migrate with rights: %d %q %s", status, stdout, stderr)
+	}
 }
 
 // rotateKEK does what docs/keys.md says: a new primary key, every data key wrapped with it.
@@ -177,7 +214,7 @@ func rotateKEK(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`"rewrapped":1`, `"rewrapped":0`} {
-		if status, stdout, stderr := try(t.Context(), "-rewrap", "-config", path); status != 0 || !strings.Contains(stdout, want) {
+		if status, stdout, stderr := try(t.Context(), "-rewrap", "-config", path); status != 0 || !strings.Contains(stderr, want) {
 			t.Errorf("rewrap: %d %s %s, want %s", status, stdout, stderr, want)
 		}
 	}

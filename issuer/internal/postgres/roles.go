@@ -35,7 +35,7 @@ type MissingRightsError struct {
 
 // Error names the statements, so that the log line is all an operator needs.
 func (e *MissingRightsError) Error() string {
-	return fmt.Sprintf("role %s may not prepare the database (%v); run this as a superuser, then start again:\n%s", e.Role, e.Err, strings.Join(e.SQL, ";\n")+";")
+	return fmt.Sprintf("role %s may not prepare the database (%v); run this as a superuser, then start again: %s", e.Role, e.Err, strings.Join(e.SQL, "; ")+";")
 }
 
 // Unwrap gives errors.As the server's refusal.
