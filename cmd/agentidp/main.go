@@ -39,7 +39,6 @@ func commands() []command {
 		{"dev", "run PostgreSQL, Redis, issuer, extauthz, Envoy and a demo service here until Ctrl-C", runDev},
 		{"demo", "the same on free ports, then check step by step what the edge promises", runDemo},
 		{"token", "print an access token of the demo agent of a running dev", runToken},
-		{"version", "print the version", runVersion},
 	}
 }
 
@@ -61,14 +60,19 @@ func run(env environment) int {
 	}
 	name := env.args[0]
 	env.args = env.args[1:]
+	switch name {
+	case "-version", "--version":
+		build := obs.Build()
+		fmt.Fprintf(env.stdout, "agentidp %s %s\n", build.Version, build.Go)
+		return exitOK
+	case "help", "-h", "-help", "--help":
+		usage(env.stdout)
+		return exitOK
+	}
 	for _, c := range commands() {
 		if c.name == name {
 			return c.run(env)
 		}
-	}
-	if name == "help" || name == "-h" || name == "-help" || name == "--help" {
-		usage(env.stdout)
-		return exitOK
 	}
 	fmt.Fprintf(env.stderr, "agentidp: there is no command %q\n\n", name)
 	usage(env.stderr)
@@ -80,12 +84,7 @@ func usage(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.summary)
 	}
-	fmt.Fprintf(w, "\nagentidp command -h lists its flags.\n")
-}
-
-func runVersion(env environment) int {
-	fmt.Fprintln(env.stdout, "agentidp", obs.Build().Version, obs.Build().Go)
-	return exitOK
+	fmt.Fprintf(w, "\nagentidp command -h lists its flags; agentidp -version prints the version.\n")
 }
 
 // parse reads the flags of a command; done tells that the command has nothing left to do.
