@@ -134,7 +134,12 @@ type AuditActorKind string
 
 // AuditRecord One thing that happened.
 type AuditRecord struct {
-	// Action Stable dotted name, such as agent.suspend or token.issue.
+	// Action Stable dotted name:
+	// organization.create, organization.update, organization.delete, organization.limits, agent.create, agent.update, agent.delete, agent.suspend,
+	// agent.reactivate, agent.revoke, credential.create, credential.rotate, credential.delete, token.issue, token.revoke, agent.register,
+	// initial_access_token.create, initial_access_token.delete, agent.revoke_tokens, organization.revoke_tokens, client.create, client.update,
+	// client.register, client.delete, sign_in.create, sign_in.revoke, signing_key.create, signing_key.activate, signing_key.rotate, signing_key.revoke,
+	// signing_key.destroy, keyset.create, keyset.rewrap. New ones may come. docs/audit.md says what target and details are of each.
 	Action string `json:"action"`
 
 	// Actor Who caused it.
