@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,6 +42,31 @@ func printedCommands(t *testing.T, output string) []string {
 	return commands
 }
 
+// callAsDocumented types what docs/agents.md says makes the demo agent the agent of that page, and the first call of it. Only names are this test's.
+func callAsDocumented(t *testing.T, dir, output string) {
+	t.Helper()
+	page := string(readFile(t, "../../docs/agents.md"))
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?s)\n```sh\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, m[1])
+	}
+	if len(blocks) < 2 || !strings.Contains(blocks[0], ".agentidp/demo.json") || !strings.Contains(blocks[1], "client_credentials") {
+		t.Fatalf("docs/agents.md begins with other commands: %q", blocks)
+	}
+	printed := func(part string) string {
+		m := regexp.MustCompile(`(?m)^  ` + part + ` +(https?://\S+)`).FindStringSubmatch(output)
+		if m == nil {
+			t.Fatalf("no %s in\n%s", part, output)
+		}
+		return m[1]
+	}
+	mine := strings.NewReplacer("https://localhost:8443", printed("issuer"), "http://localhost:8080", printed("Envoy"), "$PWD/.agentidp", dir, ".agentidp", dir)
+	out := shell(t, "set -eu\n"+mine.Replace(blocks[0]+blocks[1]))
+	if agent := demoFile(t, dir)["agent_id"]; !strings.Contains(out, agent) || !strings.Contains(out, `"x-agent-scopes"`) {
+		t.Errorf("docs/agents.md: %s", out)
+	}
+}
+
 // TestDev lives a developer's day: start, try what is printed, edit, stop, start again, reset.
 func TestDev(t *testing.T) {
 	t.Parallel()
@@ -59,6 +85,7 @@ func TestDev(t *testing.T) {
 	if public := shell(t, strings.Replace(commands[2], "/orders/42", "/healthz", 1)); !strings.HasPrefix(public, "HTTP/1.1 200") || strings.Contains(public, `"x-agent-id"`) {
 		t.Errorf("a public route: %s", public)
 	}
+	callAsDocumented(t, dir, p.text())
 	if status, token := agentidp(t, "token", "-dir", dir, "-scope", "orders:read"); status != 0 || strings.Count(token, ".") != 2 {
 		t.Errorf("token: status %d: %s", status, token)
 	}
