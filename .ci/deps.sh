@@ -100,6 +100,8 @@ look() {
   lacks redis-server redis-server redis
   lacks curl curl curl
   if [ "$scope" = all ]; then
+    lacks psql postgresql-client libpq # docs/issuer.md, as a test
+    lacks openssl openssl openssl
     lacks nats-server nats-server nats-server
     lacks promtool prometheus prometheus
     lacks nginx nginx-light nginx # what another parser makes of a path that passed the edge
