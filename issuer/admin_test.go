@@ -39,12 +39,17 @@ func TestOrganizationLife(t *testing.T) {
 	agent := i.agent(created.field("id"), "a")
 	i.refused(i.admin("DELETE", path, nil), 409, "organization_has_agents", "")
 	i.must(i.admin("DELETE", "/agents/"+agent, nil), 204)
+	party := i.must(i.admin("POST", "/clients", map[string]any{"organizationId": created.field("id"), "name": "p", "authentication": "none", "redirectUris": []string{"https://a.example/cb"}}), 201)
+	i.refused(i.admin("DELETE", path, nil), 409, "organization_has_clients", "")
+	var made struct{ Client struct{ ID string } }
+	party.json(t, &made)
+	i.must(i.admin("DELETE", "/clients/"+made.Client.ID, nil), 204)
 	i.must(i.admin("DELETE", path, nil), 204)
 	i.refused(i.admin("GET", path, nil), 404, "organization_not_found", "")
 	i.refused(i.admin("DELETE", path, nil), 404, "organization_not_found", "")
 	i.refused(i.admin("GET", "/agents?organizationId="+created.field("id"), nil), 404, "organization_not_found", "")
 
-	want := []string{"organization.delete", "agent.delete", "agent.create", "organization.update", "organization.update", "organization.create"}
+	want := []string{"organization.delete", "client.delete", "client.create", "agent.delete", "agent.create", "organization.update", "organization.update", "organization.create"}
 	if got := i.actions(created.field("id"), ""); !slices.Equal(slices.Compact(got), slices.Compact(want)) {
 		t.Errorf("the log of a deleted organization: %v, want %v", got, want)
 	}

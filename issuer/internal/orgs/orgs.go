@@ -26,7 +26,7 @@ type (
 )
 
 // Store keeps organizations. Every mutation writes its audit row in the same transaction. Missing: *problem.Error of kind NotFound;
-// slug taken: Conflict; version (when not 0) differs: PreconditionFailed; delete while agents exist: Conflict.
+// slug taken: Conflict; version (when not 0) differs: PreconditionFailed; delete while agents or relying parties exist: Conflict.
 //
 // change is called with the locked row, may be called more than once, and its error is returned as it is.
 type Store interface {
@@ -86,7 +86,7 @@ func (s *Service) Update(ctx context.Context, actor audit.Actor, id agentid.Orga
 	})
 }
 
-// Delete removes an organization that has no agents. Its audit log stays.
+// Delete removes an organization that has neither agents nor relying parties. Its audit log stays.
 func (s *Service) Delete(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64) error {
 	return s.store.DeleteOrganization(ctx, actor, id, version)
 }

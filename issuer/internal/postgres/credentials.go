@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -177,12 +178,17 @@ func describeAs(whose, id, kind string, expiresAt time.Time, r credentials.Regis
 	return d
 }
 
-// registrationJSON is nil for a client secret, which has none.
+// registrationJSON is nil for a client secret, which has none. Keys are written as they were given: with HTML's characters escaped, what is within the limits could
+// be too long for its column.
 func registrationJSON(kind string, r credentials.Registration) ([]byte, error) {
 	if kind == credentials.KindClientSecret {
 		return nil, nil
 	}
-	return json.Marshal(r)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	err := e.Encode(r)
+	return text.Bytes(), err
 }
 
 // registration reads what registrationJSON wrote. Nothing is read as an empty one.

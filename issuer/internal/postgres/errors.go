@@ -20,14 +20,15 @@ const retryAfter = time.Second
 
 // conflicts names every constraint a well-formed request can run into. One that is not here is our mistake, hence Internal.
 var conflicts = map[string]*problem.Error{
-	"organizations_slug_key":   {Kind: problem.Conflict, Code: "slug_taken", Field: "/slug", Detail: "another organization has this slug"},
-	"agents_name_key":          {Kind: problem.Conflict, Code: "name_taken", Field: "/name", Detail: "another agent of the organization has this name"},
-	"agents_organization_fkey": {Kind: problem.Conflict, Code: "organization_has_agents", Detail: "the organization still has agents"},
-	"clients_name_key":         {Kind: problem.Conflict, Code: "client_name_taken", Field: "/name", Detail: "another client of the organization has this name"},
-	"signing_keys_active_key":  {Kind: problem.Conflict, Code: "active_key_exists", Detail: "the use has an active key already"},
-	"signing_keys_pkey":        {Kind: problem.Conflict, Code: "key_exists", Detail: "the key is stored already"},
-	"signing_keys_pending_key": {Kind: problem.Conflict, Code: "pending_key_exists", Detail: "the use has a pending key already"},
-	"signing_issuers_pkey":     {Kind: problem.Conflict, Code: "signing_keys_changing", Detail: "another process made the first keys"},
+	"organizations_slug_key":    {Kind: problem.Conflict, Code: "slug_taken", Field: "/slug", Detail: "another organization has this slug"},
+	"agents_name_key":           {Kind: problem.Conflict, Code: "name_taken", Field: "/name", Detail: "another agent of the organization has this name"},
+	"agents_organization_fkey":  {Kind: problem.Conflict, Code: "organization_has_agents", Detail: "the organization still has agents"},
+	"clients_organization_fkey": {Kind: problem.Conflict, Code: "organization_has_clients", Detail: "the organization still has relying parties"},
+	"clients_name_key":          {Kind: problem.Conflict, Code: "client_name_taken", Field: "/name", Detail: "another client of the organization has this name"},
+	"signing_keys_active_key":   {Kind: problem.Conflict, Code: "active_key_exists", Detail: "the use has an active key already"},
+	"signing_keys_pkey":         {Kind: problem.Conflict, Code: "key_exists", Detail: "the key is stored already"},
+	"signing_keys_pending_key":  {Kind: problem.Conflict, Code: "pending_key_exists", Detail: "the use has a pending key already"},
+	"signing_issuers_pkey":      {Kind: problem.Conflict, Code: "signing_keys_changing", Detail: "another process made the first keys"},
 }
 
 // asProblem maps an error of the driver to the taxonomy; every exported method of Store ends with it. noun names what was looked for.

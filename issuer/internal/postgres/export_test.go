@@ -3,6 +3,8 @@ package postgres
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -15,6 +17,12 @@ var (
 	AsProblem  = asProblem
 	SearchPath = searchPath
 )
+
+// Conflicts names the constraints that have an answer of their own.
+func Conflicts() []string { return slices.Collect(maps.Keys(conflicts)) }
+
+// IsConflict reports whether a constraint is one of them.
+func IsConflict(constraint string) bool { _, ok := conflicts[constraint]; return ok }
 
 // WithTracer makes every connection call t.
 func (cfg Config) WithTracer(t pgx.QueryTracer) Config {

@@ -82,7 +82,8 @@ func (s *Store) UpdateOrganization(ctx context.Context, actor audit.Actor, id ag
 	return after, nil
 }
 
-// DeleteOrganization implements orgs.Store. Agents of the organization stop it by their foreign key, also one created at the same moment. Its signing keys go with it.
+// DeleteOrganization implements orgs.Store. Agents and relying parties of the organization stop it by their foreign keys, also one created at the same moment. Its
+// signing keys go with it.
 func (s *Store) DeleteOrganization(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64) error {
 	err := s.changeAcross(ctx, actor, id, func(q *platformdb.Queries) (event, error) {
 		before, err := lockOrganization(ctx, q, id, version)

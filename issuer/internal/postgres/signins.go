@@ -26,7 +26,7 @@ var _ signin.Store = (*Store)(nil)
 // PushRequest implements signin.Store.
 func (s *Store) PushRequest(ctx context.Context, p signin.PushedRequest) error {
 	id, document := relyingParty(p.Client)
-	return asProblem(s.requestsIn(ctx, p.OrganizationID, func(q requestQueries) error {
+	err := s.requestsIn(ctx, p.OrganizationID, func(q requestQueries) error {
 		if err := q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: p.OrganizationID.UUID(), At: s.clock()}); err != nil {
 			return err
 		}
@@ -34,7 +34,11 @@ func (s *Store) PushRequest(ctx context.Context, p signin.PushedRequest) error {
 			OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: id, ClientDocument: document, Issuer: p.Issuer, Parameters: p.Parameters,
 			ExpiresAt: p.ExpiresAt,
 		})
-	}), pushedNoun)
+	})
+	if violates(err, "pushed_requests_client_fkey") { // deleted since it authenticated
+		return notFound(clientNoun)
+	}
+	return asProblem(err, pushedNoun)
 }
 
 // PushedRequest implements signin.Store.

@@ -102,7 +102,7 @@ func (e *Registrar) DeleteRegisteredClient(w http.ResponseWriter, r *http.Reques
 		err = c.remove(r.Context())
 	}
 	if err != nil {
-		e.answer(w, r, 0, nil, err)
+		e.answer(w, r, 0, nil, gone(err))
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -159,7 +159,7 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 		return nil, invalidMetadata("client_id must be the client's.")
 	}
 	if err := c.update(r.Context(), m); err != nil {
-		return nil, err
+		return nil, gone(err)
 	}
 	return c.describe(), nil
 }
@@ -216,10 +216,15 @@ func (e *Registrar) authenticate(r *http.Request) (registrant, error) {
 	case party.String():
 		c, err = e.findRelyingParty(ctx, org, party, text, hash)
 	}
+	return c, gone(err)
+}
+
+// gone is the answer about a client that is gone, or went since its token was looked at.
+func gone(err error) error {
 	if problem.KindOf(err) == problem.NotFound || errors.Is(err, errGone) {
-		return nil, invalidToken(err)
+		return invalidToken(err)
 	}
-	return c, err
+	return err
 }
 
 // bearer is the token of exactly one Authorization header, else "".

@@ -208,9 +208,9 @@ func (g *Grants) signIn(ctx context.Context, r *grants.Request, client clients.C
 	return s, nil
 }
 
-// end revokes a sign-in and gives the answer to whoever caused it.
+// end revokes a sign-in and gives the answer to whoever caused it. One that went meanwhile with its agent or its client has ended, too.
 func (g *Grants) end(ctx context.Context, client clients.Client, s SignIn, reason string) error {
-	if err := g.revoke(ctx, client, s.OrganizationID, s.ID, reason); err != nil {
+	if err := g.revoke(ctx, client, s.OrganizationID, s.ID, reason); err != nil && problem.KindOf(err) != problem.NotFound {
 		return oauth.From(err)
 	}
 	return invalidGrant(errors.New(reason))

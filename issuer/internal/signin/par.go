@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
+	"github.com/agentidp/agentidp/internal/problem"
 	"github.com/agentidp/agentidp/internal/web"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
@@ -80,6 +81,9 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	err = e.cfg.Store.PushRequest(r.Context(), PushedRequest{
 		OrganizationID: client.OrganizationID, Client: client.ClientID(), Issuer: issuer.ID, Key: stored, Parameters: parameters, ExpiresAt: now.Add(PushedLifetime),
 	})
+	if problem.KindOf(err) == problem.NotFound { // deleted since it authenticated: the answer is that to a client that does not exist
+		err = &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: err}
+	}
 	return uri, err
 }
 

@@ -89,6 +89,7 @@ type PushedRequest struct {
 // Store keeps pushed requests and sign-ins.
 type Store interface {
 	// PushRequest changes nothing that lasts: what comes of it is recorded with the sign-in.
+	// NotFound when the client is gone.
 	PushRequest(ctx context.Context, p PushedRequest) error
 	// PushedRequest gives the parameters back; NotFound when there is none that is unexpired. It can be read until a sign-in used it up.
 	PushedRequest(ctx context.Context, p PushedRequest) (string, error)
