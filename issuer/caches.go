@@ -7,6 +7,7 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/changecache"
+	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
 	"github.com/agentidp/agentidp/issuer/internal/postgres"
 	"github.com/agentidp/agentidp/issuer/internal/ratelimit"
@@ -18,9 +19,11 @@ type caches struct {
 	follower        *postgres.Follower
 	agents          *changecache.Cache[agentid.Agent, agents.CachedClient]
 	limits          *changecache.Cache[agentid.Organization, ratelimit.OrganizationLimits]
+	issuers         *issuers.Set // set before anything is heard
 }
 
 var (
+	_ orgs.Store              = (*caches)(nil)
 	_ orgs.LimitsStore        = (*caches)(nil)
 	_ ratelimit.Organizations = (*caches)(nil)
 )
@@ -31,9 +34,21 @@ func newCaches(store *postgres.Store, env Environment) *caches {
 	c.agents = changecache.New[agentid.Agent, agents.CachedClient](agents.CacheEntriesMax, agents.CacheLife, fresh, env.Now)
 	c.limits = changecache.New[agentid.Organization, ratelimit.OrganizationLimits](agents.CacheEntriesMax, agents.CacheLife, fresh, env.Now)
 	c.follower = store.NewFollower(postgres.Changes{
-		Agent: c.agents.Forget, Organization: c.limits.Forget, All: func() { c.agents.ForgetAll(); c.limits.ForgetAll() },
+		Agent: c.agents.Forget, Organization: c.forget, All: func() { c.agents.ForgetAll(); c.limits.ForgetAll() },
 	}, env.Log)
 	return c
+}
+
+// forget an organization that changed, or its limits.
+func (c *caches) forget(id agentid.Organization) {
+	c.limits.Forget(id)
+	c.issuers.Forget(id)
+}
+
+// DeleteOrganization implements orgs.Store. This instance forgets at once.
+func (c *caches) DeleteOrganization(ctx context.Context, actor audit.Actor, id agentid.Organization, version int64) error {
+	defer c.forget(id)
+	return c.Store.DeleteOrganization(ctx, actor, id, version)
 }
 
 // LimitsOf implements ratelimit.Organizations. When they cannot be read those of the instance hold; then no token can be recorded either.

@@ -120,7 +120,7 @@ func newHandler(o opened) (*web.Handler, error) {
 	}
 	now := o.env.Now
 	admin := &adminapi.API{
-		Organizations: orgs.NewService(o.store, now), Limits: orgs.NewLimitsService(o.caches, now), Agents: s.agents, Methods: s.agentAuth, Clients: signIn.relyingParties,
+		Organizations: orgs.NewService(o.caches, now), Limits: orgs.NewLimitsService(o.caches, now), Agents: s.agents, Methods: s.agentAuth, Clients: signIn.relyingParties,
 		Revocation: revocation.NewService(revocations{o.store, s.agents}, s.agents, now), Registration: registrations, Audit: o.store, Pages: pages, DIDs: s.dids,
 		Issuers: o.issuers, SigningKeys: o.rings,
 	}

@@ -127,6 +127,7 @@ func (i *Issuer) assemble(ctx context.Context, kek *seal.KEK) (err error) {
 	if err != nil {
 		return err
 	}
+	i.caches.issuers = served
 	i.handler, err = newHandler(opened{
 		cfg: i.cfg, env: i.env, store: i.store, issuers: served, rings: i.rings, trust: trust, clientDocuments: i.clientDocuments, partners: partners,
 		caches: i.caches, gate: gate, tracer: i.tracer,

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -38,6 +39,31 @@ func (i *instance) tokenAt(ctx context.Context, p *oidc.Provider, agent, secret 
 }
 
 var anyAudience = &oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: []string{oidc.ES256}}
+
+// An organization that is deleted has no issuer any more, in the process that deleted it and in every other; the clock stands, so nothing is forgotten by its age. Its slug
+// is nobody's from then on.
+func TestIssuerOfADeletedOrganization(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	i := startAt(t, func() time.Time { return now })
+	j := i.beside()
+	organization := i.organization("acme")
+	const keys = "/o/acme/.well-known/jwks.json"
+	for _, at := range []*instance{i, j} {
+		i.must(at.do(at.request("GET", keys, "", "")), 200)
+	}
+	i.must(i.admin("DELETE", "/organizations/"+organization, nil), 204)
+	i.must(i.do(i.request("GET", keys, "", "")), 404)
+	deadline := time.Now().Add(10 * time.Second)
+	for j.do(j.request("GET", keys, "", "")).StatusCode != 404 {
+		if time.Now().After(deadline) {
+			t.Fatal("the other process never hears that the organization is gone")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	i.refused(i.admin("POST", "/organizations", `{"slug":"acme","displayName":"Successor"}`), 409, "slug_taken", "/slug")
+	i.must(i.do(i.request("GET", keys, "", "")), 404)
+}
 
 // Three issuers side by side: clients that know nothing but an issuer's URL get a token of it, and it verifies there and nowhere else.
 func TestOrganizationIssuers(t *testing.T) {

@@ -5,6 +5,7 @@
 package changecache
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -74,6 +75,14 @@ func (c *Cache[K, V]) Forget(key K) {
 	defer c.mu.Unlock()
 	c.forgot++
 	delete(c.entries, key)
+}
+
+// ForgetValues is called after something has changed that values of several keys are about.
+func (c *Cache[K, V]) ForgetValues(about func(V) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgot++
+	maps.DeleteFunc(c.entries, func(_ K, e entry[V]) bool { return about(e.value) })
 }
 
 // ForgetAll is called when it is not known what has changed.

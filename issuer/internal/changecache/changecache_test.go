@@ -43,6 +43,11 @@ func TestForgets(t *testing.T) {
 	if c.has("a") || !c.has("b") {
 		t.Error("forgot another one")
 	}
+	c.Put(c.Mark(), "d", 2)
+	c.ForgetValues(func(v int) bool { return v == 2 })
+	if c.has("d") || !c.has("b") {
+		t.Error("forgot what is about something else")
+	}
 	c.ForgetAll()
 	if c.has("b") || c.has("c") {
 		t.Error("did not forget all")

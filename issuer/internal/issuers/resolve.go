@@ -31,7 +31,8 @@ func Modes() []Mode { return []Mode{Both, Own, Instance} }
 // slugParam of the contract's paths.
 const slugParam = "slug"
 
-// Slugs are remembered for a moment, so that a token costs no look-up of its own. A slug never changes, and its organization can only be deleted when it has no agents.
+// Slugs are remembered for a moment, so that a token costs no look-up of its own. A slug never changes and is never given again, so the worst that a process remembers
+// is an organization that was deleted a moment ago: until it hears of it (Forget), and no longer than this where it does not.
 const (
 	slugsMax  = 4096
 	slugsLife = 5 * time.Second
@@ -101,6 +102,11 @@ func (s *Set) Organization(ctx context.Context, slug string) (Issuer, error) {
 		return Issuer{}, err
 	}
 	return Issuer{ID: s.ID(slug), Organization: org, Keys: ring}, nil
+}
+
+// Forget is told of an organization that changed: it may be gone.
+func (s *Set) Forget(org agentid.Organization) {
+	s.slugs.ForgetValues(func(known agentid.Organization) bool { return known == org })
 }
 
 func (s *Set) bySlug(ctx context.Context, slug string) (agentid.Organization, error) {

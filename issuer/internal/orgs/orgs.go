@@ -12,7 +12,7 @@ import (
 // Organization is one tenant.
 type Organization struct {
 	ID          agentid.Organization
-	Slug        string // [a-z0-9-], 2 to 40, unique in the instance, never changes
+	Slug        string // [a-z0-9-], 2 to 40, unique in the instance, never changes, and is never given again
 	DisplayName string // 1 to 200 characters
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
@@ -26,7 +26,7 @@ type (
 )
 
 // Store keeps organizations. Every mutation writes its audit row in the same transaction. Missing: *problem.Error of kind NotFound;
-// slug taken: Conflict; version (when not 0) differs: PreconditionFailed; delete while agents or relying parties exist: Conflict.
+// slug taken, also by one that was deleted: Conflict; version (when not 0) differs: PreconditionFailed; delete while agents or relying parties exist: Conflict.
 //
 // change is called with the locked row, may be called more than once, and its error is returned as it is.
 type Store interface {

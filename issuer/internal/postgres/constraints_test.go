@@ -80,6 +80,7 @@ var unviolated = map[string]string{
 	"organization_limits_positive":          ranges,
 	"organization_limits_whole":             "both numbers of a limit come from one value",
 	"initial_access_tokens_uses_check":      "the statement that counts stops at uses_max, which is at least 1",
+	"organizations_slug_key":                "organization_slugs_pkey is asked before",
 	"organizations_not_nil":                 madeHere,
 	"pushed_requests_client_check":          "a client has an id or a document, whose client_id begins with https://",
 	"sign_ins_client_check":                 "a client has an id or a document, whose client_id begins with https://",

@@ -20,7 +20,7 @@ const retryAfter = time.Second
 
 // conflicts names every constraint a well-formed request can run into. One that is not here is our mistake, hence Internal.
 var conflicts = map[string]*problem.Error{
-	"organizations_slug_key":    {Kind: problem.Conflict, Code: "slug_taken", Field: "/slug", Detail: "another organization has this slug"},
+	"organization_slugs_pkey":   {Kind: problem.Conflict, Code: "slug_taken", Field: "/slug", Detail: "another organization has this slug, or had it"},
 	"agents_name_key":           {Kind: problem.Conflict, Code: "name_taken", Field: "/name", Detail: "another agent of the organization has this name"},
 	"agents_organization_fkey":  {Kind: problem.Conflict, Code: "organization_has_agents", Detail: "the organization still has agents"},
 	"clients_organization_fkey": {Kind: problem.Conflict, Code: "organization_has_clients", Detail: "the organization still has relying parties"},

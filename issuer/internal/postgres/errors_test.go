@@ -29,7 +29,7 @@ func TestErrorsAreMappedByKind(t *testing.T) {
 	}{
 		"our own":               {fmt.Errorf("wrapped: %w", own), problem.Forbidden, "mine"},
 		"no rows":               {pgx.ErrNoRows, problem.NotFound, "signing_key_not_found"},
-		"slug taken":            {server("23505", "organizations_slug_key"), problem.Conflict, "slug_taken"},
+		"slug taken":            {server("23505", "organization_slugs_pkey"), problem.Conflict, "slug_taken"},
 		"name taken":            {server("23505", "agents_name_key"), problem.Conflict, "name_taken"},
 		"still has agents":      {server("23503", "agents_organization_fkey"), problem.Conflict, "organization_has_agents"},
 		"unknown constraint":    {server("23505", "audit_logs_event_key"), problem.Internal, ""},

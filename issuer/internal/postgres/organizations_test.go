@@ -3,6 +3,8 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +12,10 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
+	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/orgs"
+	"github.com/agentidp/agentidp/issuer/internal/postgres"
+	"github.com/agentidp/agentidp/issuer/internal/postgres/pgtest"
 )
 
 // compareIDs lets cmp look at ids, which have unexported fields.
@@ -97,6 +102,70 @@ func TestOrganizationConflicts(t *testing.T) {
 	}
 	if err := b.orgs.Delete(ctx, operator, made.ID, 0); err != nil {
 		t.Errorf("delete without agents: %v", err)
+	}
+	_, err = b.orgs.Create(ctx, operator, orgs.Create{Slug: "acme", DisplayName: "Successor"})
+	wantProblem(t, "the slug of one that was deleted", err, problem.Conflict, "slug_taken")
+}
+
+// Slugs that were given are the platform's to write and nobody's to read or take back; the owner of an instance sees them, and a change by hand takes the new one, too.
+func TestSlugsAreGivenOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := b.newOrganization(t, "first"), b.newOrganization(t, "second")
+	if err := b.orgs.Delete(t.Context(), operator, first.ID, 0); err != nil {
+		t.Fatal(err)
+	}
+	super := b.db.Superuser(t)
+	exec(t, super, "update organizations set slug = 'third' where org_id = $1", second.ID.UUID())
+	if got := query[string](t, super, "select slug from organization_slugs order by 1"); !slices.Equal(got, []string{"first", "second", "third"}) {
+		t.Errorf("%v", got)
+	}
+	for _, slug := range []string{"first", "second", "third"} {
+		_, err := b.orgs.Create(t.Context(), operator, orgs.Create{Slug: slug, DisplayName: "Another"})
+		wantProblem(t, slug, err, problem.Conflict, "slug_taken")
+	}
+	for who, dsn := range map[string]string{"the app role": b.db.AppDSN, "the platform role": b.db.PlatformDSN} {
+		conn := b.db.Connect(t, dsn)
+		for _, forbidden := range []string{"select * from organization_slugs", "update organization_slugs set slug = 'x'", "delete from organization_slugs"} {
+			if _, err := conn.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {
+				t.Errorf("%s: %s: %v, want insufficient privilege", who, forbidden, err)
+			}
+		}
+	}
+	if _, err := b.db.Connect(t, b.db.AppDSN).Exec(t.Context(), "insert into organization_slugs (slug, given_to) values ('x', gen_random_uuid())"); err == nil || !strings.Contains(err.Error(), "42501") {
+		t.Errorf("the app role gives a slug: %v", err)
+	}
+	records, err := b.AuditRecords(t.Context(), first.ID, audit.Filter{Action: audit.OrganizationDelete}, agentid.Event{}, 10)
+	if err != nil || len(records) != 1 || records[0].Details["slug"] != "first" {
+		t.Errorf("what the log says of the slug: %v, %v", records, err)
+	}
+}
+
+// An instance that deleted organizations before it remembered slugs finds them in its log.
+func TestSlugsOfDeletedOrganizationsAreFound(t *testing.T) {
+	t.Parallel()
+	pgtest.New(t) // the roles exist
+	db := pgtest.NewEmpty(t)
+	if err := postgres.MigrateTo(t.Context(), db.OwnerDSN, 18); err != nil {
+		t.Fatal(err)
+	}
+	super := db.Superuser(t)
+	exec(t, super, "insert into organizations (org_id, slug, display_name, created_at, updated_at, version) values (gen_random_uuid(), 'alive', 'x', now(), now(), 1)")
+	for _, slug := range []string{"deleted", "alive"} { // one was given again already
+		gone := agentid.New[agentid.Organization]()
+		body, err := audit.Encode(audit.Record{
+			ID: agentid.New[agentid.Event](), OrganizationID: gone, Time: start, Actor: operator, Action: audit.OrganizationDelete, Target: gone.String(), Details: map[string]any{"slug": slug},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec(t, super, "insert into audit_logs (org_id, event, ts, actor, action, target, enc_version, body) values ($1, gen_random_uuid(), now(), 'x', 'organization.delete', 'x', 1, $2)", gone.UUID(), body)
+	}
+	if err := postgres.Migrate(t.Context(), db.OwnerDSN, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := query[string](t, super, "select slug from organization_slugs order by 1"); !slices.Equal(got, []string{"alive", "deleted"}) {
+		t.Errorf("%v", got)
 	}
 }
 
