@@ -106,6 +106,14 @@ var probes = map[string]probe{
 		o, err := q.Organization(ctx, mine.org.ID.UUID())
 		return o.OrgID == theirs.org.ID.UUID(), err
 	},
+	"KeepOrganization": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		n, err := q.KeepOrganization(ctx, mine.org.ID.UUID())
+		return n > 1, err
+	},
+	"LockOrganization": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
+		n, err := q.LockOrganization(ctx, mine.org.ID.UUID())
+		return n > 1, err
+	},
 	"Agent": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		a, err := q.Agent(ctx, orgdb.AgentParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID()})
 		return a.ID != uuid.Nil, err
@@ -344,6 +352,12 @@ func TestAppRoleSeesItsOrganizationOnly(t *testing.T) {
 			}
 		}
 	}
+	exec(t, app, "begin")
+	exec(t, app, "select set_config('app.org_id', $1, true)", w.mine.org.ID.UUID().String())
+	if _, err := app.Exec(t.Context(), "update organizations set version = version"); err == nil || !strings.Contains(err.Error(), "42501") {
+		t.Errorf("the app role changes an organization, which it may only lock: %v", err)
+	}
+	exec(t, app, "rollback")
 	for _, forbidden := range []string{"delete from signing_keys", "delete from signing_issuers", "select * from revoked_signing_keys", "update signing_keys set public_jwk = '{}'", "update signing_schedule set leader = 'me'", "select * from deleted_agents", "select * from deleted_credentials", "insert into organizations default values", "delete from organizations", "set role agentidp_owner", "set role agentidp_platform"} {
 		if _, err := app.Exec(t.Context(), forbidden); err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("the app role: %s: %v, want insufficient privilege", forbidden, err)

@@ -27,6 +27,9 @@ var _ selfregistration.Store = (*Store)(nil)
 func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t selfregistration.InitialToken) error {
 	org := t.OrganizationID.UUID()
 	err := s.changeInOrg(ctx, actor, t.OrganizationID, func(q *orgdb.Queries) (event, error) {
+		if err := organizationHeld(q.LockOrganization(ctx, org)); err != nil { // and the count below stays true
+			return event{}, err
+		}
 		if err := q.ForgetInitialAccessTokens(ctx, orgdb.ForgetInitialAccessTokensParams{OrgID: org, Before: t.CreatedAt.Add(-initialTokenKept)}); err != nil {
 			return event{}, err
 		}
@@ -48,10 +51,15 @@ func (s *Store) CreateInitialToken(ctx context.Context, actor audit.Actor, t sel
 			"secretLifetimeSeconds": seconds(t.SecretLifetime),
 		}}, err
 	})
-	if violates(err, "initial_access_tokens_organization_fkey") {
-		return notFound(organizationNoun)
-	}
 	return asProblem(err, initialTokenNoun)
+}
+
+// organizationHeld is NotFound where a query found no organization to hold on to.
+func organizationHeld(n int64, err error) error {
+	if err == nil && n == 0 {
+		err = notFound(organizationNoun)
+	}
+	return err
 }
 
 // InitialTokens implements selfregistration.Store. An organization that does not exist has none.
@@ -123,8 +131,11 @@ func (s *Store) RegisterAgent(ctx context.Context, actor audit.Actor, r selfregi
 	return asProblem(err, agentNoun)
 }
 
-// useInitialToken uses a token once, or answers NotFound.
+// useInitialToken uses a token once, or answers NotFound. The organization before the token, as when it is deleted.
 func (s *Store) useInitialToken(ctx context.Context, q *orgdb.Queries, t selfregistration.InitialToken) error {
+	if err := organizationHeld(q.KeepOrganization(ctx, t.OrganizationID.UUID())); err != nil {
+		return err
+	}
 	n, err := q.UseInitialAccessToken(ctx, orgdb.UseInitialAccessTokenParams{OrgID: t.OrganizationID.UUID(), ID: t.ID.UUID(), At: s.clock()})
 	if err == nil && n == 0 {
 		err = notFound(initialTokenNoun)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
@@ -188,6 +189,96 @@ func TestInitialTokensAreBounded(t *testing.T) {
 	nobody := w.newInitialToken(1)
 	nobody.OrganizationID = agentid.New[agentid.Organization]()
 	wantProblem(t, "nobody's", b.CreateInitialToken(t.Context(), operator, nobody), problem.NotFound, "organization_not_found")
+}
+
+// awaitLocks returns when n transactions wait for somebody else's locks.
+func awaitLocks(t *testing.T, conn *pgx.Conn, n int64) {
+	t.Helper()
+	for deadline := time.Now().Add(1500 * time.Millisecond); ; { // less than they wait
+		waiting := query[int64](t, conn, "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")[0]
+		if waiting >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d wait, want %d: this test proves nothing", waiting, n)
+		}
+	}
+}
+
+// Those that come at the same time are counted, too: each has been counted when the next one is.
+func TestInitialTokensAreBoundedInParallel(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	w := newWorld(t, b)
+	for range selfregistration.TokensMax - 2 { // the world has one
+		if err := b.CreateInitialToken(t.Context(), operator, w.newInitialToken(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blocker, watcher := b.db.Superuser(t), b.db.Superuser(t)
+	exec(t, blocker, "begin")
+	exec(t, blocker, "lock table audit_logs in share mode") // nobody is done before all have begun
+	const many = 4
+	done := make(chan error, many)
+	for range many {
+		go func() { done <- b.CreateInitialToken(t.Context(), operator, w.newInitialToken(1)) }()
+	}
+	awaitLocks(t, watcher, many)
+	exec(t, blocker, "commit")
+	made := 0
+	for range many {
+		if err := <-done; err == nil {
+			made++
+		} else {
+			wantProblem(t, "one too many", err, problem.Conflict, "too_many_initial_access_tokens")
+		}
+	}
+	if all, err := b.InitialTokens(t.Context(), w.org.ID); made != 1 || err != nil || len(all) != selfregistration.TokensMax {
+		t.Errorf("%d made, %d there, %v", made, len(all), err)
+	}
+}
+
+// The deletion of an organization and what registers in it wait for each other in one order, and never both.
+func TestRegistrationWhileTheOrganizationIsDeleted(t *testing.T) {
+	t.Parallel()
+	for name, register := range map[string]func(*world, selfregistration.InitialToken) error{
+		"an agent": func(w *world, token selfregistration.InitialToken) error {
+			r := w.newRegistered(t, token, "late")
+			r.Agent.OrganizationID = token.OrganizationID
+			return w.RegisterAgent(t.Context(), operator, r)
+		},
+		"a relying party": func(w *world, token selfregistration.InitialToken) error {
+			r := w.newRegisteredClient(token, "late")
+			r.Client.OrganizationID = token.OrganizationID
+			return w.RegisterClient(t.Context(), operator, r)
+		},
+		"another token": func(w *world, token selfregistration.InitialToken) error { // which forgets the one that is long expired
+			token.ID, token.CreatedAt = agentid.New[agentid.InitialToken](), token.ExpiresAt.AddDate(1, 0, 0)
+			token.ExpiresAt = token.CreatedAt.Add(time.Hour)
+			return w.CreateInitialToken(t.Context(), operator, token)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup(t))
+			token := w.newInitialToken(10)
+			token.OrganizationID = w.empty.ID
+			if err := w.CreateInitialToken(t.Context(), operator, token); err != nil {
+				t.Fatal(err)
+			}
+			deleting, watcher := w.db.Superuser(t), w.db.Superuser(t)
+			exec(t, deleting, "begin")
+			exec(t, deleting, "select from organizations where org_id = $1 for update", w.empty.ID.UUID())
+			done := make(chan error, 1)
+			go func() { done <- register(w, token) }()
+			awaitLocks(t, watcher, 1)
+			exec(t, deleting, "delete from organizations where org_id = $1", w.empty.ID.UUID())
+			exec(t, deleting, "commit")
+			if err := <-done; problem.KindOf(err) != problem.NotFound || err == nil {
+				t.Errorf("%v, want NotFound", err)
+			}
+		})
+	}
 }
 
 // Registrations of before have the method that they were read with, of every organization; initial access tokens of before register agents.

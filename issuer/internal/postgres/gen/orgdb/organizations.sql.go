@@ -11,6 +11,32 @@ import (
 	"github.com/google/uuid"
 )
 
+const keepOrganization = `-- name: KeepOrganization :execrows
+select org_id from organizations where org_id = $1 for key share
+`
+
+// KeepOrganization waits for a deletion under way, and finds nothing when that one is committed; until the end of the transaction another one waits.
+func (q *Queries) KeepOrganization(ctx context.Context, orgID uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, keepOrganization, orgID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const lockOrganization = `-- name: LockOrganization :execrows
+select org_id from organizations where org_id = $1 for no key update
+`
+
+// LockOrganization is KeepOrganization, one transaction at a time. It does not stop those that only keep.
+func (q *Queries) LockOrganization(ctx context.Context, orgID uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, lockOrganization, orgID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const organization = `-- name: Organization :one
 select org_id, slug, display_name, created_at, updated_at, version from organizations where org_id = $1
 `
