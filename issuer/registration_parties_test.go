@@ -175,12 +175,13 @@ func TestRegistrationOfKinds(t *testing.T) {
 		"exchange by nobody":  {map[string]any{"token_endpoint_auth_method": "none", "grant_types": []string{"authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"}}, "invalid_client_metadata"},
 		"no redirect":         {map[string]any{"redirect_uris": nil}, "invalid_redirect_uri"},
 		"a redirect anywhere": {map[string]any{"redirect_uris": []string{"https://a.example/*"}}, "invalid_redirect_uri"},
+		"a redirect to us":    {map[string]any{"redirect_uris": []string{"https://a.example/cb?state=x"}}, "invalid_redirect_uri"},
 		"a redirect to http":  {map[string]any{"redirect_uris": []string{"http://a.example/"}}, "invalid_redirect_uri"},
 	} {
 		refused(what, register, parties, partyMetadata(t, tt.change), tt.code)
 	}
 	both := i.initialTokenFor(organization, []string{"agent", "relying_party"}, map[string]any{"uses": 2})
-	i.must(i.registration("POST", "/o/acme"+register, both, partyMetadata(t, map[string]any{"client_name": "a"})), 201)
+	i.must(i.registration("POST", "/o/acme"+register, both, partyMetadata(t, map[string]any{"client_name": "a", "application_type": "native", "redirect_uris": []string{"http://localhost/cb", "http://127.0.0.1:1/cb", "com.example.app:/cb"}})), 201)
 	i.must(i.registration("POST", register, both, strings.Replace(agent, "%", "a", 1)), 201) // names are of their kind
 	refused("a third", register, both, partyMetadata(t, map[string]any{"client_name": "b"}), "invalid_token")
 	for body, want := range map[string][2]string{

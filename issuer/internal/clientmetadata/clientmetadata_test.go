@@ -32,12 +32,12 @@ func TestParse(t *testing.T) {
 			Metadata{ApplicationType: Web, Name: "A", GrantTypes: []string{ClientCredentials}, Scopes: []string{"b", "a"}, Authentication: "private_key_jwt"},
 		},
 		"everything": {
-			`{"client_id":"c","application_type":"native","redirect_uris":["http://127.0.0.1/cb","http://[::1]:80/","com.example.app:/cb"],
+			`{"client_id":"c","application_type":"native","redirect_uris":["http://127.0.0.1/cb","http://localhost/cb","http://[::1]:80/","com.example.app:/cb"],
 				"grant_types":["authorization_code","refresh_token"],"response_types":["code"],"jwks_uri":"https://a.example/keys","client_secret":"s",
 				"require_pushed_authorization_requests":true,"dpop_bound_access_tokens":true,"tls_client_certificate_bound_access_tokens":true,
 				"tls_client_auth_subject_dn":"CN=a","tls_client_auth_san_dns":"a.example","tls_client_auth_san_uri":"spiffe://a/b","tls_client_auth_san_ip":"192.0.2.1","tls_client_auth_san_email":"a@a.example"}`,
 			Metadata{
-				ClientID: "c", ApplicationType: Native, RedirectURIs: []string{"http://127.0.0.1/cb", "http://[::1]:80/", "com.example.app:/cb"},
+				ClientID: "c", ApplicationType: Native, RedirectURIs: []string{"http://127.0.0.1/cb", "http://localhost/cb", "http://[::1]:80/", "com.example.app:/cb"},
 				GrantTypes: []string{AuthorizationCode, RefreshToken}, ResponseTypes: []string{ResponseCode}, KeysURI: "https://a.example/keys", HasSecret: true, Secret: new("s"),
 				RequirePushed: true, RequireDPoP: true, BoundByTLS: true, SubjectDN: "CN=a", SubjectDNS: "a.example", SubjectURI: "spiffe://a/b",
 				SubjectIP: "192.0.2.1", SubjectEmail: "a@a.example",
@@ -101,8 +101,10 @@ func TestParseRefuses(t *testing.T) {
 		`{"redirect_uris":["/cb"]}`:                                                                     oauth.InvalidRedirectURI,
 		`{"redirect_uris":["javascript:alert(1)"]}`:                                                     oauth.InvalidRedirectURI,
 		`{"application_type":"native","redirect_uris":["javascript:alert(1)"]}`:                         oauth.InvalidRedirectURI,
-		`{"application_type":"native","redirect_uris":["http://localhost/cb"]}`:                         oauth.InvalidRedirectURI,
 		`{"application_type":"native","redirect_uris":["http://127.0.0.1.canary.example/"]}`:            oauth.InvalidRedirectURI,
+		`{"redirect_uris":["http://localhost/cb"]}`:                                                     oauth.InvalidRedirectURI,
+		`{"redirect_uris":["https://a.example:99999/cb"]}`:                                              oauth.InvalidRedirectURI,
+		`{"redirect_uris":["https://a.example/cb?iss=canary"]}`:                                         oauth.InvalidRedirectURI,
 		`{"application_type":"native","redirect_uris":["http://192.0.2.1/"]}`:                           oauth.InvalidRedirectURI,
 		`{"redirect_uris":["http://127.0.0.1/cb"]}`:                                                     oauth.InvalidRedirectURI,
 		`{"redirect_uris":["https://a.example/\u00e9"]}`:                                                oauth.InvalidRedirectURI,
@@ -135,7 +137,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, uri := range m.RedirectURIs {
-			if !redirectFits(uri, m.ApplicationType) {
+			if RedirectProblem(uri, m.ApplicationType == Native) != "" {
 				t.Errorf("accepted %q", uri)
 			}
 		}

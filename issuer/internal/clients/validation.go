@@ -6,15 +6,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agentidp/agentidp/issuer/internal/clientmetadata"
 	"github.com/agentidp/agentidp/issuer/internal/credentials"
 	"github.com/agentidp/agentidp/issuer/internal/fields"
 )
 
-// Limits of the fields.
-const (
-	RedirectURIsMax     = 10
-	RedirectURICharsMax = 500
-)
+// RedirectURIsMax bounds the redirect URIs of a client; clientmetadata.RedirectURICharsMax each of them.
+const RedirectURIsMax = clientmetadata.RedirectURIsMax
 
 // check says what is wrong with a relying party, the first problem only.
 func check(c *Client) error {
@@ -60,40 +58,8 @@ func checkRedirectURIs(c *Client) error {
 	return nil
 }
 
-// redirectProblem says why a redirect URI is refused, "" when it is not. A code sent to any other place than the client's own is a code given away.
-func redirectProblem(s string, t Type) string {
-	if len(s) > RedirectURICharsMax {
-		return fmt.Sprintf("must be at most %d characters", RedirectURICharsMax)
-	}
-	for _, b := range []byte(s) {
-		if b <= ' ' || b >= 0x7f || strings.IndexByte(`"<>\^`+"`{|}*", b) >= 0 { // not in RFC 3986, or a wildcard somebody means
-			return "must be a URI (RFC 3986) without wildcards"
-		}
-	}
-	u, err := url.Parse(s)
-	if err != nil || !u.IsAbs() {
-		return "must be an absolute URI"
-	}
-	if strings.Contains(s, "#") || u.User != nil {
-		return "must not have a fragment or user information" // RFC 6749 s3.1.2
-	}
-	switch {
-	case u.Scheme == "https" && u.Hostname() != "":
-		return ""
-	case t == Web:
-		return "must be https with a host" // OpenID Connect Registration s2, application_type
-	case u.Scheme == "http" && loopback(u.Hostname()):
-		return ""
-	case strings.Contains(u.Scheme, "."): // RFC 8252 s7.1: a scheme named after a domain of the application's owner
-		return ""
-	}
-	return "must be https, http on a loopback address, or a private-use scheme with a dot"
-}
-
-// loopback is RFC 8252 s7.3, and the name that native clients use although s8.3 advises against it.
-func loopback(host string) bool {
-	return host == "127.0.0.1" || host == "::1" || host == "localhost"
-}
+// redirectProblem says why a redirect URI is refused, "" when it is not.
+func redirectProblem(s string, t Type) string { return clientmetadata.RedirectProblem(s, t == Native) }
 
 // Redirects reports whether uri is one of the client's: equal as a string, but for the port of a native client's loopback address, which the operating system
 // chose a moment ago (RFC 8252 s7.3).
@@ -114,7 +80,7 @@ func (c Client) Redirects(uri string) bool {
 // withoutLoopbackPort cuts the port out of an http loopback URI and leaves every other byte as it is.
 func withoutLoopbackPort(uri string) (string, bool) {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "http" || !loopback(u.Hostname()) {
+	if err != nil || u.Scheme != "http" || !clientmetadata.Loopback(u.Hostname()) {
 		return "", false
 	}
 	if u.Port() == "" {
