@@ -1,14 +1,17 @@
 package issuer_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	jose4 "github.com/go-jose/go-jose/v4"
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/oauth2"
 
 	"github.com/agentidp/agentidp/internal/jose/josetest"
@@ -117,6 +120,36 @@ func TestPushedRequestsAreRefused(t *testing.T) {
 	r = p.pushing(oauth2.GenerateVerifier(), "client_id", p.oauth.ClientID)
 	r.Header.Del("Authorization")
 	i.oauthRefused("no secret", i.do(r), 401, "invalid_client")
+}
+
+// What nobody reads is not kept, however much a stranger sends of it; nor is what proved the client. What is read is kept to its limit.
+func TestPushedRequestsKeepWhatIsRead(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	p := i.relyingParty(i.organization("acme"), map[string]any{"authentication": "none"})
+	push := func(change ...string) answer {
+		r := p.pushing(oauth2.GenerateVerifier(), append([]string{"client_id", p.oauth.ClientID}, change...)...)
+		r.Header.Del("Authorization")
+		return i.do(r)
+	}
+	i.must(push("junk", strings.Repeat("x", 60_000), "acr_values", "y", "nonce", "kept", "max_age", "60", "prompt", "login"), 201)
+	i.oauthRefused("too much", push("scope", "openid "+strings.Repeat("x", 32<<10)), 413, "invalid_request")
+	rows, err := i.db.Superuser(t).Query(t.Context(), "select parameters from pushed_requests")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
+	}
+	kept, err := url.ParseQuery(all[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"code_challenge", "code_challenge_method", "max_age", "nonce", "prompt", "redirect_uri", "response_type", "scope", "state"}
+	if got := slices.Sorted(maps.Keys(kept)); !slices.Equal(got, want) {
+		t.Errorf("kept: %v, want %v", got, want)
+	}
 }
 
 // As at the token endpoint: a pushed request that is asked for a nonce (RFC 9449 s8) has used nothing up, and is repeated with the same assertion.

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,15 +20,28 @@ const (
 // ReadQuery reads the parameters of a GET, under the rules of ReadForm.
 func ReadQuery(r *http.Request) (Form, error) { return ParseForm(r.URL.RawQuery) }
 
-// Query is the form as a query, from which ParseForm makes the same form again. The parameters named are left out.
-func (f Form) Query(without ...string) string {
-	kept := make(url.Values, len(f.values))
+// Query is the form as a query, from which ParseForm makes the same form again.
+func (f Form) Query() string { return f.values.Encode() }
+
+// Only is the form without the parameters that are not named.
+func (f Form) Only(names ...string) Form {
+	kept := make(url.Values, len(names))
 	for name, values := range f.values {
-		if !slices.Contains(without, name) {
+		if slices.Contains(names, name) {
 			kept[name] = values
 		}
 	}
-	return kept.Encode()
+	return Form{kept}
+}
+
+// With is the form with another value of a parameter; "" is none.
+func (f Form) With(name, value string) Form {
+	changed := maps.Clone(f.values)
+	delete(changed, name)
+	if value != "" {
+		changed[name] = []string{value}
+	}
+	return Form{changed}
 }
 
 // Has reports whether a parameter has a value.

@@ -3,7 +3,6 @@ package signin
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -61,6 +60,7 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	if form.Has("request_uri") { // RFC 9126 s2.1
 		return "", invalid("request_uri cannot be pushed.")
 	}
+	form = form.Only(parameters...) // without what proved the client
 	target, err := redirectTarget(form, client)
 	if err != nil {
 		return "", err
@@ -72,14 +72,13 @@ func (e *Authorization) push(w http.ResponseWriter, r *http.Request) (string, er
 	if err != nil {
 		return "", err
 	}
-	// What proved the client is not kept.
-	parameters := form.Query("client_secret", "client_assertion", "client_assertion_type", "client_id", "dpop_jkt")
-	if key != "" {
-		parameters += "&" + url.Values{"dpop_jkt": {key}}.Encode()
+	kept := form.With("dpop_jkt", key).Query()
+	if len(kept) > pushedBytesMax { // RFC 9126 s2.3
+		return "", &oauth.Error{Code: oauth.InvalidRequest, Description: "The request is too long.", Status: http.StatusRequestEntityTooLarge}
 	}
 	uri, stored := e.cfg.Secrets.pushed()
 	err = e.cfg.Store.PushRequest(r.Context(), PushedRequest{
-		OrganizationID: client.OrganizationID, Client: client.ClientID(), Issuer: issuer.ID, Key: stored, Parameters: parameters, ExpiresAt: now.Add(PushedLifetime),
+		OrganizationID: client.OrganizationID, Client: client.ClientID(), Issuer: issuer.ID, Key: stored, Parameters: kept, ExpiresAt: now.Add(PushedLifetime),
 	})
 	if problem.KindOf(err) == problem.NotFound { // deleted since it authenticated: the answer is that to a client that does not exist
 		err = &oauth.Error{Code: oauth.InvalidClient, Description: "Client authentication failed.", Err: err}

@@ -20,6 +20,15 @@ const (
 	hintBytesMax  = 16 << 10
 )
 
+// pushedBytesMax bounds what is kept of a pushed request, as a query: anybody can push one for a client that authenticates by none.
+const pushedBytesMax = 32 << 10
+
+// parameters are all that an authorization request is read for, here and in readRequest. Of one that is pushed nothing else is read, and nothing else is kept.
+var parameters = []string{
+	"redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge", "code_challenge_method", "dpop_jkt", "resource",
+	"authorization_details", "prompt", "max_age", "id_token_hint", "request", "request_uri", "registration",
+}
+
 // sha256Text is the length of a SHA-256 in base64url: a code_challenge, a thumbprint.
 const sha256Text = 43
 
