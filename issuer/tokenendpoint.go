@@ -12,7 +12,7 @@ func newTokenEndpoint(s shared, in signInParts) (*grants.Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	bearer, err := grants.JWTBearer(s.partners, s.cfg.Tokens.ActorsMax)
+	bearer, err := grants.JWTBearer(s.partners, s.dids.Agent, s.cfg.Tokens.ActorsMax)
 	if err != nil {
 		return nil, err
 	}

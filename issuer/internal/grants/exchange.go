@@ -156,8 +156,8 @@ func (x *exchange) mayAct(r *Request, subject *ownToken) error {
 	if subject.Organization != client.OrganizationID {
 		return errors.New("the token is of another organization")
 	}
-	if named, present := subject.Claims.Extra["may_act"]; present {
-		return x.named(r, named)
+	if mayAct, present := subject.Claims.Extra["may_act"]; present {
+		return named(r, mayAct, x.DIDs)
 	}
 	served := func(audience string) bool { return slices.Contains(client.Serves, audience) }
 	if subject.ClientID == client.ID.String() || slices.ContainsFunc(subject.Claims.Audience, served) {
@@ -167,12 +167,12 @@ func (x *exchange) mayAct(r *Request, subject *ownToken) error {
 }
 
 // named reads may_act. Each member narrows whom it names, so one that is not known names nobody we could recognise.
-func (x *exchange) named(r *Request, mayAct any) error {
+func named(r *Request, mayAct any, dids func(agentid.Agent) string) error {
 	members, _ := mayAct.(map[string]any)
 	id := r.Agent.ID
 	for name, value := range members {
 		switch {
-		case name == "sub" && (value == id.String() || value == x.DIDs(id)), name == "client_id" && value == id.String(), name == "iss" && value == r.Issuer.ID:
+		case name == "sub" && (value == id.String() || value == dids(id)), name == "client_id" && value == id.String(), name == "iss" && value == r.Issuer.ID:
 		default:
 			return errors.New("may_act names somebody else")
 		}

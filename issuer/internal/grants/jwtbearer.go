@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/jose"
 	"github.com/agentidp/agentidp/issuer/internal/federation"
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
@@ -27,16 +28,18 @@ const foreignSubjectBytesMax = 255
 
 // JWTBearer is RFC 7523 s2.1: a client redeems what a partner says about somebody. The token speaks of that somebody, under the partner's name, and the client acts. An
 // assertion counts once, whichever process it is sent to.
-func JWTBearer(partners *federation.Partners, actorsMax int) (Grant, error) {
-	if partners == nil || actorsMax < 1 || actorsMax > tokens.ActorsMax {
+// An agent's DID is a name that an assertion may call it by, too.
+func JWTBearer(partners *federation.Partners, dids func(agentid.Agent) string, actorsMax int) (Grant, error) {
+	if partners == nil || dids == nil || actorsMax < 1 || actorsMax > tokens.ActorsMax {
 		return Grant{}, errors.New("jwt-bearer: the configuration is not complete")
 	}
-	b := &bearer{partners, actorsMax}
+	b := &bearer{partners, dids, actorsMax}
 	return Grant{Type: "urn:ietf:params:oauth:grant-type:jwt-bearer", Authorize: b.authorize}, nil
 }
 
 type bearer struct {
 	partners  *federation.Partners
+	dids      func(agentid.Agent) string
 	actorsMax int
 }
 
@@ -79,13 +82,18 @@ func (b *bearer) authorize(ctx context.Context, r *Request, a *tokens.Authorizat
 	return narrowForeign(r, claims, partner, a)
 }
 
-// check is what depends on the request: an ID-JAG is for one client, and may be bound to what that client holds.
+// check is what depends on the request: an ID-JAG is for one client, any assertion may say who may act (may_act), and may be bound to what the client holds.
 func (b *bearer) check(r *Request, claims *jose.Claims, a *tokens.Authorization) error {
 	if client, present := claims.Extra["client_id"]; (present || claims.Type == typeIDJAG) && client != r.Agent.ID.String() {
 		return errors.New("the assertion is for another client")
 	}
 	if claims.Issuer == r.Issuer.ID {
 		return errors.New("the assertion is our own, and for others")
+	}
+	if mayAct, present := claims.Extra["may_act"]; present {
+		if err := named(r, mayAct, b.dids); err != nil {
+			return err
+		}
 	}
 	bound, err := readConfirmation(claims.Extra)
 	if err != nil {

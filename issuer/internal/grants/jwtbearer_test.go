@@ -39,9 +39,12 @@ func (m *market) partners() *federation.Partners {
 	return p
 }
 
+// didOf is a DID of its own kind: only that it is the agent's matters here.
+func didOf(id agentid.Agent) string { return "did:example:" + id.String() }
+
 func (m *market) redeem(assertion string, proven tokens.Confirmation, more ...string) (map[string]any, *Request, error) {
 	m.t.Helper()
-	grant, err := JWTBearer(m.partners(), ActorsMaxDefault)
+	grant, err := JWTBearer(m.partners(), didOf, ActorsMaxDefault)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -91,6 +94,17 @@ func TestAssertionIsRedeemed(t *testing.T) {
 	_, other, err2 := m.redeem(m.assertion("jti", "a2"), tokens.Confirmation{})
 	if err != nil || err2 != nil || again.Issuance.Uses[0].Key != use[0].Key || other.Issuance.Uses[0].Key == use[0].Key {
 		t.Errorf("a use is one of a jti: %v, %v", err, err2)
+	}
+}
+
+// The agent that may_act names, by its id or its DID, is who may redeem an assertion (RFC 8693 s4.4).
+func TestAssertionForAnActorIsRedeemed(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t)
+	for _, named := range []map[string]string{{"sub": m.client.ID.String()}, {"sub": didOf(m.client.ID)}, {"client_id": m.client.ID.String(), "iss": m.issuer.ID}} {
+		if _, _, err := m.redeem(m.assertion("may_act", named), tokens.Confirmation{}); err != nil {
+			t.Errorf("%v: %v", named, err)
+		}
 	}
 }
 
@@ -147,6 +161,10 @@ func TestAssertionsAreRefused(t *testing.T) {
 		"for another":                           {m.assertion("aud", "https://other.example"), nil, oauth.InvalidGrant},
 		"for the token endpoint":                {m.assertion("aud", m.issuer.ID+"/oauth2/token"), nil, oauth.InvalidGrant},
 		"for us and another":                    {m.assertion("aud", []string{m.issuer.ID, "https://other.example"}), nil, oauth.InvalidGrant},
+		"may_act names another":                 {m.assertion("may_act", map[string]string{"sub": agentid.New[agentid.Agent]().String()}), nil, oauth.InvalidGrant},
+		"may_act names nobody":                  {m.assertion("may_act", map[string]string{}), nil, oauth.InvalidGrant},
+		"may_act says more than we know":        {m.assertion("may_act", map[string]string{"sub": m.client.ID.String(), "role": "x"}), nil, oauth.InvalidGrant},
+		"may_act of an ID-JAG names another":    {m.jag("may_act", map[string]string{"client_id": agentid.New[agentid.Agent]().String()}), nil, oauth.InvalidGrant},
 		"expired":                               {m.assertion("exp", m.now.Unix()), nil, oauth.InvalidGrant},
 		"from the future":                       {m.assertion("iat", m.now.Unix()+30), nil, oauth.InvalidGrant},
 		"without an end":                        {m.assertion("exp", nil), nil, oauth.InvalidGrant},
@@ -232,10 +250,10 @@ func TestIDJAGIsGiven(t *testing.T) {
 
 func TestJWTBearerConfig(t *testing.T) {
 	t.Parallel()
-	if _, err := JWTBearer(nil, 1); err == nil {
+	if _, err := JWTBearer(nil, didOf, 1); err == nil {
 		t.Error("no partners are accepted")
 	}
-	if _, err := JWTBearer(newMarket(t).partners(), tokens.ActorsMax+1); err == nil {
+	if _, err := JWTBearer(newMarket(t).partners(), didOf, tokens.ActorsMax+1); err == nil {
 		t.Error("too many actors are accepted")
 	}
 }
