@@ -1,6 +1,7 @@
 package issuer_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -75,6 +76,34 @@ func TestClientDeletedMeanwhile(t *testing.T) {
 	for _, a := range i.during("delete from clients where id = $1::text::uuid", p.oauth.ClientID[4:], func() answer { return p.push(oauth2.GenerateVerifier()) }) {
 		if a.StatusCode != 401 || a.field("error") != "invalid_client" {
 			t.Errorf("a request pushed: %s %s", a.Status, a.body)
+		}
+	}
+}
+
+// RFC 7592 has no versions: of several updates at the same time each is made, one after the other.
+func TestUpdatesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	organization := i.organization("acme")
+	_, initial := i.initialToken(organization, 1)
+	made := i.must(i.registration("POST", register, initial, `{"client_name":"x","grant_types":["client_credentials"]}`), 201)
+	id, own := made.field("client_id"), made.field("registration_access_token")
+	party := i.must(i.registration("POST", register, i.initialTokenFor(organization, []string{"relying_party"}, nil), partyMetadata(t, nil)), 201)
+	var agents, parties []func() answer
+	for n := range 3 {
+		agents = append(agents, func() answer {
+			return i.registration("PUT", register+"/"+id, own, fmt.Sprintf(`{"client_id":"%s","client_name":"x%d","grant_types":["client_credentials"]}`, id, n))
+		})
+		parties = append(parties, func() answer {
+			body := partyMetadata(t, map[string]any{"client_id": party.field("client_id"), "client_name": fmt.Sprint("y", n)})
+			return i.registration("PUT", register+"/"+party.field("client_id"), party.field("registration_access_token"), body)
+		})
+	}
+	all := append(i.during("update agents set updated_at = updated_at where id = $1::text::uuid", id[4:], agents...),
+		i.during("update clients set updated_at = updated_at where id = $1::text::uuid", party.field("client_id")[4:], parties...)...)
+	for _, a := range all {
+		if a.StatusCode != 200 {
+			t.Errorf("%s %s", a.Status, a.body)
 		}
 	}
 }

@@ -105,6 +105,34 @@ func TestRegistration(t *testing.T) {
 	}
 }
 
+// What is wrong is said in the words of the RFCs, which are the client's.
+func TestRegistrationErrorsNameMembers(t *testing.T) {
+	t.Parallel()
+	root := certify(t, nil, authority("root"))
+	i := start(t, func(c *issuer.Config) { c.TLS.ClientCA = root.file(t) })
+	_, initial := i.initialToken(i.organization("acme"), 10)
+	for body, want := range map[string]string{
+		`"token_endpoint_auth_method":"private_key_jwt"`:                                       "give exactly one of jwks, jwks_uri.",
+		`"token_endpoint_auth_method":"self_signed_tls_client_auth"`:                           "give exactly one of jwks, jwks_uri.",
+		`"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"http://a.example/k"`:       "jwks_uri: must be an https URL",
+		`"token_endpoint_auth_method":"private_key_jwt","jwks":{"keys":[{"kty":"RSA"}]}`:       "jwks",
+		`"token_endpoint_auth_method":"tls_client_auth"`:                                       "give exactly one of tls_client_auth_subject_dn, tls_client_auth_san_dns, tls_client_auth_san_uri, tls_client_auth_san_ip, tls_client_auth_san_email.",
+		`"token_endpoint_auth_method":"tls_client_auth","tls_client_auth_san_ip":"1"`:          "tls_client_auth_san_ip: ",
+		`"token_endpoint_auth_method":"tls_client_auth","tls_client_auth_subject_dn":"x"`:      "tls_client_auth_subject_dn: ",
+		`"token_endpoint_auth_method":"private_key_jwt","tls_client_auth_san_dns":"a.example"`: "tls_client_auth_san_dns: ",
+		`"client_name":"` + strings.Repeat("x", 101) + `"`:                                     "client_name: ",
+	} {
+		sent := `{"grant_types":["client_credentials"],` + body
+		if !strings.Contains(body, "client_name") {
+			sent += `,"client_name":"x"`
+		}
+		a := i.registration("POST", register, initial, sent+"}")
+		if a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" || !strings.Contains(a.field("error_description"), want) {
+			t.Errorf("%s: %s %s, want %s", body, a.Status, a.body, want)
+		}
+	}
+}
+
 // The door is open as often and as long as its token says, for its organization, and no wider.
 func TestInitialAccessTokens(t *testing.T) {
 	t.Parallel()

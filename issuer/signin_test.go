@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +110,21 @@ func (p *party) code(token, state, verifier string, options ...oauth2.AuthCodeOp
 }
 
 // The whole way, with nothing of ours on the relying party's side: discovery, authorization request, code, verified ID token, user info, refresh.
+// What is no token is 400 where an agent signs in, as it is at /agent-info (RFC 6750 s3.1); the client hears nothing of it, unless it wanted nobody to be asked.
+func TestSignInWithSomethingElse(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	p := i.relyingParty(i.organization("acme"), nil)
+	for _, path := range []string{strings.TrimPrefix(p.link(), i.url), "/agent-info"} {
+		r := i.request("GET", path, "", "")
+		r.SetBasicAuth("agt", "x")
+		a := i.do(r)
+		if a.StatusCode != 400 || a.field("error") != "invalid_request" || !strings.Contains(a.Header.Get("WWW-Authenticate"), "Bearer ") {
+			t.Errorf("%s: %s %s %v", path, a.Status, a.body, a.Header)
+		}
+	}
+}
+
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	i := start(t)

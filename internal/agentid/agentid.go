@@ -65,7 +65,7 @@ func New[T ID[K], K Kind]() T { return T(ID[K]{uuid.Must(uuid.NewV7())}) }
 func Parse[T ID[K], K Kind](s string) (T, error) {
 	var kind K
 	p := kind.prefix()
-	bad := fmt.Errorf("not %s id: want %s and 32 lower-case hex digits", article(kind.noun()), p)
+	bad := fmt.Errorf("not %s id: want %s and the 32 lower-case hex digits of a UUIDv7", article(kind.noun()), p)
 	if len(s) != len(p)+32 || s[:len(p)] != p {
 		return T{}, bad
 	}

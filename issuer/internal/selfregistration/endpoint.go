@@ -146,6 +146,9 @@ func registering(ctx context.Context) audit.Actor {
 	return audit.Actor{Kind: audit.KindSystem, ID: "issuer/registration", RequestID: web.RequestID(ctx), Source: web.Source(ctx)}
 }
 
+// updatesMax is how often an update is tried that finds the client changed since it was read. The client said what it wants to be, not what it saw: RFC 7592 has no versions.
+const updatesMax = 5
+
 func (e *Registrar) update(r *http.Request) (any, error) {
 	c, err := e.authenticate(r)
 	if err != nil {
@@ -155,6 +158,24 @@ func (e *Registrar) update(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	for tries := 1; ; tries++ {
+		body, err := e.updateTo(r, c, m)
+		if !changedMeanwhile(err) || tries == updatesMax {
+			return body, err
+		}
+		if c, err = e.authenticate(r); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// changedMeanwhile reports whether an update was refused because of another one.
+func changedMeanwhile(err error) bool {
+	p, ok := errors.AsType[*problem.Error](err)
+	return ok && (p.Kind == problem.PreconditionFailed || p.Code == "credential_expired") // replaced by the other
+}
+
+func (e *Registrar) updateTo(r *http.Request, c registrant, m *clientmetadata.Metadata) (any, error) {
 	if m.ClientID != c.id() { // RFC 7592 s2.2
 		return nil, invalidMetadata("client_id must be the client's.")
 	}

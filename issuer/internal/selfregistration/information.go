@@ -3,7 +3,6 @@ package selfregistration
 import (
 	"encoding/json"
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -205,13 +204,26 @@ func asMetadataError(err error) error {
 	}
 	switch {
 	case p.Kind == problem.PreconditionFailed:
-		return &oauth.Error{Code: oauth.TemporarilyUnavailable, Description: "The client was changed at the same time.", Status: http.StatusServiceUnavailable, RetryAfter: time.Second, Err: err}
+		return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "The client is being changed by others at the same time. Send it again.", Err: err}
 	case p.Kind != problem.Invalid && p.Kind != problem.Conflict:
 		return err
-	case p.Field == "/name":
-		return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "client_name: " + p.Detail + ".", Err: err}
 	case strings.HasPrefix(p.Field, "/redirectUris"):
 		return &oauth.Error{Code: oauth.InvalidRedirectURI, Description: "One of redirect_uris " + p.Detail + ".", Err: err}
 	}
-	return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: "The metadata cannot be registered: " + p.Detail + ".", Err: err}
+	about, detail := "The metadata cannot be registered", memberNames.Replace(p.Detail)
+	field, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(p.Field, "/registration"), "/"), "/")
+	if member, known := members[field]; known {
+		about = member
+	}
+	return &oauth.Error{Code: oauth.InvalidClientMetadata, Description: about + ": " + detail + ".", Err: err}
 }
+
+// members are the names in RFC 7591, RFC 8705 and OpenID Connect Dynamic Client Registration of what has another in the admin API.
+var members = map[string]string{
+	"name": "client_name", "type": "application_type", "authentication": "token_endpoint_auth_method", "scopes": "scope", "jwks": "jwks", "jwksUri": "jwks_uri",
+	"subjectDn": "tls_client_auth_subject_dn", "sanDns": "tls_client_auth_san_dns", "sanUri": "tls_client_auth_san_uri", "sanIp": "tls_client_auth_san_ip", "sanEmail": "tls_client_auth_san_email",
+}
+
+// memberNames puts them into a text. A certificate's thumbprint is no metadata.
+var memberNames = strings.NewReplacer(", certificateThumbprint", "", "jwksUri", members["jwksUri"], "subjectDn", members["subjectDn"], "sanDns", members["sanDns"],
+	"sanUri", members["sanUri"], "sanIp", members["sanIp"], "sanEmail", members["sanEmail"])

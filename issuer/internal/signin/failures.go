@@ -13,6 +13,9 @@ func forAgent(err error) bool {
 	if _, stale := errors.AsType[*staleError](err); stale {
 		return true
 	}
+	if _, malformed := errors.AsType[*malformedError](err); malformed {
+		return true
+	}
 	e, ok := errors.AsType[*oauth.Error](err)
 	return ok && e.Status == http.StatusUnauthorized
 }

@@ -41,12 +41,18 @@ type subject struct {
 // errNobody is a request that presents nothing: a person's browser, or an agent that forgot.
 var errNobody = errors.New("nobody presented a credential")
 
+// malformedError is a credential that is presented as none can be. It is the agent's to mend as one that is not good, but 400 (RFC 6750 s3.1).
+type malformedError struct{ err error }
+
+func (e *malformedError) Error() string { return e.err.Error() }
+func (e *malformedError) Unwrap() error { return e.err }
+
 // subject authenticates the agent by its own access token for the issuer. Nobody else's will do: a relying party that was given a token of the agent's, or an
 // actor that acts for it, could else sign in as it everywhere.
 func (e *Authorization) subject(r *http.Request, now time.Time) (*subject, error) {
 	scheme, text, err := presented.Text(r, "")
 	if err != nil {
-		return nil, unauthorized(err)
+		return nil, &malformedError{err}
 	}
 	if text == "" {
 		return nil, errNobody
