@@ -62,14 +62,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 func newServer(h http.Handler, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: headerReadTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    headerBytesMax,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: streamsMax},
-		TLSConfig:         servertls.Config(certificate),
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes of port scanners and the like
+		Handler: h,
+		// OPTIONS * is answered by h as every other request is.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            headerReadTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               headerBytesMax,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: streamsMax},
+		TLSConfig:                    servertls.Config(certificate),
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug), // handshakes of port scanners and the like
 	}
 }

@@ -124,6 +124,26 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
+// OPTIONS * is a request as any other: the handler answers it, and not net/http with a 200 of its own.
+func TestOptionsOfTheServer(t *testing.T) {
+	t.Parallel()
+	address, roots, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusTeapot {
+		t.Errorf("%s", response.Status)
+	}
+}
+
 // Every timeout is set: the zero value of each would let one client hold a connection for ever.
 func TestServerLimits(t *testing.T) {
 	t.Parallel()

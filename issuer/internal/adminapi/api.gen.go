@@ -933,8 +933,11 @@ type Invalid = Problem
 // NoIssuer RFC 9457.
 type NoIssuer = Problem
 
-// NoWayBack RFC 9457.
-type NoWayBack = Problem
+// NoWayBackApplicationJSON An OAuth error of the endpoints of signing in.
+type NoWayBackApplicationJSON = SignInError
+
+// NoWayBackApplicationProblemPlusJSON RFC 9457.
+type NoWayBackApplicationProblemPlusJSON = Problem
 
 // NotFound RFC 9457.
 type NotFound = Problem

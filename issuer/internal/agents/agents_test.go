@@ -113,6 +113,7 @@ func TestCreateChecksEveryField(t *testing.T) {
 		"name with a space":      {func(c *Create) { c.Name = "a " }, "/name", "name_characters"},
 		"name not UTF-8":         {func(c *Create) { c.Name = "\xc3\x28" }, "/name", "name_characters"},
 		"name turned around":     {func(c *Create) { c.Name = "a\u2066b" }, "/name", "name_characters"},
+		"name nobody sees":       {func(c *Create) { c.Name = "\u200b\u200d" }, "/name", "name_characters"},
 		"type upper case":        {func(c *Create) { c.Type = "Assistant" }, "/type", "type_format"},
 		"long type":              {func(c *Create) { c.Type = strings.Repeat("a", 41) }, "/type", "type_format"},
 		"long description":       {func(c *Create) { c.Description = strings.Repeat("é", 501) }, "/description", "description_length"},

@@ -33,6 +33,9 @@ func CheckName(field, s string) error {
 	if strings.TrimSpace(s) != s {
 		return Invalid(field, strings.TrimPrefix(field, "/")+"_characters", "must not begin or end with white space")
 	}
+	if !strings.ContainsFunc(s, unicode.IsGraphic) {
+		return Invalid(field, strings.TrimPrefix(field, "/")+"_characters", "must have a character that can be seen")
+	}
 	return nil
 }
 

@@ -60,6 +60,7 @@ func TestCreateChecksEveryField(t *testing.T) {
 		"name with NUL":         {Create{"acme", "a\x00b"}, "/displayName", "display_name_characters"},
 		"name with ESC":         {Create{"acme", "a\x1b[31mb"}, "/displayName", "display_name_characters"},
 		"name with U+2028":      {Create{"acme", "a\u2028b"}, "/displayName", "display_name_characters"},
+		"name nobody sees":      {Create{"acme", "\u200b"}, "/displayName", "display_name_characters"},
 		"name turned around":    {Create{"acme", "a\u202eb"}, "/displayName", "display_name_characters"},
 		"name not UTF-8":        {Create{"acme", "a\xffb"}, "/displayName", "display_name_characters"},
 		"name with a joiner":    {Create{"acme", "می\u200cخواهم"}, "", ""},

@@ -46,6 +46,9 @@ func checkDisplayName(s string) error {
 	if strings.TrimSpace(s) != s {
 		return fields.Invalid(field, "display_name_characters", "must not begin or end with white space")
 	}
+	if !strings.ContainsFunc(s, unicode.IsGraphic) {
+		return fields.Invalid(field, "display_name_characters", "must have a character that can be seen")
+	}
 	for _, r := range s {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
 			return fields.Invalid(field, "display_name_characters", "must not hold control, line separator or text direction characters")
