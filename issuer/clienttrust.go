@@ -74,7 +74,7 @@ func (i *Issuer) clientTrust() (clientauth.Trust, error) {
 		return clientauth.Trust{}, fmt.Errorf("clientKeys: %w", err)
 	}
 	i.keyClients = append(i.keyClients, keys)
-	trust := clientauth.Trust{Keys: clientkeys.New(keys, i.env.Now), Now: i.env.Now}
+	trust := clientauth.Trust{Keys: clientkeys.New(keys, i.env.Now), CheckKeysURL: keys.CheckAddress, Now: i.env.Now}
 	if i.cfg.TLS.ClientCA != "" {
 		trust.Authorities = func() *x509.CertPool { return i.certificate.ClientAuthorities() }
 	}

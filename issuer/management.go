@@ -41,7 +41,7 @@ func newManagementEndpoints(s shared, in signInParts, endpoint *grants.Endpoint)
 	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.env.Now}
 	return managementEndpoints{
 		selfregistration.New(selfregistration.Config{
-			Store: s.store, Secrets: secrets, Agents: s.agents, RelyingParties: in.relyingParties, Methods: s.agentAuth.Methods(),
+			Store: s.store, Secrets: secrets, Agents: s.agents, RelyingParties: in.relyingParties, Methods: s.agentAuth.Methods(), Admits: s.agentAuth.Admits,
 			AgentGrants: endpoint.AgentTypes(), RelyingPartyGrants: endpoint.RelyingPartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
 			Gate: s.gate, Now: s.env.Now,
 		}),

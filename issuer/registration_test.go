@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
 	"net/url"
@@ -129,6 +130,27 @@ func TestRegistrationErrorsNameMembers(t *testing.T) {
 		a := i.registration("POST", register, initial, sent+"}")
 		if a.StatusCode != 400 || a.field("error") != "invalid_client_metadata" || !strings.Contains(a.field("error_description"), want) {
 			t.Errorf("%s: %s %s, want %s", body, a.Status, a.body, want)
+		}
+	}
+}
+
+// Keys at an address that the issuer never asks are refused where they are registered, and not for ever after; an operator may have it ask anywhere.
+func TestKeysAtPrivateAddresses(t *testing.T) {
+	t.Parallel()
+	for _, anywhere := range []bool{false, true} {
+		i := start(t, func(c *issuer.Config) { c.ClientKeys.AllowPrivate = anywhere })
+		organization := i.organization("acme")
+		agent := i.agent(organization, "a")
+		_, initial := i.initialToken(organization, 10)
+		for n, where := range []string{"https://10.0.0.1/k", "https://[::1]/k", "https://[::ffff:127.0.0.1]/k", "https://8.8.8.8:22/k", "https://8.8.8.8/k", "https://localhost/k"} {
+			want := anywhere || n >= 4 // where a name leads is not known yet
+			a := i.registration("POST", register, initial, fmt.Sprintf(`{"client_name":"k%d","grant_types":["client_credentials"],"token_endpoint_auth_method":"private_key_jwt","jwks_uri":"%s"}`, n, where))
+			if want != (a.StatusCode == 201) || !want && (a.field("error") != "invalid_client_metadata" || !strings.HasPrefix(a.field("error_description"), "jwks_uri: ")) {
+				t.Errorf("%s, anywhere %v: %s %s", where, anywhere, a.Status, a.body)
+			}
+			if !want {
+				i.refused(i.admin("POST", "/agents/"+agent+"/credentials", fmt.Sprintf(`{"kind":"private_key_jwt","registration":{"jwksUri":"%s"}}`, where)), 400, "jwks_uri_unreachable", "/registration/jwksUri")
+			}
 		}
 	}
 }

@@ -15,9 +15,11 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -45,6 +47,7 @@ type Config struct {
 // Client fetches documents. It is safe for concurrent use and keeps connections alive between calls.
 type Client struct {
 	cfg       Config
+	guard     addressGuard // of https
 	https     *http.Client
 	plaintext *http.Client
 }
@@ -68,7 +71,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.AllowPrivate {
 		guard = anyAddress
 	}
-	return &Client{cfg: cfg, https: httpClient(guard, nil, roots), plaintext: httpClient(loopbackAddress, nil, roots)}, nil
+	return &Client{cfg: cfg, guard: guard, https: httpClient(guard, nil, roots), plaintext: httpClient(loopbackAddress, nil, roots)}, nil
 }
 
 // Roots are the system's, and those of a PEM file unless its name is empty; nil stands for the system's alone.
@@ -104,6 +107,25 @@ func httpClient(guard addressGuard, resolver *net.Resolver, roots *x509.CertPool
 			IdleConnTimeout:        90 * time.Second,
 		},
 	}
+}
+
+// CheckAddress says of a URL whose host is an address what Get would: ErrAddress when it is never asked. Where a name leads is known when it is asked.
+func (c *Client) CheckAddress(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return errors.New("the URL cannot be parsed")
+	}
+	address, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return nil
+	}
+	port := uint64(443)
+	if u.Port() != "" {
+		if port, err = strconv.ParseUint(u.Port(), 10, 16); err != nil {
+			return errors.New("the URL has no port that there is")
+		}
+	}
+	return c.guard(netip.AddrPortFrom(address, uint16(port)))
 }
 
 // Close drops idle connections. The client stays usable.

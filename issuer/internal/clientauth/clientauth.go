@@ -47,6 +47,8 @@ type KeySource interface {
 // Trust is what proofs are checked with besides what clients registered.
 type Trust struct {
 	Keys KeySource // nil: clients register their keys themselves
+	// CheckKeysURL refuses URLs that Keys never asks. nil: none is known before.
+	CheckKeysURL func(rawURL string) error
 	// Authorities signs certificates of clients for tls_client_auth; it is asked at each request. nil: the method is not served.
 	Authorities func() *x509.CertPool
 	Bundles     *spiffe.Bundles // nil: the methods of SPIFFE are not served
@@ -90,6 +92,10 @@ func (a *AgentAuthenticator) Admits(kind string, r credentials.Registration) err
 	case credentials.KindTLS:
 		if a.trust.Authorities == nil {
 			return refuse("/kind", "kind_not_served", "the issuer knows no certification authority of clients (tls.clientCA)")
+		}
+	case credentials.KindPrivateKeyJWT, credentials.KindSelfSignedTLS:
+		if r.KeysURL != "" && a.trust.CheckKeysURL != nil && a.trust.CheckKeysURL(r.KeysURL) != nil {
+			return refuse("/registration/jwksUri", "jwks_uri_unreachable", "must not be at an address that the issuer never asks (clientKeys)")
 		}
 	case credentials.KindSPIFFEJWT, credentials.KindSPIFFEX509:
 		if id, err := spiffe.ParseID(r.SPIFFEID); err == nil && !a.trust.Bundles.Serves(id.TrustDomain) {

@@ -52,10 +52,12 @@ type Gate interface {
 
 // Config is what the endpoints are made of.
 type Config struct {
-	Store              Store
-	Secrets            Secrets
-	Agents             Agents
-	RelyingParties     RelyingParties
+	Store          Store
+	Secrets        Secrets
+	Agents         Agents
+	RelyingParties RelyingParties
+	// Admits says why a credential of a kind cannot be used here.
+	Admits             func(kind string, r credentials.Registration) error
 	Methods            []string // of client authentication, as they are served
 	AgentGrants        []string // that agents may use: all of them, whatever they register
 	RelyingPartyGrants []string // that relying parties may use

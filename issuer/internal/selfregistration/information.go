@@ -148,7 +148,7 @@ func (e *Registrar) credentialOf(m *clientmetadata.Metadata) (kind string, r cre
 			SubjectDN: m.SubjectDN, SANDNS: m.SubjectDNS, SANURI: m.SubjectURI, SANIP: m.SubjectIP, SANEmail: m.SubjectEmail,
 		}
 	}
-	return kind, r, nil
+	return kind, r, asMetadataError(e.cfg.Admits(kind, r))
 }
 
 // grantsWithin wants the grant that makes a client what it is, and no other than its kind uses.
