@@ -38,7 +38,7 @@ func newManagementEndpoints(s shared, in signInParts, endpoint *grants.Endpoint)
 		return managementEndpoints{}, nil, err
 	}
 	callers := caller.New(in.clientAuth, s.dids)
-	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Agents: s.agents, Now: s.env.Now}
+	refresh := &signin.RefreshTokens{Store: s.store, Secrets: in.grants.Secrets, Now: s.env.Now}
 	return managementEndpoints{
 		selfregistration.New(selfregistration.Config{
 			Store: s.store, Secrets: secrets, Agents: s.agents, RelyingParties: in.relyingParties, Methods: s.agentAuth.Methods(), Admits: s.agentAuth.Admits,

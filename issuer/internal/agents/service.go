@@ -112,7 +112,7 @@ func (s *Service) Delete(ctx context.Context, actor audit.Actor, id agentid.Agen
 func (s *Service) Suspend(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
 	return s.transition(ctx, actor, id, audit.AgentSuspend, func(a *Agent) {
 		a.Status = Suspended
-		a.TokensNotBefore = s.watermark()
+		a.TokensNotBefore = s.watermark(a.TokensNotBefore)
 	})
 }
 
@@ -123,21 +123,31 @@ func (s *Service) Reactivate(ctx context.Context, actor audit.Actor, id agentid.
 
 // RevokeTokens kills every token an agent was issued up to now, and leaves the agent as it is.
 func (s *Service) RevokeTokens(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
-	return s.transition(ctx, actor, id, audit.AgentRevokeTokens, func(a *Agent) { a.TokensNotBefore = s.watermark() })
+	return s.transition(ctx, actor, id, audit.AgentRevokeTokens, func(a *Agent) { a.TokensNotBefore = s.watermark(a.TokensNotBefore) })
 }
 
 // Revoke stops an agent for good. Revoking twice is no error.
 func (s *Service) Revoke(ctx context.Context, actor audit.Actor, id agentid.Agent) (Agent, error) {
 	return s.transition(ctx, actor, id, audit.AgentRevoke, func(a *Agent) {
 		a.Status = Revoked
-		a.TokensNotBefore = s.watermark()
+		a.TokensNotBefore = s.watermark(a.TokensNotBefore)
 	})
 }
 
 // watermark is the next whole second. iat has whole seconds (rounded down), so a token from earlier in this second carries the second itself;
 // one second more puts it safely on the dead side, at the price of at most one second without tokens after a reactivation.
-// It is computed while the agent's row is locked, after every issuance that held the row has committed.
-func (s *Service) watermark() time.Time { return s.clock().Truncate(time.Second).Add(time.Second) }
+// It is computed while the agent's row is locked, after every issuance that held the row has committed. Tokens are dated to a watermark that is the next second
+// (package tokens), so a second one within the same second is a second later; none is ever lowered.
+func (s *Service) watermark(before time.Time) time.Time {
+	next := s.clock().Truncate(time.Second).Add(time.Second)
+	switch {
+	case before.Equal(next):
+		return next.Add(time.Second)
+	case before.After(next):
+		return before
+	}
+	return next
+}
 
 func (s *Service) transition(ctx context.Context, actor audit.Actor, id agentid.Agent, action audit.Action, to func(*Agent)) (Agent, error) {
 	return s.store.UpdateAgent(ctx, actor, id, 0, action, func(a *Agent) error {

@@ -22,6 +22,9 @@ func (x *exchange) speakFor(ctx context.Context, r *Request, subject *ownToken, 
 		if len(subject.Actors) > 0 { // somebody acts for the client, and the client would act through them
 			return unacceptable("subject_token", errors.New("the client would act for itself"))
 		}
+		if subject.ofRelyingParty() { // in a token of its own nothing would say that it is the relying party's
+			return unacceptable("subject_token", errors.New("a relying party's token about the client itself"))
+		}
 		a.Subject = &tokens.Subject{ID: client, Agent: &a.Agent, Credential: subject.Credential}
 		return nil
 	}
@@ -40,6 +43,9 @@ func (x *exchange) speakFor(ctx context.Context, r *Request, subject *ownToken, 
 		a.Subject.Agent, a.Subject.Credential = &agent, subject.Credential
 	}
 	r.Issuance.Details = map[string]any{"subject": subject.Claims.Subject, "subjectTokenId": subject.Claims.ID, "actors": len(chain)}
+	if !subject.SignIn.IsZero() {
+		a.SignIn, r.Issuance.MadeOf, r.Issuance.Details["signInId"] = subject.SignIn, subject.SignIn, subject.SignIn.String()
+	}
 	return nil
 }
 
@@ -65,7 +71,7 @@ func (x *exchange) extend(r *Request, subject *ownToken) ([]tokens.Actor, error)
 	}
 	before := subject.Actors
 	if namesRelyingParty(subject.ClientID) { // such a token has no other actor
-		before = append(before, tokens.Actor{Subject: subject.ClientID, OrganizationID: client.OrganizationID})
+		before = append(before, tokens.Actor{Subject: subject.ClientID, OrganizationID: client.OrganizationID, CredentialID: subject.SignIn.String()})
 	}
 	if len(before) > 0 && before[0].Issuer == "" && before[0].Subject == client.Subject {
 		before = before[1:]
@@ -110,6 +116,9 @@ func narrow(r *Request, subject *ownToken, a *tokens.Authorization) error {
 	}
 	if end := subject.expires(); a.NotAfter.IsZero() || end.Before(a.NotAfter) {
 		a.NotAfter = end
+	}
+	if issued := subject.issued(); issued.After(a.NotBefore) {
+		a.NotBefore = issued
 	}
 	if subject.Confirmation.CertificateSHA256 != "" {
 		a.Confirmation.CertificateSHA256 = r.Certificate // what was bound stays bound

@@ -195,7 +195,7 @@ func (x *exchange) checkActorToken(ctx context.Context, r *Request, a *tokens.Au
 	if id := r.Agent.ID.String(); actor.Claims.Subject != id || actor.ClientID != id || len(actor.Actors) > 0 {
 		return unacceptable("actor_token", errors.New("the token is not the client's own"))
 	}
-	a.NotAfter = actor.expires()
+	a.NotAfter, a.NotBefore = actor.expires(), actor.issued()
 	return nil
 }
 

@@ -303,7 +303,7 @@ func TestExchangeChain(t *testing.T) {
 func TestExchangeNarrowsTheAudience(t *testing.T) {
 	t.Parallel()
 	const foreign, one, two, three = "https://partner.example|bob", "svc://1", "svc://2", "svc://3"
-	party := agentid.New[agentid.Client]().String()
+	party, session := agentid.New[agentid.Client]().String(), agentid.New[agentid.SignIn]().String()
 	for name, tt := range map[string]struct {
 		subject []string // audiences of the subject's record
 		changes []any    // of the subject token, which is for svc://1
@@ -322,10 +322,10 @@ func TestExchangeNarrowsTheAudience(t *testing.T) {
 		"a partner's, where its token is for":               {nil, []any{"sub", foreign, "aud", []string{one, two}}, []string{two}, two},
 		"a partner's, not asked":                            {nil, []any{"sub", foreign, "aud", []string{one, three}}, nil, three},
 		"a partner's, not asked, for nobody else":           {nil, []any{"sub", foreign}, nil, nil},
-		"a relying party's, elsewhere":                      {[]string{one, two}, []any{"client_id", party}, []string{two}, nil},
-		"a relying party's, where it is for":                {[]string{one, two}, []any{"client_id", party, "aud", []string{one, two}}, []string{two}, two},
-		"a relying party's, after the record was narrowed":  {[]string{one}, []any{"client_id", party, "aud", []string{one, two}}, []string{two}, nil},
-		"made of a relying party's, elsewhere":              {[]string{one, two}, []any{"client_id", "agt_x", "act", map[string]any{"sub": "agt_x", "act": map[string]any{"sub": party}}}, []string{two}, nil},
+		"a relying party's, elsewhere":                      {[]string{one, two}, []any{"client_id", party, "sid", session}, []string{two}, nil},
+		"a relying party's, where it is for":                {[]string{one, two}, []any{"client_id", party, "sid", session, "aud", []string{one, two}}, []string{two}, two},
+		"a relying party's, after the record was narrowed":  {[]string{one}, []any{"client_id", party, "sid", session, "aud", []string{one, two}}, []string{two}, nil},
+		"made of a relying party's, elsewhere":              {[]string{one, two}, []any{"client_id", "agt_x", "sid", session, "act", map[string]any{"sub": "agt_x", "act": map[string]any{"sub": party}}}, []string{two}, nil},
 		"made of another issuer's, who is called like ours": {[]string{one, two}, []any{"act", map[string]any{"sub": party, "iss": "https://partner.example"}}, []string{two}, two},
 	} {
 		m := newMarket(t)
@@ -343,17 +343,42 @@ func TestExchangeNarrowsTheAudience(t *testing.T) {
 
 	// A relying party that had the token stays in it: it is bounded in what is made of that one, too.
 	m := newMarket(t)
-	claims, _, err := m.exchange(asked(m.token("client_id", party, "aud", []string{one, two})), tokens.Confirmation{})
+	claims, _, err := m.exchange(asked(m.token("client_id", party, "sid", session, "aud", []string{one, two})), tokens.Confirmation{})
 	want := m.link(m.client, m.credential)
-	want["act"] = map[string]any{"sub": party, "org_id": m.client.OrganizationID.String()}
+	want["act"] = map[string]any{"sub": party, "org_id": m.client.OrganizationID.String(), "credential_id": session} // by which it is revoked
+	if claims["sid"] != session {
+		t.Errorf("sid %v, want that of the subject token", claims["sid"])
+	}
 	if d := cmp.Diff(any(want), claims["act"]); d != "" || err != nil {
 		t.Errorf("act of a relying party's: %v (-want +got):\n%s", err, d)
 	}
-	again := m.token("client_id", m.client.ID.String(), "aud", two, "act", claims["act"])
+	again := m.token("client_id", m.client.ID.String(), "sid", session, "aud", two, "act", claims["act"])
 	for audience, ok := range map[string]bool{two: true, three: false} {
 		if claims, _, err := m.exchange(asked(again, "audience", audience), tokens.Confirmation{}); (err == nil) != ok {
 			t.Errorf("the next one, for %s: %v, %v", audience, claims, err)
 		}
+	}
+}
+
+// What is made of a relying party's token dies with the sign-in, and says so. One that could not is not made.
+func TestExchangeOfSignIns(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t)
+	party, session := agentid.New[agentid.Client]().String(), agentid.New[agentid.SignIn]()
+	audience := []any{"aud", []string{"svc://1", "svc://2"}}
+	for name, changes := range map[string][]any{
+		"without a sign-in":       {"client_id", party},
+		"about the client itself": {"client_id", party, "sid", session.String(), "sub", m.client.ID.String()},
+		"of no sign-in's name":    {"client_id", party, "sid", "x"},
+	} {
+		_, _, err := m.exchange(asked(m.token(append(changes, audience...)...)), tokens.Confirmation{})
+		if failure, ok := errors.AsType[*oauth.Error](err); !ok || failure.Code != oauth.InvalidRequest {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, r, err := m.exchange(asked(m.token(append([]any{"client_id", party, "sid", session.String()}, audience...)...)), tokens.Confirmation{})
+	if err != nil || r.Issuance.MadeOf != session || r.Issuance.Details["signInId"] != session.String() {
+		t.Errorf("%+v, %v", r.Issuance, err)
 	}
 }
 

@@ -37,7 +37,7 @@ type Grant struct {
 	Authorize func(ctx context.Context, r *Request, a *tokens.Authorization) error
 
 	// Complete adds to the answer what belongs to the signed token (an id_token, a refresh token), and to the issuance what has to be committed with it.
-	// Nothing is committed yet, and nothing has left. May be nil.
+	// Nothing is committed yet, and nothing has left: it is called again when the token has to be another. May be nil.
 	Complete func(ctx context.Context, r *Request, t tokens.AccessToken, answer *oauth.TokenResponse) error
 
 	// Used is called when the code or refresh token was redeemed by a request that ran at the same time (issuance.UseSignIn): no token leaves. May be nil.
@@ -70,7 +70,7 @@ type Minter interface {
 }
 
 // Recorder writes the audit record of a token before the token leaves, and with it uses up what may be used once. It fails with kind NotFound when the
-// agent or a holder is no longer active or its credential is gone, with UsedError when something was used before, and then no token leaves.
+// agent or a holder is no longer active or its credential is gone, with OutdatedError when the token is from before a watermark, with UsedError when something was used before, and then no token leaves.
 type Recorder interface {
 	RecordTokenIssued(ctx context.Context, actor audit.Actor, i issuance.Record) error
 	// UseUp uses something up on its own, for a client of no organization (org is zero); UsedError when it was used before.
@@ -116,24 +116,42 @@ func (e *Endpoint) issue(w http.ResponseWriter, r *http.Request) (oauth.TokenRes
 	if err := grant.Authorize(r.Context(), request, &authorization); err != nil {
 		return oauth.TokenResponse{}, err
 	}
+	answer, err := e.sign(r.Context(), request, grant, authorization)
+	if late, ok := issuance.AsOutdated(err); ok { // what the client had was revoked a moment ago, and it can have new tokens at once
+		authorization.NotBefore = late.NotBefore
+		answer, err = e.sign(r.Context(), request, grant, authorization)
+	}
+	if _, ok := issuance.AsOutdated(err); ok { // and again
+		err = oauth.Unavailable(err)
+	}
+	if err != nil {
+		return oauth.TokenResponse{}, err
+	}
+	e.metrics.issued.WithLabelValues(grant.Type).Inc()
+	return answer, nil
+}
+
+// sign makes the token and the rest of the answer, and the record of it. Of a token that is not recorded nothing leaves.
+func (e *Endpoint) sign(ctx context.Context, request *Request, grant Grant, authorization tokens.Authorization) (oauth.TokenResponse, error) {
 	token, err := e.cfg.Minter.Mint(authorization)
 	if errors.Is(err, tokens.ErrExpired) {
 		return oauth.TokenResponse{}, &oauth.Error{Code: oauth.InvalidGrant, Description: "What the token would be made from has expired.", Err: err}
+	}
+	if notYet, ok := errors.AsType[*tokens.NotYetError](err); ok {
+		unavailable := oauth.Unavailable(err)
+		unavailable.RetryAfter = notYet.Wait
+		return oauth.TokenResponse{}, unavailable
 	}
 	if err != nil {
 		return oauth.TokenResponse{}, err
 	}
 	answer := respond(authorization, token)
 	if grant.Complete != nil {
-		if err := grant.Complete(r.Context(), request, token, &answer); err != nil {
+		if err := grant.Complete(ctx, request, token, &answer); err != nil {
 			return oauth.TokenResponse{}, err
 		}
 	}
-	if err := e.record(r.Context(), request, grant, authorization, token); err != nil {
-		return oauth.TokenResponse{}, err
-	}
-	e.metrics.issued.WithLabelValues(grant.Type).Inc()
-	return answer, nil
+	return answer, e.record(ctx, request, grant, authorization, token)
 }
 
 // receive is everything up to a request that a grant may see.

@@ -61,6 +61,9 @@ func readOwn(judged *tokenstate.Token) (*ownToken, error) {
 		link.Actor = nil
 		t.Actors = append(t.Actors, link)
 	}
+	if t.ofRelyingParty() && t.SignIn.IsZero() {
+		return nil, errors.New("sid: a relying party's token that does not say by which sign-in")
+	}
 	t.Confirmation, err = readConfirmation(judged.Claims.Extra)
 	return t, err
 }

@@ -18,6 +18,7 @@ func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens
 	actor := r.actor()
 	actor.RequestID, actor.Source = web.RequestID(ctx), web.Source(ctx)
 	record := r.Issuance
+	record.Token = issuance.Token{ID: t.ID, IssuedAt: t.IssuedAt, ExpiresAt: t.ExpiresAt}
 	record.Details = details(r, grant, a, t)
 	err := e.cfg.Recorder.RecordTokenIssued(ctx, actor, record)
 	if used, ok := issuance.AsUsed(err); ok {
@@ -26,6 +27,9 @@ func (e *Endpoint) record(ctx context.Context, r *Request, grant Grant, a tokens
 		}
 		grant.used(ctx, r, used)
 		return &oauth.Error{Code: oauth.InvalidGrant, Description: "The grant was used before.", Err: err}
+	}
+	if _, ok := issuance.AsOutdated(err); ok {
+		return err
 	}
 	switch {
 	case err == nil:

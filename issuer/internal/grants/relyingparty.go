@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/clientauth"
 	"github.com/agentidp/agentidp/issuer/internal/clients"
@@ -22,6 +23,7 @@ type RelyingParty struct {
 	// Details are those the sign-in granted, RFC 9396; nil for none. The request narrows them.
 	Details json.RawMessage
 
+	SignIn         agentid.SignIn
 	Authentication tokens.Authentication // of the agent, when it signed in
 	Nonce          string                // for the ID token; "" for none
 	NotAfter       time.Time             // nothing that comes of the request lives longer; zero for no such end
@@ -81,8 +83,8 @@ func (g Grant) used(ctx context.Context, r *Request, used *issuance.UsedError) {
 // allowedRelyingParty is the policy for relying parties: the sign-in granted it, the grant has narrowed it, and of its details there are those that the request asks for (RFC 9396 s6).
 func allowedRelyingParty(r *Request) (tokens.Authorization, error) {
 	a := tokens.Authorization{
-		Issuer: r.Issuer, Agent: r.Agent.Agent, Credential: r.Agent.Credential, RelyingParty: r.RelyingParty.Client.ClientID(),
-		Audience: r.RelyingParty.Audience, Scopes: r.RelyingParty.Scopes, Confirmation: r.Confirmation, NotAfter: r.RelyingParty.NotAfter,
+		Issuer: r.Issuer, Agent: r.Agent.Agent, Credential: r.Agent.Credential, RelyingParty: r.RelyingParty.Client.ClientID(), SignIn: r.RelyingParty.SignIn,
+		Audience: r.RelyingParty.Audience, Scopes: r.RelyingParty.Scopes, Confirmation: r.Confirmation, NotAfter: r.RelyingParty.NotAfter, NotBefore: r.RelyingParty.Authentication.At,
 	}
 	var err error
 	if a.Details, err = oauth.ParseAuthorizationDetails(r.Form.Get("authorization_details")); err != nil {

@@ -127,11 +127,15 @@ func (s *Store) UpdateClient(ctx context.Context, actor audit.Actor, id agentid.
 	return after, nil
 }
 
-// DeleteClient implements clients.Store.
+// DeleteClient implements clients.Store. Its sign-ins end, and their tokens are on the revocation list.
 func (s *Store) DeleteClient(ctx context.Context, actor audit.Actor, id agentid.Client, version int64) error {
 	err := s.changeClient(ctx, actor, id, version, func(q *orgdb.Queries, before clients.Client) (event, error) {
-		err := q.DeleteClient(ctx, orgdb.DeleteClientParams{OrgID: before.OrganizationID.UUID(), ID: id.UUID()})
-		return event{audit.ClientDelete, id.String(), map[string]any{"name": before.Name}}, err
+		signIns, revoked, err := s.endSignIns(ctx, q, before.OrganizationID, id)
+		if err != nil {
+			return event{}, err
+		}
+		details := map[string]any{"name": before.Name, "signIns": signIns, "revoked": revoked}
+		return event{audit.ClientDelete, id.String(), details}, q.DeleteClient(ctx, orgdb.DeleteClientParams{OrgID: before.OrganizationID.UUID(), ID: id.UUID()})
 	})
 	return asProblem(err, clientNoun)
 }

@@ -42,6 +42,9 @@ func asProblem(err error, noun string) error {
 	if _, ok := issuance.AsUsed(err); ok {
 		return err
 	}
+	if _, ok := issuance.AsOutdated(err); ok {
+		return err
+	}
 	if isNoRows(err) {
 		return notFound(noun)
 	}

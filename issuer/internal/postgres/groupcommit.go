@@ -29,17 +29,18 @@ const (
 )
 
 // recordTokensIssued is RecordTokenIssued for many tokens of one organization. It answers with those it recorded. It waits for no row: what is missing in the
-// answer is locked by somebody (a suspension, the deletion of a credential) or dead, and is asked alone, so that nobody's locks hold up the tokens of others.
+// answer is locked by somebody (a suspension, the deletion of a credential), dead, or from before a watermark, and is asked alone, so that nobody's locks hold up the tokens of others.
 const recordTokensIssued = `
 with asked as (
-    select * from unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::bytea[], $7::uuid[], $8::uuid[])
-        with ordinality as t (event, ts, actor, target, body, agent_id, credential_id, position)
+    select * from unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::bytea[], $7::uuid[], $8::uuid[], $12::timestamptz[])
+        with ordinality as t (event, ts, actor, target, body, agent_id, credential_id, issued_at, position)
 ), live as (
     select asked.*
     from asked
     join agents on agents.org_id = $1 and agents.id = asked.agent_id
     join credentials on credentials.org_id = $1 and credentials.agent_id = asked.agent_id and credentials.id = asked.credential_id
     where agents.status = 'active' and (credentials.expires_at is null or credentials.expires_at > asked.ts)
+        and asked.issued_at >= coalesce(greatest(agents.tokens_not_before, (select tokens_not_before from token_watermarks where org_id = $1)), '-infinity')
     for share of agents skip locked
     for key share of credentials skip locked
 ), due as (
@@ -63,6 +64,7 @@ type tokenRecord struct {
 	row        platformdb.InsertAuditRecordParams
 	agent      uuid.UUID
 	credential uuid.UUID
+	issuedAt   time.Time
 
 	// done is closed when the two below say what became of it.
 	done     chan struct{}
@@ -194,18 +196,18 @@ func (c *committer) write(ctx context.Context, group []*tokenRecord) (map[uuid.U
 func queueRecords(batch *pgx.Batch, records []*tokenRecord, recorded map[uuid.UUID]bool) {
 	n := len(records)
 	events, agents, credentials := make(pgtype.FlatArray[pgtype.UUID], n), make(pgtype.FlatArray[pgtype.UUID], n), make(pgtype.FlatArray[pgtype.UUID], n)
-	times, latest := make(pgtype.FlatArray[pgtype.Timestamptz], n), records[0].row.Ts
+	times, issued, latest := make(pgtype.FlatArray[pgtype.Timestamptz], n), make(pgtype.FlatArray[pgtype.Timestamptz], n), records[0].row.Ts
 	actors, targets, bodies := make(pgtype.FlatArray[string], n), make(pgtype.FlatArray[string], n), make(pgtype.FlatArray[[]byte], n)
 	for i, r := range records {
 		events[i], agents[i], credentials[i] = ofUUID(r.row.Event), ofUUID(r.agent), ofUUID(r.credential)
-		times[i] = pgtype.Timestamptz{Time: r.row.Ts, Valid: true}
+		times[i], issued[i] = pgtype.Timestamptz{Time: r.row.Ts, Valid: true}, pgtype.Timestamptz{Time: r.issuedAt, Valid: true}
 		actors[i], targets[i], bodies[i] = r.row.Actor, r.row.Target, r.row.Body
 		if r.row.Ts.After(latest) {
 			latest = r.row.Ts
 		}
 	}
 	batch.Queue(recordTokensIssued, ofUUID(records[0].row.OrgID), events, times, actors, targets, bodies, agents, credentials, latest,
-		string(audit.TokenIssue), audit.EncodingVersion).Query(func(rows pgx.Rows) error {
+		string(audit.TokenIssue), audit.EncodingVersion, issued).Query(func(rows pgx.Rows) error {
 		var event pgtype.UUID
 		_, err := pgx.ForEachRow(rows, []any{&event}, func() error { recorded[event.Bytes] = true; return nil })
 		return err

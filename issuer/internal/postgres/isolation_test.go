@@ -158,7 +158,7 @@ var probes = map[string]probe{
 		return n > 0, err
 	},
 	"LockLiveAgent": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		n, err := q.LockLiveAgent(ctx, orgdb.LockLiveAgentParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), IssuedAt: start})
+		n, err := q.LockLiveAgent(ctx, orgdb.LockLiveAgentParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), IssuedAt: issued.IssuedAt})
 		return n > 0, err
 	},
 	"ForgetUses": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, _ *world) (bool, error) {
@@ -166,7 +166,7 @@ var probes = map[string]probe{
 		return c.affected > 1, err // more than mine
 	},
 	"RecordTokenIssued": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), CredentialID: theirs.credential.ID.UUID(), Event: uuid.New(), Ts: start, Body: []byte{}})
+		n, err := q.RecordTokenIssued(ctx, orgdb.RecordTokenIssuedParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), CredentialID: theirs.credential.ID.UUID(), Event: uuid.New(), Ts: start, IssuedAt: issued.IssuedAt, Body: []byte{}})
 		return n > 0, err
 	},
 	"AuditRecords": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {

@@ -66,8 +66,11 @@ func newWorld(t *testing.T, b *bundle) *world {
 	return w
 }
 
+// issued is a token of after revokeSomething.
+var issued = issuance.Token{ID: "t", IssuedAt: start.Add(time.Second), ExpiresAt: start.Add(time.Minute)}
+
 func issuanceOf(a agents.Agent, credential agentid.Credential) issuance.Record {
-	return issuance.Record{OrganizationID: a.OrganizationID, Agent: a.ID, Credential: credential}
+	return issuance.Record{OrganizationID: a.OrganizationID, Agent: a.ID, Credential: credential, Token: issued}
 }
 
 // issuance is a token of the client alone.
@@ -182,7 +185,7 @@ var mutations = []mutation{
 	}},
 	{"RecordTokenIssued: of a relying party", audit.TokenIssue, func(ctx context.Context, w *world, by audit.Actor) error {
 		i := w.issuance()
-		i.SignIn = &issuance.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []issuance.SignInToken{{ID: "t", ExpiresAt: start.Add(time.Minute)}}}
+		i.SignIn = &issuance.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []issuance.SignInToken{{ID: "before", ExpiresAt: start.Add(time.Minute)}}}
 		return w.RecordTokenIssued(ctx, by, i)
 	}},
 	{"CreateInitialToken", audit.InitialTokenCreate, func(ctx context.Context, w *world, by audit.Actor) error {

@@ -132,6 +132,8 @@ func (o *dead) render(list *trust.RevocationList, now time.Time) {
 	credentials := map[uuid.UUID][]platformdb.RevocationListRow{}
 	for _, row := range o.rows {
 		switch {
+		case row.SignIn: // named by tokens as the credential of the relying party
+			list.Credentials = append(list.Credentials, trust.Credential{ID: row.TokenID})
 		case row.TokenID != "":
 			list.Tokens = append(list.Tokens, trust.Token{ID: row.TokenID, ExpiresAt: ceilSeconds(orZeroTime(row.ExpiresAt))})
 		case row.CredentialID != uuid.Nil:

@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/agentid"
@@ -11,7 +13,6 @@ import (
 	"github.com/agentidp/agentidp/issuer/internal/issuance"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/orgdb"
 	"github.com/agentidp/agentidp/issuer/internal/postgres/gen/platformdb"
-	"github.com/agentidp/agentidp/issuer/internal/revocation"
 	"github.com/agentidp/agentidp/issuer/internal/signin"
 	"github.com/agentidp/agentidp/issuer/internal/tokens"
 )
@@ -64,10 +65,10 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 		}
 	}
 	err := s.changeInOrg(ctx, actor, in.OrganizationID, func(q *orgdb.Queries) (event, error) {
-		if err := q.ForgetSignIns(ctx, orgdb.ForgetSignInsParams{OrgID: org, At: s.clock()}); err != nil {
-			return event{}, err
-		}
-		if document == nil {
+		if document == nil { // before everything else, as the deletion of the client does
+			if n, err := q.LockClient(ctx, orgdb.LockClientParams{OrgID: org, ID: *id}); err != nil || n == 0 {
+				return event{}, cmp.Or(err, notFound(clientNoun))
+			}
 			if err := usePushed(ctx, q, in.OrganizationID, pushed); err != nil {
 				return event{}, err
 			}
@@ -80,16 +81,18 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 			"agentId": in.Agent.String(), "clientId": in.Client, "credentialId": in.Credential.String(), "issuer": in.Issuer, "scopes": in.Scopes,
 			"audience": in.Audience, "pushed": pushed != nil,
 		}
-		return event{audit.SignInCreate, in.ID.String(), details}, q.InsertSignIn(ctx, orgdb.InsertSignInParams{
+		err := q.InsertSignIn(ctx, orgdb.InsertSignInParams{
 			OrgID: org, ID: in.ID.UUID(), ClientID: id, ClientDocument: document, AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), Issuer: in.Issuer,
 			Scopes: list(in.Scopes), Audience: list(in.Audience), AuthenticatedAt: in.Authentication.At, AuthenticationContext: in.Authentication.Context,
 			AuthenticationMethods: list(in.Authentication.Methods), AuthorizationDetails: string(in.Details), Nonce: in.Nonce, RedirectUri: in.RedirectURI, CodeChallenge: in.CodeChallenge,
 			CodeHash: in.CodeHash, CodeKey: in.CodeKey, CodeExpiresAt: in.CodeExpiresAt, CreatedAt: in.CreatedAt, ExpiresAt: in.ExpiresAt,
 		})
+		if err != nil {
+			return event{}, err
+		}
+		// At the end, since it holds rows of other sign-ins: nothing is waited for any more.
+		return event{audit.SignInCreate, in.ID.String(), details}, q.ForgetSignIns(ctx, orgdb.ForgetSignInsParams{OrgID: org, At: s.clock()})
 	})
-	if violates(err, "sign_ins_client_fkey") { // deleted a moment ago
-		return notFound(clientNoun)
-	}
 	return asProblem(err, signInNoun)
 }
 
@@ -124,6 +127,18 @@ func (s *Store) SignIn(ctx context.Context, org agentid.Organization, id agentid
 	return signIn(row), asProblem(err, signInNoun)
 }
 
+// SignInGood implements signin.Store.
+func (s *Store) SignInGood(ctx context.Context, in signin.SignIn) (bool, error) {
+	q, err := s.orgOnce(in.OrganizationID)
+	if err != nil {
+		return false, asProblem(err, signInNoun)
+	}
+	good, err := q.SignInGood(ctx, orgdb.SignInGoodParams{
+		OrgID: in.OrganizationID.UUID(), AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), AuthenticatedAt: in.Authentication.At, At: s.clock(),
+	})
+	return good, asProblem(err, signInNoun)
+}
+
 // SignedIn implements signin.Store.
 func (s *Store) SignedIn(ctx context.Context, org agentid.Organization, client string, agent agentid.Agent, at time.Time) (bool, error) {
 	q, err := s.orgOnce(org)
@@ -154,14 +169,14 @@ func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid
 		if row.RevokedAt != nil {
 			return event{}, errRevokedBefore
 		}
-		in := signIn(row)
-		dead := in.LiveTokens(s.clock())
-		ids, listed := make([]string, 0, len(dead)), make([]revocation.Token, 0, len(dead))
+		in, dead := signIn(row), s.deadWith(row)
+		ids := make([]string, 0, len(dead))
 		for _, t := range dead {
-			ids = append(ids, t.ID)
-			listed = append(listed, revocation.Token{Organization: org, Agent: in.Agent, ID: t.ID, ExpiresAt: t.ExpiresAt})
+			if !t.signIn {
+				ids = append(ids, t.id)
+			}
 		}
-		if _, _, err := s.revokeTokens(ctx, q, listed...); err != nil {
+		if _, _, err := s.revokeTokens(ctx, q, org, dead...); err != nil {
 			return event{}, err
 		}
 		details := map[string]any{"agentId": in.Agent.String(), "clientId": in.Client, "reason": reason, "tokenIds": ids}
@@ -171,6 +186,54 @@ func (s *Store) RevokeSignIn(ctx context.Context, actor audit.Actor, org agentid
 		return nil
 	}
 	return asProblem(err, signInNoun)
+}
+
+// deadWith is what the end of a sign-in puts on the revocation list: its access tokens, and itself when others may have made tokens of them that name it.
+func (s *Store) deadWith(row orgdb.SignIn) []deadToken {
+	now, in := s.clock(), signIn(row)
+	var dead []deadToken
+	for _, t := range in.LiveTokens(now) {
+		dead = append(dead, deadToken{agent: in.Agent, id: t.ID, expiresAt: t.ExpiresAt})
+	}
+	if until := orZeroTime(row.ExchangedUntil); until.After(now) {
+		dead = append(dead, deadToken{agent: in.Agent, id: in.ID.String(), expiresAt: until, signIn: true})
+	}
+	return dead
+}
+
+// endSignIns is what the end of a client does to its sign-ins, before its row, which the caller has locked, takes them along. Locks are taken as everywhere: client, agents in the
+// order of ids, sign-ins.
+func (s *Store) endSignIns(ctx context.Context, q *orgdb.Queries, org agentid.Organization, client agentid.Client) (signIns, revoked int, err error) {
+	key := orgdb.LockAgentsOfClientParams{OrgID: org.UUID(), ClientID: client.UUID(), At: s.clock()}
+	if _, err := q.LockAgentsOfClient(ctx, key); err != nil {
+		return 0, 0, err
+	}
+	rows, err := q.SignInsOfClientForUpdate(ctx, orgdb.SignInsOfClientForUpdateParams(key))
+	if err != nil {
+		return 0, 0, err
+	}
+	var dead []deadToken
+	for _, row := range rows {
+		dead = append(dead, s.deadWith(row)...)
+	}
+	_, _, err = s.revokeTokens(ctx, q, org, dead...)
+	return len(rows), len(dead), err
+}
+
+// holdSignIn is the part of RecordTokenIssued that belongs to a token made of a relying party's: the sign-in lives while it is recorded, and knows of it when it ends.
+func (s *Store) holdSignIn(ctx context.Context, q *orgdb.Queries, i issuance.Record) error {
+	if i.MadeOf.IsZero() {
+		return nil
+	}
+	org, id, now := i.OrganizationID.UUID(), i.MadeOf.UUID(), s.clock()
+	n, err := q.ExtendSignIn(ctx, orgdb.ExtendSignInParams{OrgID: org, ID: id, At: now, Until: i.Token.ExpiresAt})
+	if err == nil && n == 0 {
+		n, err = q.LockLiveSignIn(ctx, orgdb.LockLiveSignInParams{OrgID: org, ID: id, At: now})
+	}
+	if err == nil && n == 0 {
+		err = notFound(signInNoun)
+	}
+	return err
 }
 
 // errRevokedBefore ends a transaction that has nothing to do.
@@ -183,8 +246,9 @@ func (s *Store) advanceSignIn(ctx context.Context, q *orgdb.Queries, i issuance.
 		return nil
 	}
 	step := i.SignIn
-	ids, expiries := make([]string, 0, len(step.Tokens)), make([]time.Time, 0, len(step.Tokens))
-	for _, t := range step.Tokens {
+	alive := append(slices.Clone(step.Tokens), issuance.SignInToken{ID: i.Token.ID, ExpiresAt: i.Token.ExpiresAt})
+	ids, expiries := make([]string, 0, len(alive)), make([]time.Time, 0, len(alive))
+	for _, t := range alive {
 		ids, expiries = append(ids, t.ID), append(expiries, t.ExpiresAt)
 	}
 	n, err := q.AdvanceSignIn(ctx, orgdb.AdvanceSignInParams{

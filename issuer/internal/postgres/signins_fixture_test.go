@@ -49,7 +49,7 @@ func (w *world) newPushed(c string) signin.PushedRequest {
 func (w *world) newSignIn(c string) signin.SignIn {
 	return signin.SignIn{
 		ID: agentid.New[agentid.SignIn](), OrganizationID: w.org.ID, Client: c, Agent: w.agent.ID, Credential: w.credential.ID, Issuer: issuer,
-		Scopes: []string{"openid"}, Audience: []string{issuer}, Authentication: tokens.Authentication{At: start, Context: "c", Methods: []string{"m"}},
+		Scopes: []string{"openid"}, Audience: []string{issuer}, Authentication: tokens.Authentication{At: issued.IssuedAt, Context: "c", Methods: []string{"m"}},
 		Details: json.RawMessage(`[{"type":"x","n":1.50}]`), Nonce: "n", RedirectURI: "https://a.example/cb", CodeChallenge: "challenge", CodeHash: make([]byte, 32), CodeExpiresAt: start.Add(time.Minute),
 		CreatedAt: start, ExpiresAt: start.Add(time.Hour),
 	}
@@ -118,6 +118,30 @@ var signInProbes = map[string]probe{
 	"SignedIn": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		id := theirs.party.client.ID.UUID()
 		return q.SignedIn(ctx, orgdb.SignedInParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.party.signIn.Agent.UUID(), At: start.Add(-24 * time.Hour), ClientID: &id})
+	},
+	"SignInGood": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		s := theirs.party.signIn
+		return q.SignInGood(ctx, orgdb.SignInGoodParams{OrgID: mine.org.ID.UUID(), AgentID: s.Agent.UUID(), CredentialID: s.Credential.UUID(), AuthenticatedAt: s.Authentication.At, At: start})
+	},
+	"ExtendSignIn": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.ExtendSignIn(ctx, orgdb.ExtendSignInParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID(), At: start, Until: start})
+		return n > 0, err
+	},
+	"LockLiveSignIn": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.LockLiveSignIn(ctx, orgdb.LockLiveSignInParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID(), At: start})
+		return n > 0, err
+	},
+	"LockClient": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		n, err := q.LockClient(ctx, orgdb.LockClientParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.client.ID.UUID()})
+		return n > 0, err
+	},
+	"LockAgentsOfClient": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		ids, err := q.LockAgentsOfClient(ctx, orgdb.LockAgentsOfClientParams{OrgID: mine.org.ID.UUID(), ClientID: theirs.party.client.ID.UUID(), At: start})
+		return len(ids) > 0, err
+	},
+	"SignInsOfClientForUpdate": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		rows, err := q.SignInsOfClientForUpdate(ctx, orgdb.SignInsOfClientForUpdateParams{OrgID: mine.org.ID.UUID(), ClientID: theirs.party.client.ID.UUID(), At: start})
+		return len(rows) > 0, err
 	},
 	"SignInForUpdate": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		s, err := q.SignInForUpdate(ctx, orgdb.SignInForUpdateParams{OrgID: mine.org.ID.UUID(), ID: theirs.party.signIn.ID.UUID()})

@@ -35,12 +35,12 @@ func (s *Store) RevokeToken(ctx context.Context, actor audit.Actor, t revocation
 		if _, err := q.AgentForUpdate(ctx, orgdb.AgentForUpdateParams{OrgID: t.Organization.UUID(), ID: t.Agent.UUID()}); err != nil {
 			return event{}, err
 		}
-		n, watermark, err := s.revokeTokens(ctx, q, t)
+		n, watermarks, err := s.revokeTokens(ctx, q, t.Organization, deadToken{agent: t.Agent, id: t.ID, expiresAt: t.ExpiresAt})
 		if err == nil && n == 0 {
 			err = errRevokedAlready
 		}
 		details := map[string]any{"agentId": t.Agent.String(), "expiresAt": t.ExpiresAt.UTC().Format(time.RFC3339)}
-		if !watermark.IsZero() {
+		if watermark, raised := watermarks[t.Agent.UUID()]; raised {
 			details["tokensNotBefore"] = watermark.UTC().Format(time.RFC3339)
 		}
 		return event{audit.TokenRevoke, t.ID, details}, err
@@ -51,34 +51,46 @@ func (s *Store) RevokeToken(ctx context.Context, actor audit.Actor, t revocation
 	return asProblem(err, agentNoun)
 }
 
-// revokeTokens puts tokens of one agent on the revocation list, in the caller's transaction, which holds a lock on the agent's row. It returns how many were
-// not there before, and the watermark when there are too many to be there one by one.
-func (s *Store) revokeTokens(ctx context.Context, q *orgdb.Queries, all ...revocation.Token) (added int64, watermark time.Time, err error) {
+// deadToken is what is to be on the revocation list.
+type deadToken struct {
+	agent     agentid.Agent
+	id        string
+	expiresAt time.Time
+	signIn    bool // id is that of a sign-in: whatever names it is dead
+}
+
+// revokeTokens puts tokens on the revocation list, in the caller's transaction, which holds a lock on the rows of their agents. It returns how many were not
+// there before, and the watermarks of agents that have too many to be there one by one.
+func (s *Store) revokeTokens(ctx context.Context, q *orgdb.Queries, org agentid.Organization, all ...deadToken) (added int64, watermarks map[uuid.UUID]time.Time, err error) {
 	if len(all) == 0 {
-		return 0, time.Time{}, nil
+		return 0, nil, nil
 	}
-	now, org, agent := s.clock(), all[0].Organization.UUID(), all[0].Agent.UUID()
-	expired := orgdb.ForgetRevokedTokensParams{OrgID: org, AgentID: agent, Before: now.Add(-expiredTokenMargin)}
-	if err := q.ForgetRevokedTokens(ctx, expired); err != nil {
-		return 0, time.Time{}, err
-	}
+	now := s.clock()
+	rows := orgdb.InsertRevokedTokensParams{OrgID: org.UUID(), RevokedAt: now}
 	for _, t := range all {
-		n, err := q.InsertRevokedToken(ctx, orgdb.InsertRevokedTokenParams{OrgID: org, AgentID: agent, ID: t.ID, ExpiresAt: t.ExpiresAt, RevokedAt: now})
-		if err != nil {
-			return 0, time.Time{}, err
-		}
-		added += n
+		rows.Agents, rows.Ids = append(rows.Agents, t.agent.UUID()), append(rows.Ids, t.id)
+		rows.Expiries, rows.SignIns = append(rows.Expiries, t.expiresAt), append(rows.SignIns, t.signIn)
 	}
-	count, err := q.CountRevokedTokens(ctx, orgdb.CountRevokedTokensParams{OrgID: org, AgentID: agent})
-	if err != nil || count <= agentTokensMax {
-		return added, time.Time{}, err
+	expired := orgdb.ForgetRevokedTokensParams{OrgID: org.UUID(), Agents: rows.Agents, Before: now.Add(-expiredTokenMargin)}
+	if err := q.ForgetRevokedTokens(ctx, expired); err != nil {
+		return 0, nil, err
 	}
-	raised, err := q.RaiseAgentWatermark(ctx, orgdb.RaiseAgentWatermarkParams{OrgID: org, ID: agent, TokensNotBefore: nextSecond(now), At: now})
-	if err != nil {
-		return 0, time.Time{}, err
+	if added, err = q.InsertRevokedTokens(ctx, rows); err != nil {
+		return 0, nil, err
 	}
-	err = q.ForgetRevokedTokens(ctx, orgdb.ForgetRevokedTokensParams{OrgID: org, AgentID: agent, Before: forgetAll})
-	return added, orZeroTime(raised), err
+	raised, err := q.RaiseAgentWatermarks(ctx, orgdb.RaiseAgentWatermarksParams{
+		OrgID: org.UUID(), Agents: rows.Agents, TokensMax: agentTokensMax, TokensNotBefore: nextSecond(now), At: now,
+	})
+	if err != nil || len(raised) == 0 {
+		return added, nil, err
+	}
+	watermarks = make(map[uuid.UUID]time.Time, len(raised))
+	listed := orgdb.ForgetRevokedTokensParams{OrgID: org.UUID(), Before: forgetAll}
+	for _, r := range raised {
+		watermarks[r.ID] = orZeroTime(r.TokensNotBefore)
+		listed.Agents = append(listed.Agents, r.ID)
+	}
+	return added, watermarks, q.ForgetRevokedTokens(ctx, listed)
 }
 
 // nextSecond is the watermark of a suspension (agents.Service): iat has whole seconds, rounded down.
@@ -109,7 +121,7 @@ func (s *Store) TokenLives(ctx context.Context, org agentid.Organization, f toke
 		holders, credentials = append(holders, h.Agent.UUID()), append(credentials, h.Credential.UUID())
 	}
 	lives, err := q.TokenLives(ctx, orgdb.TokenLivesParams{
-		OrgID: org.UUID(), IssuedAt: f.IssuedAt, Agents: holders, Credentials: credentials, TokenID: f.TokenID,
+		OrgID: org.UUID(), IssuedAt: f.IssuedAt, Agents: holders, Credentials: credentials, TokenID: f.TokenID, SignIn: f.SignIn.UUID(),
 	})
 	return lives, asProblem(err, organizationNoun)
 }

@@ -35,17 +35,17 @@ func (w *world) revokeSomething(t *testing.T) {
 
 // tokenProbes are the probes of revoked tokens and watermarks.
 var tokenProbes = map[string]probe{
-	"CountRevokedTokens": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		n, err := q.CountRevokedTokens(ctx, orgdb.CountRevokedTokensParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID()})
-		return n > 0, err
-	},
 	"ForgetRevokedTokens": func(ctx context.Context, c *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		err := q.ForgetRevokedTokens(ctx, orgdb.ForgetRevokedTokensParams{OrgID: mine.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), Before: start.Add(time.Hour)})
+		err := q.ForgetRevokedTokens(ctx, orgdb.ForgetRevokedTokensParams{OrgID: mine.org.ID.UUID(), Agents: []uuid.UUID{theirs.agent.ID.UUID()}, Before: start.Add(time.Hour)})
 		return c.affected > 0, err
 	},
-	"RaiseAgentWatermark": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
-		raised, err := q.RaiseAgentWatermark(ctx, orgdb.RaiseAgentWatermarkParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), TokensNotBefore: start, At: start})
-		return raised != nil, err
+	"RaiseAgentWatermarks": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		raised, err := q.RaiseAgentWatermarks(ctx, orgdb.RaiseAgentWatermarksParams{OrgID: mine.org.ID.UUID(), Agents: []uuid.UUID{theirs.agent.ID.UUID()}, TokensMax: 0, TokensNotBefore: start, At: start})
+		return len(raised) > 0, err
+	},
+	"TokensNotBefore": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
+		at, err := q.TokensNotBefore(ctx, orgdb.TokensNotBeforeParams{OrgID: mine.org.ID.UUID(), ID: theirs.agent.ID.UUID(), CredentialID: theirs.credential.ID.UUID(), At: start})
+		return !at.IsZero(), err
 	},
 	"TokenLives": func(ctx context.Context, _ *connection, q *orgdb.Queries, mine, theirs *world) (bool, error) {
 		return q.TokenLives(ctx, orgdb.TokenLivesParams{
@@ -57,8 +57,10 @@ var tokenProbes = map[string]probe{
 
 // tokenInserts are the inserts of revoked tokens and watermarks.
 var tokenInserts = map[string]func(ctx context.Context, q *orgdb.Queries, theirs *world) error{
-	"InsertRevokedToken": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
-		_, err := q.InsertRevokedToken(ctx, orgdb.InsertRevokedTokenParams{OrgID: theirs.org.ID.UUID(), AgentID: theirs.agent.ID.UUID(), ID: "planted", ExpiresAt: start, RevokedAt: start})
+	"InsertRevokedTokens": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
+		_, err := q.InsertRevokedTokens(ctx, orgdb.InsertRevokedTokensParams{
+			OrgID: theirs.org.ID.UUID(), Agents: []uuid.UUID{theirs.agent.ID.UUID()}, Ids: []string{"planted"}, Expiries: []time.Time{start}, SignIns: []bool{false}, RevokedAt: start,
+		})
 		return err
 	},
 	"RaiseOrganizationWatermark": func(ctx context.Context, q *orgdb.Queries, theirs *world) error {
@@ -250,11 +252,10 @@ func TestRevokedSignInTakesItsTokensAlong(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	w := newWorld(t, b)
-	issued := w.issuance()
-	issued.SignIn = &issuance.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []issuance.SignInToken{
-		{ID: "expired", ExpiresAt: start.Add(-time.Second)}, {ID: "alive", ExpiresAt: start.Add(time.Minute)},
-	}}
-	if err := b.RecordTokenIssued(t.Context(), operator, issued); err != nil {
+	given := w.issuance()
+	given.Token.ID = "alive"
+	given.SignIn = &issuance.SignInStep{ID: w.party.signIn.ID, ExpiresAt: start.Add(time.Hour), Tokens: []issuance.SignInToken{{ID: "expired", ExpiresAt: start.Add(-time.Second)}}}
+	if err := b.RecordTokenIssued(t.Context(), operator, given); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

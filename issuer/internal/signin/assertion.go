@@ -14,8 +14,8 @@ import (
 )
 
 // IdentifyForAssertion is the grants.Identify of draft-ietf-oauth-identity-assertion-authz-grant s4.3: a relying party shows that an agent is signed in to it, by the ID token or a refresh token of
-// the sign-in, to be given an assertion about the agent. Nothing is used up by it. Whether the agent is still active and the credential still there that it signed in with, is decided when the
-// assertion is recorded.
+// the sign-in, to be given an assertion about the agent. Nothing is used up by it. Whether the sign-in lives, the agent is still active and the credential still there that it signed in with, is
+// decided when the assertion is recorded.
 func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Request, client clients.Client) (clientauth.AuthenticatedAgent, *grants.RelyingParty, error) {
 	if client.Public() { // s8.1: the other server has to know that it is given to who it is for
 		return clientauth.AuthenticatedAgent{}, nil, &oauth.Error{Code: oauth.UnauthorizedClient, Description: "A client that does not authenticate is given no assertions."}
@@ -31,12 +31,13 @@ func (g *Grants) IdentifyForAssertion(ctx context.Context, request *grants.Reque
 	if err != nil {
 		return clientauth.AuthenticatedAgent{}, nil, err
 	}
-	party := &grants.RelyingParty{Client: client, Details: s.Details, Authentication: s.Authentication, NotAfter: end}
+	party := &grants.RelyingParty{Client: client, Details: s.Details, SignIn: s.ID, Authentication: s.Authentication, NotAfter: end}
 	if party.Scopes, err = assertionScopes(s, request.Form, client, agent); err != nil {
 		return clientauth.AuthenticatedAgent{}, nil, err
 	}
 	request.Issuance.Details = map[string]any{"signInId": s.ID.String()}
 	request.Issuance.Holders = []issuance.Holder{{Agent: s.Agent, Credential: s.Credential, IssuedAt: s.Authentication.At}}
+	request.Issuance.MadeOf = s.ID
 	return clientauth.AuthenticatedAgent{Agent: agent, Credential: s.Credential}, party, nil
 }
 

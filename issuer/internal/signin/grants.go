@@ -92,7 +92,7 @@ func (g *Grants) identify(ctx context.Context, request *grants.Request, client c
 	if err != nil {
 		return clientauth.AuthenticatedAgent{}, nil, err
 	}
-	party := &grants.RelyingParty{Client: client, Details: s.Details, Authentication: s.Authentication, Nonce: s.Nonce}
+	party := &grants.RelyingParty{Client: client, Details: s.Details, SignIn: s.ID, Authentication: s.Authentication, Nonce: s.Nonce}
 	if party.Scopes, err = narrowScopes(s, request.Form, client, agent); err != nil {
 		return clientauth.AuthenticatedAgent{}, nil, err
 	}
@@ -254,7 +254,6 @@ func authorize(_ context.Context, r *grants.Request, a *tokens.Authorization) er
 // complete adds the ID token and the next refresh token, and says what the sign-in is from now on.
 func (g *Grants) complete(_ context.Context, r *grants.Request, t tokens.AccessToken, answer *oauth.TokenResponse) error {
 	step, party := r.Issuance.SignIn, r.RelyingParty
-	step.Tokens = append(step.Tokens, issuance.SignInToken{ID: t.ID, ExpiresAt: t.ExpiresAt})
 	openID := slices.Contains(party.Scopes, OpenID)
 	if openID {
 		var err error

@@ -10,7 +10,6 @@ import (
 
 	"github.com/agentidp/agentidp/internal/agentid"
 	"github.com/agentidp/agentidp/internal/problem"
-	"github.com/agentidp/agentidp/issuer/internal/agents"
 	"github.com/agentidp/agentidp/issuer/internal/audit"
 	"github.com/agentidp/agentidp/issuer/internal/issuers"
 	"github.com/agentidp/agentidp/issuer/internal/tokenstate"
@@ -23,7 +22,6 @@ const reasonGivenBack = "refresh_token_revoked"
 type RefreshTokens struct {
 	Store   Store
 	Secrets Secrets
-	Agents  Agents
 	Now     func() time.Time
 }
 
@@ -39,12 +37,11 @@ func (t *RefreshTokens) Refresh(ctx context.Context, issuer issuers.Issuer, org 
 	if !s.RevokedAt.IsZero() || subtle.ConstantTimeCompare(hash, s.RefreshHash) != 1 || !now.Before(s.RefreshExpiresAt) || !now.Before(s.ExpiresAt) {
 		return nil, inactive(errors.New("replaced, expired or revoked"))
 	}
-	agent, err := t.Agents.Get(ctx, s.Agent)
-	if problem.KindOf(err) == problem.NotFound || err == nil && (agent.Status != agents.Active || s.Authentication.At.Before(agent.TokensNotBefore)) {
-		return nil, inactive(errors.New("the agent is not active, or was not since it signed in"))
-	}
-	if err != nil {
+	switch good, err := t.Store.SignInGood(ctx, s); {
+	case err != nil:
 		return nil, err
+	case !good:
+		return nil, inactive(errors.New("the agent is not active, or was revoked since it signed in, or its credential is gone"))
 	}
 	return &tokenstate.Refresh{
 		Organization: s.OrganizationID, ClientID: client, Subject: s.Agent.String(), Scope: strings.Join(s.Scopes, " "), Details: s.Details, Confirmation: s.Confirmation,
@@ -61,7 +58,8 @@ func (t *RefreshTokens) RevokeRefresh(ctx context.Context, actor audit.Actor, is
 	return t.Store.RevokeSignIn(ctx, actor, s.OrganizationID, s.ID, reasonGivenBack)
 }
 
-// find is the sign-in that a refresh token was made for. The token's tag is ours, so it is a client's own or another's, and never a guess.
+// find is the sign-in that a refresh token was made for. The token's tag is ours, so it is a client's own or another's, and never a guess: one whose sign-in is not where the client's are
+// is another's, unless it is so old that its sign-in is forgotten everywhere.
 func (t *RefreshTokens) find(ctx context.Context, issuer issuers.Issuer, org agentid.Organization, client, text string) (SignIn, []byte, error) {
 	id, hash, ok := t.Secrets.open(refreshPrefix, text)
 	if !ok {
@@ -69,16 +67,21 @@ func (t *RefreshTokens) find(ctx context.Context, issuer issuers.Issuer, org age
 	}
 	s, err := signInOf(ctx, t.Store, org, client, id)
 	switch {
+	case problem.KindOf(err) == problem.NotFound && t.Now().Before(begun(id).Add(RefreshTotalMax)):
+		return SignIn{}, nil, tokenstate.ErrNotYours
 	case problem.KindOf(err) == problem.NotFound:
 		return SignIn{}, nil, inactive(err)
 	case err != nil:
 		return SignIn{}, nil, err
-	case s.Issuer != issuer.ID:
-		return SignIn{}, nil, inactive(errors.New("another issuer's"))
 	case s.Client != client:
 		return SignIn{}, nil, tokenstate.ErrNotYours
+	case s.Issuer != issuer.ID:
+		return SignIn{}, nil, &tokenstate.ElsewhereError{Issuer: s.Issuer}
 	}
 	return s, hash, nil
 }
+
+// begun is when a sign-in began, as its id has it.
+func begun(id agentid.SignIn) time.Time { return time.Unix(id.UUID().Time().UnixTime()) }
 
 func inactive(why error) error { return fmt.Errorf("%w: %w", tokenstate.ErrInactive, why) }

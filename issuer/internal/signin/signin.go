@@ -100,6 +100,9 @@ type Store interface {
 	// OrganizationOfSignIn finds a sign-in to a client without an organization; NotFound when it is to another client.
 	OrganizationOfSignIn(ctx context.Context, client string, id agentid.SignIn) (agentid.Organization, error)
 	SignIn(ctx context.Context, org agentid.Organization, id agentid.SignIn) (SignIn, error)
+	// SignInGood reports whether a token could be recorded for a sign-in now: the agent is active, neither it nor its organization was revoked since it authenticated, and the
+	// credential it used is there and unexpired.
+	SignInGood(ctx context.Context, s SignIn) (bool, error)
 	// SignedIn reports whether an agent signed in to a client by an authentication of this time or later. It is asked about the last minute.
 	SignedIn(ctx context.Context, org agentid.Organization, client string, agent agentid.Agent, at time.Time) (bool, error)
 	// RevokeSignIn ends a sign-in: nothing of it can be redeemed any more, and its access tokens are on the revocation list. Once; nothing happens after.

@@ -69,7 +69,8 @@ func (e *Authorization) subject(r *http.Request, now time.Time) (*subject, error
 		authentication: tokens.Authentication{At: t.IssuedAt, Context: ContextBearer, Methods: []string{t.CredentialKind}},
 	}
 	if t.Held { // the agent proved itself now, and not only when it got the token
-		s.authentication = tokens.Authentication{At: now.Truncate(time.Second), Context: ContextPossession, Methods: []string{t.CredentialKind, methodPossession}}
+		// A token of the second after a revocation is dated to it (package tokens); the sign-in is no older.
+		s.authentication = tokens.Authentication{At: later(now.Truncate(time.Second), t.IssuedAt), Context: ContextPossession, Methods: []string{t.CredentialKind, methodPossession}}
 	}
 	return s, nil
 }

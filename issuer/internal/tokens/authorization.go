@@ -14,6 +14,7 @@ type Authorization struct {
 	Issuer       issuers.Issuer     // who says so, and signs it
 	Agent        agents.Agent       // the client, or who signed in to it
 	RelyingParty string             // client_id of a relying party; "" when the agent is the client
+	SignIn       agentid.SignIn     // of a relying party, with which the token dies; zero for none
 	Credential   agentid.Credential // what the client authenticated with; the token dies with it
 	Audience     []string           // at least one
 	Scopes       []string
@@ -25,6 +26,9 @@ type Authorization struct {
 	// Assertion is set for what is redeemed elsewhere and is no access token.
 	Assertion *Assertion
 	NotAfter  time.Time // the token ends then, if not before; zero for no such end
+	// NotBefore is when that was issued, or happened, which the token is made from: what is older than a watermark makes no token, so a token that is not older than it is not older than the watermark
+	// either. Zero for nothing.
+	NotBefore time.Time
 }
 
 // Confirmation is what whoever presents the token must prove to hold (RFC 7800), as sidecars read it. Of several all must be proven.
@@ -40,7 +44,8 @@ type Subject struct {
 	Credential agentid.Credential // of the token it was verified by; zero when it is no agent of ours
 }
 
-// Actor is a link of the act chain (RFC 8693 s4.1), with what its own tokens could be revoked by: the token dies with each of its actors.
+// Actor is a link of the act chain (RFC 8693 s4.1), with what its own tokens could be revoked by: the token dies with each of its actors. What a
+// relying party acts by is the sign-in.
 type Actor struct {
 	Subject        string `json:"sub"`
 	Issuer         string `json:"iss,omitempty"` // when it is not the token's
@@ -49,11 +54,10 @@ type Actor struct {
 	Actor          *Actor `json:"act,omitempty"`
 }
 
-// watermark is the latest of those the token must not be older than.
-func (a *Authorization) watermark() time.Time {
-	latest := a.Agent.TokensNotBefore
-	if a.Subject != nil && a.Subject.Agent != nil && a.Subject.Agent.TokensNotBefore.After(latest) {
-		latest = a.Subject.Agent.TokensNotBefore
+// notBefore is the latest of what the token must not be older than.
+func (a *Authorization) notBefore() time.Time {
+	if a.NotBefore.After(a.Agent.TokensNotBefore) {
+		return a.NotBefore
 	}
-	return latest
+	return a.Agent.TokensNotBefore
 }

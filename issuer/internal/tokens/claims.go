@@ -22,6 +22,7 @@ type accessClaims struct {
 	Scope          string          `json:"scope,omitempty"` // space separated, RFC 9068 s2.2.3; left out when there is none, because a scope has one token at least (RFC 6749 s3.3)
 	OrganizationID string          `json:"org_id"`
 	CredentialID   string          `json:"credential_id"` // ours: what a deleted credential's tokens are known by
+	SignIn         string          `json:"sid,omitempty"` // of a relying party: as in the ID token
 	Agent          *agentClaims    `json:"agent,omitempty"`
 	Actor          *Actor          `json:"act,omitempty"`
 	Confirmation   *Confirmation   `json:"cnf,omitempty"`
@@ -59,6 +60,9 @@ func (m *Minter) claims(a Authorization, notBefore, issued time.Time) accessClai
 	}
 	if a.RelyingParty != "" {
 		c.ClientID = a.RelyingParty
+	}
+	if !a.SignIn.IsZero() {
+		c.SignIn = a.SignIn.String()
 	}
 	switch {
 	case a.Subject == nil:

@@ -29,6 +29,9 @@ func (c *accessClaims) encode() ([]byte, error) {
 	}
 	b = member(b, `,"org_id":`, c.OrganizationID)
 	b = member(b, `,"credential_id":`, c.CredentialID)
+	if c.SignIn != "" {
+		b = member(b, `,"sid":`, c.SignIn)
+	}
 	if c.Agent != nil {
 		b = c.Agent.encode(append(b, `,"agent":`...))
 	}

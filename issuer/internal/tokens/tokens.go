@@ -67,7 +67,10 @@ func (m *Minter) Mint(a Authorization) (AccessToken, error) {
 	}
 	now := m.now()
 	notBefore := now.Truncate(time.Second)
-	issued := issuedAt(notBefore, a.watermark())
+	issued, err := issuedAt(notBefore, a.notBefore())
+	if err != nil {
+		return AccessToken{}, err
+	}
 	claims := m.claims(a, notBefore, issued)
 	if claims.ExpiresAt <= claims.IssuedAt {
 		return AccessToken{}, ErrExpired
@@ -91,14 +94,23 @@ func (m *Minter) Mint(a Authorization) (AccessToken, error) {
 	}, nil
 }
 
-// watermarkAheadMax is how far an agent's watermark can be in the future: it is the whole second after a suspension.
-const watermarkAheadMax = time.Second
+// aheadMax is how far iat can be in the future: a watermark is the whole second after a revocation, and verifiers allow a second.
+const aheadMax = time.Second
 
-// issuedAt is this second, or the agent's watermark when that is the next one: an agent reactivated in the second of its suspension would else get
-// a token that is already dead. A watermark further ahead is a clock gone wrong and is left to kill the token.
-func issuedAt(now, watermark time.Time) time.Time {
-	if ahead := watermark.Sub(now); ahead > 0 && ahead <= watermarkAheadMax {
-		return watermark
+// NotYetError is a token that would be dead when it arrives: a second revocation within a second (package agents), or a clock gone wrong.
+type NotYetError struct{ Wait time.Duration }
+
+func (e *NotYetError) Error() string { return "what is issued now is revoked already" }
+
+// issuedAt is this second, or the one before which everything is dead when that is the next: whoever asks in the second of a revocation would else get a token that
+// is already dead.
+func issuedAt(now, notBefore time.Time) (time.Time, error) {
+	switch ahead := notBefore.Sub(now); {
+	case ahead <= 0:
+		return now, nil
+	case ahead <= aheadMax:
+		return notBefore, nil
+	default:
+		return time.Time{}, &NotYetError{ahead - aheadMax}
 	}
-	return now
 }

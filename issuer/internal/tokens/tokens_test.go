@@ -94,16 +94,19 @@ func TestTokensVerify(t *testing.T) {
 func TestIssuedAt(t *testing.T) {
 	t.Parallel()
 	at := func(s int64, nanos int64) time.Time { return time.Unix(s, nanos) }
-	for name, tt := range map[string]struct{ now, watermark, want time.Time }{
-		"never suspended":               {at(100, 0), time.Time{}, at(100, 0)},
-		"suspended long ago":            {at(100, 0), at(50, 0), at(100, 0)},
-		"watermark is this second":      {at(100, 0), at(100, 0), at(100, 0)},
-		"watermark is the next second":  {at(100, 0), at(101, 0), at(101, 0)},
-		"watermark is further than one": {at(100, 0), at(102, 0), at(100, 0)}, // a clock gone wrong: the token stays dead
+	for name, tt := range map[string]struct{ now, notBefore, want time.Time }{
+		"never suspended":              {at(100, 0), time.Time{}, at(100, 0)},
+		"suspended long ago":           {at(100, 0), at(50, 0), at(100, 0)},
+		"watermark is this second":     {at(100, 0), at(100, 0), at(100, 0)},
+		"watermark is the next second": {at(100, 0), at(101, 0), at(101, 0)},
 	} {
-		if got := issuedAt(tt.now, tt.watermark); !got.Equal(tt.want) {
-			t.Errorf("%s: %d, want %d", name, got.Unix(), tt.want.Unix())
+		if got, err := issuedAt(tt.now, tt.notBefore); err != nil || !got.Equal(tt.want) {
+			t.Errorf("%s: %d, want %d, %v", name, got.Unix(), tt.want.Unix(), err)
 		}
+	}
+	_, err := issuedAt(at(100, 0), at(103, 0))
+	if notYet, ok := errors.AsType[*NotYetError](err); !ok || notYet.Wait != 2*time.Second {
+		t.Errorf("dead for two seconds more: %v", err)
 	}
 }
 

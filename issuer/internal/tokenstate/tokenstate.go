@@ -29,13 +29,14 @@ type Holder struct {
 type Facts struct {
 	TokenID  string
 	IssuedAt time.Time
-	Holders  []Holder // none is in another organization
+	Holders  []Holder       // none is in another organization
+	SignIn   agentid.SignIn // zero when the token is of none
 }
 
 // Store knows what is true now.
 type Store interface {
-	// TokenLives reports whether every holder is there and active, no watermark is later than the token, every credential named is there, and nobody revoked
-	// the token. An agent of another organization is not there.
+	// TokenLives reports whether every holder is there and active, no watermark is later than the token, every credential named is there, nobody revoked
+	// the token, and the sign-in it names has not ended. An agent of another organization is not there.
 	TokenLives(ctx context.Context, org agentid.Organization, f Facts) (bool, error)
 }
 
@@ -51,6 +52,7 @@ type Token struct {
 	Organization agentid.Organization
 	ClientID     string // an agent's id, or a relying party's
 	Holders      []Holder
+	SignIn       agentid.SignIn // of a relying party, which had the token or one that it was made from; zero for none
 
 	links []trust.Facts // of the token and of each actor
 }
@@ -94,6 +96,15 @@ func (j *Judge) Verify(issuer issuers.Issuer, text string) (*Token, error) {
 	return read(issuer, claims)
 }
 
+// IssuerOf is what a text says of its issuer, unverified; "" for what is no token.
+func IssuerOf(text string) string {
+	parsed, err := jose.ParseToken(text)
+	if err != nil {
+		return ""
+	}
+	return parsed.Issuer()
+}
+
 // Check is Verify, and then whether the token has been revoked in any of the ways there are.
 func (j *Judge) Check(ctx context.Context, issuer issuers.Issuer, text string) (*Token, error) {
 	t, err := j.Verify(issuer, text)
@@ -106,7 +117,7 @@ func (j *Judge) Check(ctx context.Context, issuer issuers.Issuer, text string) (
 // Alive reports, for a verified token, nil or why it is worth nothing any more. The database is asked what is so now, the list what sidecars do with the
 // token: it holds what the database no longer has rows for.
 func (j *Judge) Alive(ctx context.Context, t *Token) error {
-	lives, err := j.store.TokenLives(ctx, t.Organization, Facts{TokenID: t.Claims.ID, IssuedAt: time.Unix(t.Claims.IssuedAt, 0).UTC(), Holders: t.Holders})
+	lives, err := j.store.TokenLives(ctx, t.Organization, Facts{TokenID: t.Claims.ID, IssuedAt: time.Unix(t.Claims.IssuedAt, 0).UTC(), Holders: t.Holders, SignIn: t.SignIn})
 	if err != nil {
 		return err
 	}
@@ -130,6 +141,12 @@ func read(issuer issuers.Issuer, c *jose.Claims) (*Token, error) {
 		return nil, inactive(errors.New("of no organization of this issuer"))
 	}
 	t := &Token{Claims: c, Organization: org, ClientID: text(c.Extra, "client_id")}
+	if sid, present := c.Extra["sid"]; present {
+		name, _ := sid.(string)
+		if t.SignIn, err = agentid.Parse[agentid.SignIn](name); err != nil {
+			return nil, inactive(errors.New("of a sign-in that is none"))
+		}
+	}
 	t.add(link{subject: c.Subject, credential: text(c.Extra, "credential_id"), organization: org.String(), issuer: c.Issuer})
 	t.links[0].TokenID, t.links[0].KeyID = c.ID, c.KeyID
 	act, present := c.Extra["act"]

@@ -186,9 +186,11 @@ func (q *Queries) InsertAgent(ctx context.Context, arg InsertAgentParams) error 
 }
 
 const lockLiveAgent = `-- name: LockLiveAgent :execrows
-select id from agents
-where org_id = $1 and id = $2 and status = 'active' and (tokens_not_before is null or tokens_not_before <= $3::timestamptz)
-for share
+select agents.id from agents
+where agents.org_id = $1 and agents.id = $2 and agents.status = 'active'
+    and (agents.tokens_not_before is null or agents.tokens_not_before <= $3::timestamptz)
+    and not exists (select from token_watermarks where token_watermarks.org_id = $1 and token_watermarks.tokens_not_before > $3::timestamptz)
+for share of agents
 `
 
 type LockLiveAgentParams struct {
@@ -197,13 +199,43 @@ type LockLiveAgentParams struct {
 	IssuedAt time.Time
 }
 
-// LockLiveAgent waits for a suspension under way, and then sees it.
+// LockLiveAgent waits for a suspension under way, and then sees it. A watermark of the organization is raised without a lock: what it misses is older than the watermark, and so dead.
 func (q *Queries) LockLiveAgent(ctx context.Context, arg LockLiveAgentParams) (int64, error) {
 	result, err := q.db.Exec(ctx, lockLiveAgent, arg.OrgID, arg.ID, arg.IssuedAt)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const tokensNotBefore = `-- name: TokensNotBefore :one
+select greatest(agents.tokens_not_before, token_watermarks.tokens_not_before)::timestamptz as tokens_not_before
+from agents
+join credentials on credentials.org_id = agents.org_id and credentials.agent_id = agents.id
+left join token_watermarks on token_watermarks.org_id = agents.org_id
+where agents.org_id = $1 and agents.id = $2 and agents.status = 'active'
+    and credentials.org_id = $1 and credentials.id = $3 and (credentials.expires_at is null or credentials.expires_at > $4::timestamptz)
+    and greatest(agents.tokens_not_before, token_watermarks.tokens_not_before) is not null
+`
+
+type TokensNotBeforeParams struct {
+	OrgID        uuid.UUID
+	ID           uuid.UUID
+	CredentialID uuid.UUID
+	At           time.Time
+}
+
+// TokensNotBefore is the watermark of an active agent, or that of its organization when it is later. No row when there is no such agent or credential.
+func (q *Queries) TokensNotBefore(ctx context.Context, arg TokensNotBeforeParams) (time.Time, error) {
+	row := q.db.QueryRow(ctx, tokensNotBefore,
+		arg.OrgID,
+		arg.ID,
+		arg.CredentialID,
+		arg.At,
+	)
+	var tokens_not_before time.Time
+	err := row.Scan(&tokens_not_before)
+	return tokens_not_before, err
 }
 
 const updateAgent = `-- name: UpdateAgent :exec

@@ -185,6 +185,24 @@ func (q *Queries) InsertClient(ctx context.Context, arg InsertClientParams) erro
 	return err
 }
 
+const lockClient = `-- name: LockClient :execrows
+select id from clients where org_id = $1 and id = $2 for key share
+`
+
+type LockClientParams struct {
+	OrgID uuid.UUID
+	ID    uuid.UUID
+}
+
+// LockClient waits for a deletion under way, and then sees it.
+func (q *Queries) LockClient(ctx context.Context, arg LockClientParams) (int64, error) {
+	result, err := q.db.Exec(ctx, lockClient, arg.OrgID, arg.ID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const updateClient = `-- name: UpdateClient :exec
 update clients
 set name = $1, type = $2, authentication = $3, redirect_uris = $4, scopes = $5, audiences = $6,

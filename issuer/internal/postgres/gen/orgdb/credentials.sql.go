@@ -260,6 +260,8 @@ with live as (
     where agents.org_id = $1 and agents.id = $9 and agents.status = 'active'
         and credentials.org_id = $1 and credentials.agent_id = $9 and credentials.id = $10
         and (credentials.expires_at is null or credentials.expires_at > $3::timestamptz)
+        and (agents.tokens_not_before is null or agents.tokens_not_before <= $11::timestamptz)
+        and not exists (select from token_watermarks where token_watermarks.org_id = $1 and token_watermarks.tokens_not_before > $11::timestamptz)
     for share of agents
     for key share of credentials
 ), used as (
@@ -282,10 +284,11 @@ type RecordTokenIssuedParams struct {
 	Body         []byte
 	AgentID      uuid.UUID
 	CredentialID uuid.UUID
+	IssuedAt     time.Time
 }
 
 // RecordTokenIssued is one statement, so one round trip and one transaction. The locks make it wait for a suspension or a deletion under way and then see it;
-// both in turn wait for it. last_used_at is written once a minute, not once a token.
+// both in turn wait for it. A token from before a watermark is not recorded. last_used_at is written once a minute, not once a token.
 func (q *Queries) RecordTokenIssued(ctx context.Context, arg RecordTokenIssuedParams) (int64, error) {
 	result, err := q.db.Exec(ctx, recordTokenIssued,
 		arg.OrgID,
@@ -298,6 +301,7 @@ func (q *Queries) RecordTokenIssued(ctx context.Context, arg RecordTokenIssuedPa
 		arg.Body,
 		arg.AgentID,
 		arg.CredentialID,
+		arg.IssuedAt,
 	)
 	if err != nil {
 		return 0, err

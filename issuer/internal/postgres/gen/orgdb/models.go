@@ -121,4 +121,5 @@ type SignIn struct {
 	RevokedAt             *time.Time
 	ClientDocument        *string
 	AuthorizationDetails  string
+	ExchangedUntil        *time.Time
 }

@@ -56,6 +56,33 @@ func (q *Queries) AdvanceSignIn(ctx context.Context, arg AdvanceSignInParams) (i
 	return result.RowsAffected(), nil
 }
 
+const extendSignIn = `-- name: ExtendSignIn :execrows
+update sign_ins set exchanged_until = $1::timestamptz
+where org_id = $2 and id = $3 and revoked_at is null and expires_at > $4::timestamptz
+    and (exchanged_until is null or exchanged_until < $1::timestamptz)
+`
+
+type ExtendSignInParams struct {
+	Until time.Time
+	OrgID uuid.UUID
+	ID    uuid.UUID
+	At    time.Time
+}
+
+// ExtendSignIn finds nothing when the sign-in is known to live on in other tokens for as long, or has ended.
+func (q *Queries) ExtendSignIn(ctx context.Context, arg ExtendSignInParams) (int64, error) {
+	result, err := q.db.Exec(ctx, extendSignIn,
+		arg.Until,
+		arg.OrgID,
+		arg.ID,
+		arg.At,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const forgetSignIns = `-- name: ForgetSignIns :exec
 delete from sign_ins as old using (
     select sign_ins.id from sign_ins
@@ -134,6 +161,60 @@ func (q *Queries) InsertSignIn(ctx context.Context, arg InsertSignInParams) erro
 	return err
 }
 
+const lockAgentsOfClient = `-- name: LockAgentsOfClient :many
+select agents.id from agents
+where agents.org_id = $1 and agents.id in (
+    select sign_ins.agent_id from sign_ins
+    where sign_ins.org_id = $1 and sign_ins.client_id = $2::uuid and sign_ins.revoked_at is null and sign_ins.expires_at > $3::timestamptz
+)
+order by agents.id for update of agents
+`
+
+type LockAgentsOfClientParams struct {
+	OrgID    uuid.UUID
+	ClientID uuid.UUID
+	At       time.Time
+}
+
+// LockAgentsOfClient locks who is signed in, in the order of ids.
+func (q *Queries) LockAgentsOfClient(ctx context.Context, arg LockAgentsOfClientParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockAgentsOfClient, arg.OrgID, arg.ClientID, arg.At)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockLiveSignIn = `-- name: LockLiveSignIn :execrows
+select id from sign_ins where org_id = $1 and id = $2 and revoked_at is null and expires_at > $3::timestamptz for share
+`
+
+type LockLiveSignInParams struct {
+	OrgID uuid.UUID
+	ID    uuid.UUID
+	At    time.Time
+}
+
+func (q *Queries) LockLiveSignIn(ctx context.Context, arg LockLiveSignInParams) (int64, error) {
+	result, err := q.db.Exec(ctx, lockLiveSignIn, arg.OrgID, arg.ID, arg.At)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const revokeSignIn = `-- name: RevokeSignIn :exec
 update sign_ins set revoked_at = $1::timestamptz where org_id = $2 and id = $3
 `
@@ -150,7 +231,7 @@ func (q *Queries) RevokeSignIn(ctx context.Context, arg RevokeSignInParams) erro
 }
 
 const signIn = `-- name: SignIn :one
-select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details from sign_ins where org_id = $1 and id = $2
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details, exchanged_until from sign_ins where org_id = $1 and id = $2
 `
 
 type SignInParams struct {
@@ -191,12 +272,13 @@ func (q *Queries) SignIn(ctx context.Context, arg SignInParams) (SignIn, error) 
 		&i.RevokedAt,
 		&i.ClientDocument,
 		&i.AuthorizationDetails,
+		&i.ExchangedUntil,
 	)
 	return i, err
 }
 
 const signInForUpdate = `-- name: SignInForUpdate :one
-select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details from sign_ins where org_id = $1 and id = $2 for update
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details, exchanged_until from sign_ins where org_id = $1 and id = $2 for update
 `
 
 type SignInForUpdateParams struct {
@@ -237,8 +319,105 @@ func (q *Queries) SignInForUpdate(ctx context.Context, arg SignInForUpdateParams
 		&i.RevokedAt,
 		&i.ClientDocument,
 		&i.AuthorizationDetails,
+		&i.ExchangedUntil,
 	)
 	return i, err
+}
+
+const signInGood = `-- name: SignInGood :one
+select exists (
+    select from agents
+    join credentials on credentials.org_id = agents.org_id and credentials.agent_id = agents.id
+    where agents.org_id = $1 and agents.id = $2 and agents.status = 'active'
+        and credentials.org_id = $1 and credentials.id = $3 and (credentials.expires_at is null or credentials.expires_at > $4::timestamptz)
+        and (agents.tokens_not_before is null or agents.tokens_not_before <= $5::timestamptz)
+        and not exists (select from token_watermarks where token_watermarks.org_id = $1 and token_watermarks.tokens_not_before > $5::timestamptz)
+)
+`
+
+type SignInGoodParams struct {
+	OrgID           uuid.UUID
+	AgentID         uuid.UUID
+	CredentialID    uuid.UUID
+	At              time.Time
+	AuthenticatedAt time.Time
+}
+
+// SignInGood is what LockLiveAgent and RecordTokenIssued ask when a token is recorded.
+func (q *Queries) SignInGood(ctx context.Context, arg SignInGoodParams) (bool, error) {
+	row := q.db.QueryRow(ctx, signInGood,
+		arg.OrgID,
+		arg.AgentID,
+		arg.CredentialID,
+		arg.At,
+		arg.AuthenticatedAt,
+	)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const signInsOfClientForUpdate = `-- name: SignInsOfClientForUpdate :many
+select org_id, id, client_id, agent_id, credential_id, issuer, scopes, audience, authenticated_at, authentication_context, authentication_methods, nonce, redirect_uri, code_challenge, code_hash, code_key, code_expires_at, redeemed_at, refresh_hash, refresh_expires_at, key_thumbprint, certificate_sha256, token_ids, token_expiries, created_at, expires_at, revoked_at, client_document, authorization_details, exchanged_until from sign_ins
+where org_id = $1 and client_id = $2::uuid and revoked_at is null and expires_at > $3::timestamptz
+order by id for update
+`
+
+type SignInsOfClientForUpdateParams struct {
+	OrgID    uuid.UUID
+	ClientID uuid.UUID
+	At       time.Time
+}
+
+func (q *Queries) SignInsOfClientForUpdate(ctx context.Context, arg SignInsOfClientForUpdateParams) ([]SignIn, error) {
+	rows, err := q.db.Query(ctx, signInsOfClientForUpdate, arg.OrgID, arg.ClientID, arg.At)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SignIn{}
+	for rows.Next() {
+		var i SignIn
+		if err := rows.Scan(
+			&i.OrgID,
+			&i.ID,
+			&i.ClientID,
+			&i.AgentID,
+			&i.CredentialID,
+			&i.Issuer,
+			&i.Scopes,
+			&i.Audience,
+			&i.AuthenticatedAt,
+			&i.AuthenticationContext,
+			&i.AuthenticationMethods,
+			&i.Nonce,
+			&i.RedirectUri,
+			&i.CodeChallenge,
+			&i.CodeHash,
+			&i.CodeKey,
+			&i.CodeExpiresAt,
+			&i.RedeemedAt,
+			&i.RefreshHash,
+			&i.RefreshExpiresAt,
+			&i.KeyThumbprint,
+			&i.CertificateSha256,
+			&i.TokenIds,
+			&i.TokenExpiries,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.RevokedAt,
+			&i.ClientDocument,
+			&i.AuthorizationDetails,
+			&i.ExchangedUntil,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const signedIn = `-- name: SignedIn :one

@@ -12,58 +12,45 @@ import (
 	"github.com/google/uuid"
 )
 
-const countRevokedTokens = `-- name: CountRevokedTokens :one
-select count(*) from revoked_tokens where org_id = $1 and agent_id = $2
-`
-
-type CountRevokedTokensParams struct {
-	OrgID   uuid.UUID
-	AgentID uuid.UUID
-}
-
-func (q *Queries) CountRevokedTokens(ctx context.Context, arg CountRevokedTokensParams) (int64, error) {
-	row := q.db.QueryRow(ctx, countRevokedTokens, arg.OrgID, arg.AgentID)
-	var count int64
-	err := row.Scan(&count)
-	return count, err
-}
-
 const forgetRevokedTokens = `-- name: ForgetRevokedTokens :exec
-delete from revoked_tokens where org_id = $1 and agent_id = $2 and expires_at < $3::timestamptz
+delete from revoked_tokens where org_id = $1 and agent_id = any($2::uuid[]) and expires_at < $3::timestamptz
 `
 
 type ForgetRevokedTokensParams struct {
-	OrgID   uuid.UUID
-	AgentID uuid.UUID
-	Before  time.Time
+	OrgID  uuid.UUID
+	Agents []uuid.UUID
+	Before time.Time
 }
 
-// ForgetRevokedTokens takes away those of an agent that have expired, or all of them when a watermark has taken their place.
+// ForgetRevokedTokens takes away those of some agents that have expired, or all of them when a watermark has taken their place.
 func (q *Queries) ForgetRevokedTokens(ctx context.Context, arg ForgetRevokedTokensParams) error {
-	_, err := q.db.Exec(ctx, forgetRevokedTokens, arg.OrgID, arg.AgentID, arg.Before)
+	_, err := q.db.Exec(ctx, forgetRevokedTokens, arg.OrgID, arg.Agents, arg.Before)
 	return err
 }
 
-const insertRevokedToken = `-- name: InsertRevokedToken :execrows
-insert into revoked_tokens (org_id, agent_id, id, expires_at, revoked_at)
-values ($1, $2, $3, $4, $5) on conflict do nothing
+const insertRevokedTokens = `-- name: InsertRevokedTokens :execrows
+insert into revoked_tokens (org_id, agent_id, id, expires_at, revoked_at, sign_in)
+select $1, unnest($2::uuid[]), unnest($3::text[]), unnest($4::timestamptz[]), $5, unnest($6::boolean[])
+on conflict do nothing
 `
 
-type InsertRevokedTokenParams struct {
+type InsertRevokedTokensParams struct {
 	OrgID     uuid.UUID
-	AgentID   uuid.UUID
-	ID        string
-	ExpiresAt time.Time
+	Agents    []uuid.UUID
+	Ids       []string
+	Expiries  []time.Time
 	RevokedAt time.Time
+	SignIns   []bool
 }
 
-func (q *Queries) InsertRevokedToken(ctx context.Context, arg InsertRevokedTokenParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertRevokedToken,
+func (q *Queries) InsertRevokedTokens(ctx context.Context, arg InsertRevokedTokensParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertRevokedTokens,
 		arg.OrgID,
-		arg.AgentID,
-		arg.ID,
-		arg.ExpiresAt,
+		arg.Agents,
+		arg.Ids,
+		arg.Expiries,
 		arg.RevokedAt,
+		arg.SignIns,
 	)
 	if err != nil {
 		return 0, err
@@ -71,36 +58,65 @@ func (q *Queries) InsertRevokedToken(ctx context.Context, arg InsertRevokedToken
 	return result.RowsAffected(), nil
 }
 
-const raiseAgentWatermark = `-- name: RaiseAgentWatermark :one
+const raiseAgentWatermarks = `-- name: RaiseAgentWatermarks :many
+with crowded as (
+    select revoked_tokens.agent_id from revoked_tokens
+    where revoked_tokens.org_id = $3 and revoked_tokens.agent_id = any($4::uuid[])
+    group by revoked_tokens.agent_id having count(*) > $5::bigint
+)
 update agents
-set tokens_not_before = greatest(tokens_not_before, $1::timestamptz), updated_at = $2, version = version + 1
-where org_id = $3 and id = $4
-returning tokens_not_before
+set tokens_not_before = case when agents.tokens_not_before = $1::timestamptz then agents.tokens_not_before + interval '1 second'
+    else greatest(agents.tokens_not_before, $1::timestamptz) end, updated_at = $2, version = agents.version + 1
+from crowded
+where agents.org_id = $3 and agents.id = crowded.agent_id
+returning agents.id, agents.tokens_not_before
 `
 
-type RaiseAgentWatermarkParams struct {
+type RaiseAgentWatermarksParams struct {
 	TokensNotBefore time.Time
 	At              time.Time
 	OrgID           uuid.UUID
-	ID              uuid.UUID
+	Agents          []uuid.UUID
+	TokensMax       int64
 }
 
-// RaiseAgentWatermark never lowers one.
-func (q *Queries) RaiseAgentWatermark(ctx context.Context, arg RaiseAgentWatermarkParams) (*time.Time, error) {
-	row := q.db.QueryRow(ctx, raiseAgentWatermark,
+type RaiseAgentWatermarksRow struct {
+	ID              uuid.UUID
+	TokensNotBefore *time.Time
+}
+
+// RaiseAgentWatermarks is for those of some agents that have more than @tokens_max revoked tokens. It never lowers one. In the second before a watermark tokens are dated to it:
+// a second one within that second is a second later.
+func (q *Queries) RaiseAgentWatermarks(ctx context.Context, arg RaiseAgentWatermarksParams) ([]RaiseAgentWatermarksRow, error) {
+	rows, err := q.db.Query(ctx, raiseAgentWatermarks,
 		arg.TokensNotBefore,
 		arg.At,
 		arg.OrgID,
-		arg.ID,
+		arg.Agents,
+		arg.TokensMax,
 	)
-	var tokens_not_before *time.Time
-	err := row.Scan(&tokens_not_before)
-	return tokens_not_before, err
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RaiseAgentWatermarksRow{}
+	for rows.Next() {
+		var i RaiseAgentWatermarksRow
+		if err := rows.Scan(&i.ID, &i.TokensNotBefore); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const raiseOrganizationWatermark = `-- name: RaiseOrganizationWatermark :one
 insert into token_watermarks (org_id, tokens_not_before) values ($1, $2)
-on conflict (org_id) do update set tokens_not_before = greatest(token_watermarks.tokens_not_before, excluded.tokens_not_before)
+on conflict (org_id) do update set tokens_not_before = case when token_watermarks.tokens_not_before = excluded.tokens_not_before
+    then excluded.tokens_not_before + interval '1 second' else greatest(token_watermarks.tokens_not_before, excluded.tokens_not_before) end
 returning tokens_not_before
 `
 
@@ -109,7 +125,7 @@ type RaiseOrganizationWatermarkParams struct {
 	TokensNotBefore time.Time
 }
 
-// RaiseOrganizationWatermark never lowers one.
+// RaiseOrganizationWatermark never lowers one, as RaiseAgentWatermarks.
 func (q *Queries) RaiseOrganizationWatermark(ctx context.Context, arg RaiseOrganizationWatermarkParams) (time.Time, error) {
 	row := q.db.QueryRow(ctx, raiseOrganizationWatermark, arg.OrgID, arg.TokensNotBefore)
 	var tokens_not_before time.Time
@@ -119,7 +135,7 @@ func (q *Queries) RaiseOrganizationWatermark(ctx context.Context, arg RaiseOrgan
 
 const tokenLives = `-- name: TokenLives :one
 with party as (
-    select unnest($3::uuid[]) as agent_id, unnest($5::uuid[]) as credential_id
+    select unnest($3::uuid[]) as agent_id, unnest($6::uuid[]) as credential_id
 )
 select (not exists (
     select from party
@@ -129,7 +145,9 @@ select (not exists (
         or (credentials.id is null and party.credential_id <> '00000000-0000-0000-0000-000000000000')
 ) and not exists (
     select from revoked_tokens where revoked_tokens.org_id = $1 and revoked_tokens.agent_id = any($3::uuid[]) and revoked_tokens.id = $4
-) and not exists (
+) and ($5::uuid = '00000000-0000-0000-0000-000000000000' or exists (
+    select from sign_ins where sign_ins.org_id = $1 and sign_ins.id = $5::uuid and sign_ins.revoked_at is null
+)) and not exists (
     select from token_watermarks where token_watermarks.org_id = $1 and token_watermarks.tokens_not_before > $2::timestamptz
 ))::boolean as lives
 `
@@ -139,16 +157,18 @@ type TokenLivesParams struct {
 	IssuedAt    time.Time
 	Agents      []uuid.UUID
 	TokenID     string
+	SignIn      uuid.UUID
 	Credentials []uuid.UUID
 }
 
-// TokenLives compares a token with all that may have happened since it was issued. A party is an agent, and the credential the token names or the nil UUID.
+// TokenLives compares a token with all that may have happened since it was issued. A party is an agent, and the credential the token names or the nil UUID; so is the sign-in.
 func (q *Queries) TokenLives(ctx context.Context, arg TokenLivesParams) (bool, error) {
 	row := q.db.QueryRow(ctx, tokenLives,
 		arg.OrgID,
 		arg.IssuedAt,
 		arg.Agents,
 		arg.TokenID,
+		arg.SignIn,
 		arg.Credentials,
 	)
 	var lives bool

@@ -22,7 +22,19 @@ where org_id = @org_id and id = @id;
 delete from agents where org_id = @org_id and id = @id;
 
 -- name: LockLiveAgent :execrows
--- LockLiveAgent waits for a suspension under way, and then sees it.
-select id from agents
-where org_id = @org_id and id = @id and status = 'active' and (tokens_not_before is null or tokens_not_before <= @issued_at::timestamptz)
-for share;
+-- LockLiveAgent waits for a suspension under way, and then sees it. A watermark of the organization is raised without a lock: what it misses is older than the watermark, and so dead.
+select agents.id from agents
+where agents.org_id = @org_id and agents.id = @id and agents.status = 'active'
+    and (agents.tokens_not_before is null or agents.tokens_not_before <= @issued_at::timestamptz)
+    and not exists (select from token_watermarks where token_watermarks.org_id = @org_id and token_watermarks.tokens_not_before > @issued_at::timestamptz)
+for share of agents;
+
+-- name: TokensNotBefore :one
+-- TokensNotBefore is the watermark of an active agent, or that of its organization when it is later. No row when there is no such agent or credential.
+select greatest(agents.tokens_not_before, token_watermarks.tokens_not_before)::timestamptz as tokens_not_before
+from agents
+join credentials on credentials.org_id = agents.org_id and credentials.agent_id = agents.id
+left join token_watermarks on token_watermarks.org_id = agents.org_id
+where agents.org_id = @org_id and agents.id = @id and agents.status = 'active'
+    and credentials.org_id = @org_id and credentials.id = @credential_id and (credentials.expires_at is null or credentials.expires_at > @at::timestamptz)
+    and greatest(agents.tokens_not_before, token_watermarks.tokens_not_before) is not null;

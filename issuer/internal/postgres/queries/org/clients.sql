@@ -8,6 +8,10 @@ select * from clients where org_id = @org_id and id = @id;
 -- name: ClientForUpdate :one
 select * from clients where org_id = @org_id and id = @id for update;
 
+-- name: LockClient :execrows
+-- LockClient waits for a deletion under way, and then sees it.
+select id from clients where org_id = @org_id and id = @id for key share;
+
 -- name: Clients :many
 select * from clients where org_id = @org_id and id > @after order by id limit @row_limit;
 

@@ -32,7 +32,7 @@ delete from credentials where org_id = @org_id and agent_id = @agent_id and id =
 
 -- name: RecordTokenIssued :execrows
 -- RecordTokenIssued is one statement, so one round trip and one transaction. The locks make it wait for a suspension or a deletion under way and then see it;
--- both in turn wait for it. last_used_at is written once a minute, not once a token.
+-- both in turn wait for it. A token from before a watermark is not recorded. last_used_at is written once a minute, not once a token.
 with live as (
     select credentials.id
     from agents
@@ -40,6 +40,8 @@ with live as (
     where agents.org_id = @org_id and agents.id = @agent_id and agents.status = 'active'
         and credentials.org_id = @org_id and credentials.agent_id = @agent_id and credentials.id = @credential_id
         and (credentials.expires_at is null or credentials.expires_at > @ts::timestamptz)
+        and (agents.tokens_not_before is null or agents.tokens_not_before <= @issued_at::timestamptz)
+        and not exists (select from token_watermarks where token_watermarks.org_id = @org_id and token_watermarks.tokens_not_before > @issued_at::timestamptz)
     for share of agents
     for key share of credentials
 ), used as (
