@@ -45,7 +45,7 @@ func newManagementEndpoints(s shared, in signInParts, endpoint *grants.Endpoint)
 			AgentGrants: endpoint.AgentTypes(), RelyingPartyGrants: endpoint.RelyingPartyTypes(), SignInScopes: signin.Scopes(), RefreshScope: signin.OfflineAccess,
 			Gate: s.gate, Now: s.env.Now,
 		}),
-		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh),
+		revocation.NewRevoker(callers, s.judge, revocations{s.store, s.agents}, refresh, s.issuers),
 		introspection.New(callers, s.judge, refresh),
 	}, selfregistration.NewService(s.store, secrets, s.env.Now), nil
 }

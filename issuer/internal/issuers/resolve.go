@@ -109,6 +109,18 @@ func (s *Set) Forget(org agentid.Organization) {
 	s.slugs.ForgetValues(func(known agentid.Organization) bool { return known == org })
 }
 
+// Find is the issuer with an identifier. NotFound for one that is none of ours.
+func (s *Set) Find(ctx context.Context, id string) (Issuer, error) {
+	if id == s.instance.ID {
+		return s.instance, nil
+	}
+	slug, ok := strings.CutPrefix(id, s.ID(""))
+	if !ok {
+		return Issuer{}, web.NoRoute()
+	}
+	return s.Organization(ctx, slug)
+}
+
 func (s *Set) bySlug(ctx context.Context, slug string) (agentid.Organization, error) {
 	if !orgs.IsSlug(slug) {
 		return agentid.Organization{}, &problem.Error{Kind: problem.NotFound}

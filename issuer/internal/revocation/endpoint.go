@@ -3,6 +3,7 @@ package revocation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -27,22 +28,33 @@ type Refresher interface {
 	RevokeRefresh(ctx context.Context, actor audit.Actor, issuer issuers.Issuer, org agentid.Organization, client, text string) error
 }
 
+// Issuers finds the issuer of a token that was brought to another one. issuers.Set implements it.
+type Issuers interface {
+	Find(ctx context.Context, id string) (issuers.Issuer, error)
+}
+
 // Revoker serves POST /oauth2/revoke, RFC 7009: a client gives back a token of its own.
 type Revoker struct {
 	callers *caller.Identifier
 	judge   Judge
 	store   Store
 	refresh Refresher
+	issuers Issuers
 }
 
-// NewRevoker returns the endpoint. refresh is nil where no refresh tokens are issued.
-func NewRevoker(callers *caller.Identifier, judge Judge, store Store, refresh Refresher) *Revoker {
-	return &Revoker{callers, judge, store, refresh}
+// NewRevoker returns the endpoint.
+func NewRevoker(callers *caller.Identifier, judge Judge, store Store, refresh Refresher, all Issuers) *Revoker {
+	return &Revoker{callers, judge, store, refresh, all}
 }
 
 // RevokeToken answers one request.
 func (e *Revoker) RevokeToken(w http.ResponseWriter, r *http.Request) {
 	err := e.revoke(r)
+	if elsewhere, ok := errors.AsType[*tokenstate.ElsewhereError](err); ok {
+		err = &oauth.Error{
+			Code: oauth.InvalidRequest, Description: "The token is of another issuer. Give it back at " + elsewhere.Issuer + "/oauth2/revoke.", Err: err,
+		}
+	}
 	if err == nil || errors.Is(err, tokenstate.ErrInactive) {
 		// s2.2: what is not a token, or not any more, is in the state the client wants.
 		if err != nil {
@@ -82,10 +94,38 @@ func (e *Revoker) revoke(r *http.Request) error {
 		return tokenstate.ErrNotYours
 	case err == nil:
 		return e.revokeAccess(ctx, who, t)
-	case errors.Is(err, tokenstate.ErrInactive) && e.refresh != nil && who.RelyingParty:
-		return e.refresh.RevokeRefresh(ctx, who.Actor(ctx), issuer, who.Organization, who.ClientID, text)
+	case !errors.Is(err, tokenstate.ErrInactive):
+		return err
 	}
-	return err
+	if iss := tokenstate.IssuerOf(text); iss != "" {
+		if iss != issuer.ID {
+			err = e.elsewhere(ctx, who, iss, text)
+		}
+		return err
+	}
+	return e.refresh.RevokeRefresh(ctx, who.Actor(ctx), issuer, who.Organization, who.ClientID, text)
+}
+
+// elsewhere judges a token that was brought to the wrong issuer of ours: it is not revoked here, and to whom it was issued is told where it is.
+func (e *Revoker) elsewhere(ctx context.Context, who *caller.Caller, iss, text string) error {
+	issuer, err := e.issuers.Find(ctx, iss)
+	if problem.KindOf(err) == problem.NotFound {
+		return fmt.Errorf("%w: %w", tokenstate.ErrInactive, err)
+	}
+	if err != nil {
+		return err
+	}
+	t, err := e.judge.Verify(issuer, text)
+	switch {
+	case err != nil:
+		return err
+	case t.ClientID != who.ClientID:
+		return tokenstate.ErrNotYours
+	}
+	if err := e.judge.Alive(ctx, t); err != nil {
+		return err
+	}
+	return &tokenstate.ElsewhereError{Issuer: iss}
 }
 
 // revokeAccess puts the token on the list, unless it is dead already: then there is nothing to do, and nothing to record.
