@@ -52,6 +52,9 @@ func details(r *Request, grant Grant, a tokens.Authorization, t tokens.AccessTok
 	if r.RelyingParty != nil {
 		all["clientId"] = r.RelyingParty.Client.ClientID()
 	}
+	if a.Details != nil {
+		all["authorizationDetails"] = a.Details
+	}
 	if a.Confirmation.KeyThumbprint != "" {
 		all["keyThumbprint"] = a.Confirmation.KeyThumbprint
 	}

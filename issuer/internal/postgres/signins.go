@@ -81,6 +81,9 @@ func (s *Store) CreateSignIn(ctx context.Context, actor audit.Actor, in signin.S
 			"agentId": in.Agent.String(), "clientId": in.Client, "credentialId": in.Credential.String(), "issuer": in.Issuer, "scopes": in.Scopes,
 			"audience": in.Audience, "pushed": pushed != nil,
 		}
+		if in.Details != nil {
+			details["authorizationDetails"] = in.Details
+		}
 		err := q.InsertSignIn(ctx, orgdb.InsertSignInParams{
 			OrgID: org, ID: in.ID.UUID(), ClientID: id, ClientDocument: document, AgentID: in.Agent.UUID(), CredentialID: in.Credential.UUID(), Issuer: in.Issuer,
 			Scopes: list(in.Scopes), Audience: list(in.Audience), AuthenticatedAt: in.Authentication.At, AuthenticationContext: in.Authentication.Context,
