@@ -325,3 +325,43 @@ func TestRefreshTokensAreDescribedAndRevoked(t *testing.T) {
 	i.inactive("its access token", i.introspect(id, secret, second.field("access_token")))
 	i.oauthRefused("redeemed", p.refresh(current), 400, "invalid_grant")
 }
+
+// RFC 7009 s2.1: what is good and not the client's is refused, whoever asks; what the client brought to the wrong issuer is told where to go. Both stay good.
+func TestRevocationOfWhatIsElsewhere(t *testing.T) {
+	t.Parallel()
+	i := start(t)
+	acme, other := i.organization("acme"), i.organization("other")
+	agent, secret, token := i.signer(acme, "reader")
+	p, foreign := i.relyingParty(acme, nil), i.relyingParty(other, nil)
+	refresh := p.signedIn(token).field("refresh_token")
+	revoke := func(at, id, secret, token string) answer {
+		t.Helper()
+		return i.tokenQuestion(at+"/oauth2/revoke", id, secret, url.Values{"token": {token}})
+	}
+	for who, a := range map[string]answer{
+		"an agent, of a refresh token":                             revoke("", agent, secret, refresh),
+		"another organization's relying party, of a refresh token": revoke("", foreign.oauth.ClientID, foreign.oauth.ClientSecret, refresh),
+		"a relying party, of an agent's token":                     revoke("", p.oauth.ClientID, p.oauth.ClientSecret, token),
+		"a relying party, at another issuer":                       revoke("/o/acme", p.oauth.ClientID, p.oauth.ClientSecret, token),
+	} {
+		i.oauthRefused(who, a, 400, "invalid_grant")
+	}
+	for who, a := range map[string]answer{
+		"an agent's own, elsewhere":  revoke("/o/acme", agent, secret, token),
+		"a refresh token, elsewhere": revoke("/o/acme", p.oauth.ClientID, p.oauth.ClientSecret, refresh),
+	} {
+		i.oauthRefused(who, a, 400, "invalid_request")
+		if !strings.Contains(a.field("error_description"), i.url+"/oauth2/revoke") {
+			t.Errorf("%s: %s does not say where", who, a.body)
+		}
+	}
+	if a := i.introspect(agent, secret, token); !strings.HasPrefix(string(a.body), `{"active":true,`) {
+		t.Errorf("dead: %s", a.body)
+	}
+	i.must(p.refresh(refresh), 200)
+	for what, text := range map[string]string{"made up": refresh[:len(refresh)-3] + "AAA", "no token": "x"} {
+		if a := revoke("", agent, secret, text); a.StatusCode != 200 {
+			t.Errorf("%s: %s %s", what, a.Status, a.body)
+		}
+	}
+}

@@ -62,6 +62,9 @@ func TestSignInWithAuthorizationDetails(t *testing.T) {
 	refresh := granted("a code, narrowed", "["+second+"]", narrow)
 	same("introspection of the access token", "["+second+"]", details(introspected(narrow.field("access_token"))))
 	same("introspection of the refresh token", both, details(introspected(refresh)))
+	for action, want := range map[string]string{"sign_in.create": both, "token.issue": "[" + second + "]"} {
+		same("the audit log: "+action, want, i.events(organization, action)[0].Details["authorizationDetails"])
+	}
 
 	refresh = granted("a refresh, which has all that was granted", both, p.refresh(refresh))
 	refresh = granted("a refresh, narrowed", "["+first+"]", p.refresh(refresh, "authorization_details", "["+first+"]"))

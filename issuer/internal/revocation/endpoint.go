@@ -51,9 +51,8 @@ func NewRevoker(callers *caller.Identifier, judge Judge, store Store, refresh Re
 func (e *Revoker) RevokeToken(w http.ResponseWriter, r *http.Request) {
 	err := e.revoke(r)
 	if elsewhere, ok := errors.AsType[*tokenstate.ElsewhereError](err); ok {
-		err = &oauth.Error{
-			Code: oauth.InvalidRequest, Description: "The token is of another issuer. Give it back at " + elsewhere.Issuer + "/oauth2/revoke.", Err: err,
-		}
+		// Not as its cause: that is ErrInactive, too.
+		err = &oauth.Error{Code: oauth.InvalidRequest, Description: "The token is of another issuer. Give it back at " + elsewhere.Issuer + "/oauth2/revoke."}
 	}
 	if err == nil || errors.Is(err, tokenstate.ErrInactive) {
 		// s2.2: what is not a token, or not any more, is in the state the client wants.
