@@ -22,6 +22,9 @@ func (x *exchange) speakFor(ctx context.Context, r *Request, subject *ownToken, 
 		if len(subject.Actors) > 0 { // somebody acts for the client, and the client would act through them
 			return unacceptable("subject_token", errors.New("the client would act for itself"))
 		}
+		if subject.Credential != r.Agent.Credential { // the token would die with one of the two
+			return unacceptable("subject_token", errors.New("got with another credential of the client's"))
+		}
 		if subject.ofRelyingParty() { // in a token of its own nothing would say that it is the relying party's
 			return unacceptable("subject_token", errors.New("a relying party's token about the client itself"))
 		}
@@ -74,6 +77,9 @@ func (x *exchange) extend(r *Request, subject *ownToken) ([]tokens.Actor, error)
 		before = append(before, tokens.Actor{Subject: subject.ClientID, OrganizationID: client.OrganizationID, CredentialID: subject.SignIn.String()})
 	}
 	if len(before) > 0 && before[0].Issuer == "" && before[0].Subject == client.Subject {
+		if before[0].CredentialID != client.CredentialID {
+			return nil, errors.New("the client acts in it by another credential")
+		}
 		before = before[1:]
 	}
 	chain := append([]tokens.Actor{client}, before...)

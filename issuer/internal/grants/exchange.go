@@ -192,7 +192,7 @@ func (x *exchange) checkActorToken(ctx context.Context, r *Request, a *tokens.Au
 	if err != nil {
 		return err
 	}
-	if id := r.Agent.ID.String(); actor.Claims.Subject != id || actor.ClientID != id || len(actor.Actors) > 0 {
+	if id := r.Agent.ID.String(); actor.Claims.Subject != id || actor.ClientID != id || len(actor.Actors) > 0 || actor.Credential != r.Agent.Credential {
 		return unacceptable("actor_token", errors.New("the token is not the client's own"))
 	}
 	a.NotAfter, a.NotBefore = actor.expires(), actor.issued()

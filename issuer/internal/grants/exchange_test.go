@@ -250,16 +250,29 @@ func TestExchangeOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	m := newMarket(t)
 	id := m.client.ID.String()
-	own := m.token("sub", id, "client_id", id, "aud", "svc://3")
+	by := m.credential.String()
+	own := m.token("sub", id, "client_id", id, "aud", "svc://3", "credential_id", by)
 	claims, _, err := m.exchange(asked(own, "audience", "svc://2", "scope", "a"), tokens.Confirmation{})
-	if err != nil || claims["sub"] != id || claims["act"] != nil || claims["credential_id"] != m.subjectCredential.String() {
+	if err != nil || claims["sub"] != id || claims["act"] != nil || claims["credential_id"] != by {
 		t.Errorf("%v, %v", claims, err)
 	}
 	// One in which it acts already stays as it is.
-	delegated := m.token("client_id", id, "act", m.link(m.client, m.subjectCredential))
+	delegated := m.token("client_id", id, "act", m.link(m.client, m.credential))
 	claims, _, err = m.exchange(asked(delegated), tokens.Confirmation{})
 	if d := cmp.Diff(any(m.link(m.client, m.credential)), claims["act"]); d != "" || err != nil {
 		t.Errorf("%v, %s", err, d)
+	}
+	// What was got with another credential dies with that one, which the new token could not say.
+	actor := []any{"sub", id, "client_id", id, "jti", "j2"}
+	for name, form := range map[string]url.Values{
+		"its own":     asked(m.token("sub", id, "client_id", id)),
+		"acted in":    asked(m.token("client_id", id, "act", m.link(m.client, m.subjectCredential))),
+		"actor token": asked(m.token(), "actor_token", m.token(actor...), "actor_token_type", typeURNJWT),
+	} {
+		_, _, err := m.exchange(form, tokens.Confirmation{})
+		if failure, ok := errors.AsType[*oauth.Error](err); !ok || failure.Code != oauth.InvalidRequest {
+			t.Errorf("%s, with another credential: %v", name, err)
+		}
 	}
 }
 
@@ -524,7 +537,7 @@ func TestExchangeAccepts(t *testing.T) {
 			t.Errorf("may_act %s: %v", name, err)
 		}
 	}
-	actor := m.token("sub", id, "client_id", id, "exp", m.now.Unix()+40, "jti", "j2")
+	actor := m.token("sub", id, "client_id", id, "exp", m.now.Unix()+40, "jti", "j2", "credential_id", m.credential.String())
 	claims, r, err := m.exchange(asked(m.token(), "actor_token", actor, "actor_token_type", typeURNJWT, "requested_token_type", typeURNAccessToken), tokens.Confirmation{})
 	if err != nil || claims["exp"] != float64(m.now.Unix()+40) || len(r.Issuance.Holders) != 2 {
 		t.Errorf("actor token: %v, %v", claims, err)
