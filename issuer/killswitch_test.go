@@ -19,19 +19,19 @@ const killPartner = "https://partner.example"
 // killed is one organization with everything that can be out in it: the agent "reader" signed in to two relying parties, "other" to one of them, and two services call on.
 type killed struct {
 	*instance
-	giver                             *instance // another process, which knows the partner
-	organization                      string
-	reader, other, service, next      string // agents
-	secret, second, serviceID, nextID string // of the reader: two secrets; credentials of the services
-	credential                        string // of the reader's first secret
-	serviceSecret, nextSecret         string
-	dashboard, wiki                   *party
-	registrationToken                 string // of the dashboard
-	dashboardTokens                   answer
-	usedCode, usedVerifier            string
-	code, verifier                    string // of another sign-in of the reader to the dashboard, not redeemed
-	access                            map[string]string
-	refresh                           map[string]string
+	giver                        *instance // another process, which knows the partner
+	organization                 string
+	reader, other, service, next string // agents
+	secret, second, serviceID    string // of the reader: two secrets; credentials of the services
+	credential                   string // of the reader's first secret
+	serviceSecret, nextSecret    string
+	dashboard, wiki              *party
+	registrationToken            string // of the dashboard
+	dashboardTokens              answer
+	usedCode, usedVerifier       string
+	code, verifier               string // of another sign-in of the reader to the dashboard, not redeemed
+	access                       map[string]string
+	refresh                      map[string]string
 }
 
 // The things that a kill switch may reach. Of each the last question is what comes next: the next refresh, the code's tokens, the next exchange.
