@@ -366,7 +366,7 @@ func TestKeysAtAPrivateAddressAreNotFetched(t *testing.T) {
 	i := start(t, func(c *issuer.Config) { c.ClientKeys.CA = config.Path(authority) })
 	h, agent := newHolder(t, jose4.ES256), i.agent(i.organization("acme"), "a")
 	server.publish(t, h)
-	i.register(agent, "private_key_jwt", map[string]any{"jwksUri": server.URL})
+	i.register(agent, "private_key_jwt", map[string]any{"jwksUri": strings.Replace(server.URL, "127.0.0.1", "localhost", 1)})
 	wantRefused(t, "keys out of reach", i.assert(h.assertion(t, agent, i.url)), 503, "temporarily_unavailable")
 	if server.asked.Load() != 0 {
 		t.Error("the private address was asked")

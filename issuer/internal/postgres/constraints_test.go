@@ -84,6 +84,7 @@ var unviolated = map[string]string{
 	"organizations_slug_key":                  "organization_slugs_pkey is asked before",
 	"organizations_not_nil":                   madeHere,
 	"pushed_requests_client_check":            "a client has an id or a document, whose client_id begins with https://",
+	"sign_ins_client_fkey":                    "who creates a sign-in locks its client before, and finds out (TestParentDeletedMeanwhile)",
 	"sign_ins_client_check":                   "a client has an id or a document, whose client_id begins with https://",
 	"revoked_tokens_id_check":                 "the jti of a token that we signed; of one that an administrator names the length is checked",
 	"sign_ins_tokens_check":                   "both lists are made from one",

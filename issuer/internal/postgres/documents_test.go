@@ -105,7 +105,9 @@ func TestPushedByDocument(t *testing.T) {
 	if err := w.PushRequest(t.Context(), w.mine.pushedByDocument()); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.PushRequest(t.Context(), w.mine.pushedByDocument()); err != nil {
+	last := w.mine.pushedByDocument()
+	last.ExpiresAt = w.clock.Now().Add(time.Minute)
+	if err := w.PushRequest(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}
 	if n := query[int64](t, w.db.Superuser(t), "select count(*) from pushed_requests where client_document is not null")[0]; n != 1 {

@@ -28,13 +28,14 @@ var _ signin.Store = (*Store)(nil)
 func (s *Store) PushRequest(ctx context.Context, p signin.PushedRequest) error {
 	id, document := relyingParty(p.Client)
 	err := s.requestsIn(ctx, p.OrganizationID, func(q requestQueries) error {
-		if err := q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: p.OrganizationID.UUID(), At: s.clock()}); err != nil {
-			return err
-		}
-		return q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{
+		// The client before the requests, as when it is deleted: then they wait for each other and never both.
+		if err := q.InsertPushedRequest(ctx, orgdb.InsertPushedRequestParams{
 			OrgID: p.OrganizationID.UUID(), Key: p.Key[:], ClientID: id, ClientDocument: document, Issuer: p.Issuer, Parameters: p.Parameters,
 			ExpiresAt: p.ExpiresAt,
-		})
+		}); err != nil {
+			return err
+		}
+		return q.ForgetPushedRequests(ctx, orgdb.ForgetPushedRequestsParams{OrgID: p.OrganizationID.UUID(), At: s.clock()})
 	})
 	if violates(err, "pushed_requests_client_fkey") { // deleted since it authenticated
 		return notFound(clientNoun)

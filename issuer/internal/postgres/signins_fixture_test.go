@@ -256,7 +256,9 @@ func TestSignInsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.clock.Advance(3 * time.Minute)
-	if err := w.PushRequest(t.Context(), w.newPushed(w.party.client.ClientID())); err != nil {
+	latest := w.newPushed(w.party.client.ClientID())
+	latest.ExpiresAt = w.clock.Now().Add(time.Minute)
+	if err := w.PushRequest(t.Context(), latest); err != nil {
 		t.Fatal(err)
 	}
 	super := w.db.Superuser(t)
