@@ -17,11 +17,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // Defaults and caps.
@@ -31,6 +32,7 @@ const (
 	headerBytesMax      = 16 << 10
 	urlBytesMax         = 2 << 10
 	etagBytesMax        = 256
+	caBytesMax          = 4 << 20
 )
 
 // Config of a client.
@@ -79,7 +81,7 @@ func Roots(caFile string) (*x509.CertPool, error) {
 	if caFile == "" {
 		return nil, nil // the system's roots
 	}
-	data, err := os.ReadFile(caFile)
+	data, err := smallfile.Read(caFile, caBytesMax)
 	if err != nil {
 		return nil, err // names the file
 	}

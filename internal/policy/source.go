@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -14,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // Limits of one policy. They bound what a reload may cost and are far above what people write by hand.
@@ -122,21 +123,9 @@ func (r *dirReader) file(name string) error {
 	if len(r.sources) == sourcesMax {
 		return fmt.Errorf("policy directory: more than %d policy files", sourcesMax)
 	}
-	// O_NONBLOCK: a named pipe must be refused, not waited for.
-	f, err := os.OpenFile(filepath.Join(r.root, filepath.FromSlash(name)), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	data, err := smallfile.Read(filepath.Join(r.root, filepath.FromSlash(name)), sourceBytesMax)
 	if err != nil {
 		return fmt.Errorf("policy directory: %w", err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("policy directory: %s is not a regular file", name)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, sourceBytesMax+1))
-	if err != nil {
-		return fmt.Errorf("policy directory: %s: %w", name, err)
-	}
-	if len(data) > sourceBytesMax {
-		return fmt.Errorf("policy directory: %s is larger than %d bytes", name, sourceBytesMax)
 	}
 	if r.bytes += len(data); r.bytes > policyBytesMax {
 		return fmt.Errorf("policy directory: all files together are larger than %d bytes", policyBytesMax)

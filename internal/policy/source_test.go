@@ -90,11 +90,11 @@ func TestReadDirRefuses(t *testing.T) {
 		{"loop of a directory", "a/b: symbolic link loop", map[string]string{"a/x.rego": "", "a/b": "-> ../a"}},
 		{"link to the directory itself", "a: symbolic link loop", map[string]string{"a": "-> ."}},
 		{"link to nowhere", "x.rego: no such file", map[string]string{"x.rego": "-> y"}},
-		{"large file", "x.rego is larger than 1048576 bytes", map[string]string{"x.rego": strings.Repeat("x", sourceBytesMax+1)}},
+		{"large file", "x.rego: is larger than 1048576 bytes", map[string]string{"x.rego": strings.Repeat("x", sourceBytesMax+1)}},
 		{"large directory", "larger than 16777216 bytes", full},
 		{"many files", "more than 2000 policy files", many},
 		{"deep", "nested deeper than 32", map[string]string{strings.Repeat("d/", 33) + "x.rego": ""}},
-		{"link to a device", "x.rego is not a regular file", map[string]string{"x.rego": "-> /dev/null"}},
+		{"link to a device", "x.rego: is not a regular file", map[string]string{"x.rego": "-> /dev/null"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

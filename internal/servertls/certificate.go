@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // poll is how often the files are looked at. Reading two or three small files needs no watcher, which would have to understand the
@@ -16,9 +18,10 @@ const poll = time.Second
 // Certificate is a server certificate, and the authorities of its clients, that follow their files. What does not fit together, is not
 // readable or has expired is refused, and the last good stays.
 type Certificate struct {
-	files Files
-	log   *slog.Logger
-	now   func() time.Time
+	files  Files
+	reader *smallfile.Follower[contents]
+	log    *slog.Logger
+	now    func() time.Time
 
 	current  atomic.Pointer[material]
 	replaced atomic.Uint64
@@ -39,8 +42,8 @@ type material struct {
 
 // Open reads the files once, so that a wrong one is found before anything listens.
 func Open(files Files, now func() time.Time, log *slog.Logger) (*Certificate, error) {
-	c := &Certificate{files: files, log: log, now: now}
-	if _, err := c.reload(); err != nil {
+	c := &Certificate{files: files, reader: smallfile.Follow(files.Cert+" or a file that goes with it", files.read), log: log, now: now}
+	if _, err := c.reload(context.Background()); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -92,7 +95,10 @@ func (c *Certificate) Run(ctx context.Context) error {
 
 // poll says what is wrong once, not at every look.
 func (c *Certificate) poll(ctx context.Context) {
-	changed, err := c.reload()
+	changed, err := c.reload(ctx)
+	if ctx.Err() != nil {
+		return // the end, not a failure
+	}
 	c.failing.Store(err != nil)
 	switch {
 	case err != nil && err.Error() != c.last:
@@ -110,8 +116,8 @@ func (c *Certificate) poll(ctx context.Context) {
 }
 
 // reload uses what the files hold now, if it is new and good.
-func (c *Certificate) reload() (changed bool, err error) {
-	read, err := c.files.read()
+func (c *Certificate) reload(ctx context.Context) (changed bool, err error) {
+	read, err := c.reader.Read(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -2,6 +2,7 @@ package servertls
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -10,12 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/agentidp/agentidp/internal/smallfile"
 	"github.com/agentidp/agentidp/internal/testkit"
 )
 
@@ -120,7 +124,7 @@ func TestABrokenEditChangesNothing(t *testing.T) {
 		"no PEM":         {func(t *testing.T, w *world) { w.write(t, w.files.Cert, []byte("half")) }, "cert.pem"},
 		"empty":          {func(t *testing.T, w *world) { w.write(t, w.files.Cert, nil) }, "cert.pem"},
 		"gone":           {func(t *testing.T, w *world) { _ = os.Remove(w.files.Key) }, "key.pem: no such file"},
-		"huge":           {func(t *testing.T, w *world) { w.write(t, w.files.Cert, make([]byte, fileBytesMax+1)) }, "has more than 1048576 bytes"},
+		"huge":           {func(t *testing.T, w *world) { w.write(t, w.files.Cert, make([]byte, fileBytesMax+1)) }, "is larger than 1048576 bytes"},
 		"ended":          {ended, "cert.pem: the certificate ended at"},
 		"no authorities": {func(t *testing.T, w *world) { w.write(t, w.files.ClientCA, []byte("# none")) }, "clients.pem: holds no certificate"},
 		"a key among them": {func(t *testing.T, w *world) {
@@ -133,8 +137,12 @@ func TestABrokenEditChangesNothing(t *testing.T) {
 		"authorities not DER": {func(t *testing.T, w *world) {
 			w.write(t, w.files.ClientCA, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 		}, "clients.pem: "},
+		"authorities are a pipe": {func(t *testing.T, w *world) {
+			_ = os.Remove(w.files.ClientCA)
+			_ = syscall.Mkfifo(w.files.ClientCA, 0o600)
+		}, "clients.pem: is not a regular file"},
 		"authorities gone":      {func(t *testing.T, w *world) { _ = os.Remove(w.files.ClientCA) }, "clients.pem: no such file"},
-		"authority is a folder": {func(t *testing.T, w *world) { _ = os.Remove(w.files.ClientCA); _ = os.Mkdir(w.files.ClientCA, 0o700) }, "clients.pem: is a directory"},
+		"authority is a folder": {func(t *testing.T, w *world) { _ = os.Remove(w.files.ClientCA); _ = os.Mkdir(w.files.ClientCA, 0o700) }, "clients.pem: is not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -173,6 +181,34 @@ func TestABrokenEditChangesNothing(t *testing.T) {
 			wantMetrics(t, registry, want)
 		})
 	}
+}
+
+// A file system that does not answer keeps neither the certificate from being used nor the process from ending, and is named.
+func TestFilesThatDoNotAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, false)
+		w.mustOpen(t)
+		before, hang := w.current.Load(), make(chan struct{})
+		w.reader = smallfile.Follow("cert.pem", func() (contents, error) { <-hang; return w.files.read() })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if !w.failing.Load() || w.refused.Load() != 1 || strings.Count(w.log.String(), "cert.pem: the file system does not answer") != 1 || w.current.Load() != before {
+			t.Errorf("failing %t, said: %s", w.failing.Load(), w.log.String())
+		}
+		w.issue(t, w.soon())
+		close(hang)
+		time.Sleep(2 * poll)
+		if w.failing.Load() || w.current.Load() == before {
+			t.Error("the new certificate is not used after the file system came back")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func wantMetrics(t *testing.T, registry *prometheus.Registry, want map[string]float64) {

@@ -5,12 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 const fileBytesMax = 1 << 20 // a certificate with its chain, or the authorities of a large mesh
@@ -37,35 +35,11 @@ func (f Files) read() (c contents, err error) {
 		if file.name == "" && file.into == &c.clientCA {
 			continue
 		}
-		if *file.into, err = readFile(file.name); err != nil {
+		if *file.into, err = smallfile.Read(file.name, fileBytesMax); err != nil {
 			return contents{}, err
 		}
 	}
 	return c, nil
-}
-
-func readFile(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, pathless(err)
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, fileBytesMax+1))
-	switch {
-	case err != nil:
-		return nil, pathless(err)
-	case len(text) > fileBytesMax:
-		return nil, fmt.Errorf("%s has more than %d bytes", name, fileBytesMax)
-	}
-	return text, nil
-}
-
-func pathless(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return fmt.Errorf("read %s: %w", p.Path, p.Err)
-	}
-	return err
 }
 
 // parse judges what was read. Its errors name the file.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/fetch"
 	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -243,6 +245,7 @@ func TestKeyFileKeepsTheLastGood(t *testing.T) {
 		"only bad keys": `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`,
 		"too large":     strings.Repeat(" ", keyFileBytesMax+1),
 		"deleted":       "-",
+		"a pipe":        "|",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,11 +254,18 @@ func TestKeyFileKeepsTheLastGood(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBundle(t)
 				run(t, NewKeyFile(b.Env, testIssuer, path))
-				if name == "deleted" {
+				switch name {
+				case "deleted", "a pipe":
 					if err := os.Remove(path); err != nil {
 						t.Fatal(err)
 					}
-				} else {
+					if name == "deleted" {
+						break
+					}
+					if err := syscall.Mkfifo(path, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				default:
 					writeFile(t, path, broken)
 				}
 				wait(time.Minute)
@@ -268,6 +278,9 @@ func TestKeyFileKeepsTheLastGood(t *testing.T) {
 				if failing(b.Env, "keys", testIssuer) != 1 {
 					t.Error("the metric does not say that the source fails")
 				}
+				if err := os.Remove(path); err != nil && name != "deleted" {
+					t.Fatal(err)
+				}
 				writeFile(t, path, good)
 				wait(2 * keyFilePoll)
 				if failing(b.Env, "keys", testIssuer) != 0 || b.log.count("well again") != 1 {
@@ -276,6 +289,69 @@ func TestKeyFileKeepsTheLastGood(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hanging is a file system that sometimes does not answer.
+type hanging struct {
+	mu   sync.RWMutex
+	back chan struct{}
+}
+
+func (h *hanging) answer() {
+	h.mu.RLock()
+	back := h.back
+	h.mu.RUnlock()
+	if back != nil {
+		<-back
+	}
+}
+
+// hang lets nothing be answered until comeBack is called, once or more.
+func (h *hanging) hang() (comeBack func()) {
+	back := make(chan struct{})
+	h.set(back)
+	return sync.OnceFunc(func() { h.set(nil); close(back) })
+}
+
+func (h *hanging) set(back chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.back = back
+}
+
+// TestKeyFileOnAFileSystemThatHangs: keys that cannot be read any more stay, somebody is told, and what came meanwhile counts as soon as it can be read.
+func TestKeyFileOnAFileSystemThatHangs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keys.json")
+	first, firstIDs := keySet(t, 1)
+	second, secondIDs := keySet(t, 1)
+	writeFile(t, path, first)
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundle(t)
+		f := NewKeyFile(b.Env, testIssuer, path)
+		var system hanging
+		f.file = smallfile.Follow(path, func() ([]byte, error) {
+			doc, err := ReadKeyFile(path)
+			system.answer()
+			return doc, err
+		})
+		run(t, f)
+		comeBack := system.hang()
+		defer comeBack()
+		wait(time.Minute)
+		if !hasKey(b.issuer(), firstIDs[0]) || failing(b.Env, "keys", testIssuer) != 1 {
+			t.Errorf("failing %v", failing(b.Env, "keys", testIssuer))
+		}
+		if n := b.log.count(`"level":"ERROR"`, path+": the file system does not answer"); n != 1 {
+			t.Errorf("logged %d times in a minute: %s", n, b.log.lines)
+		}
+		writeFile(t, path, second)
+		comeBack()
+		wait(2 * keyFilePoll)
+		if !hasKey(b.issuer(), secondIDs[0]) || hasKey(b.issuer(), firstIDs[0]) || failing(b.Env, "keys", testIssuer) != 0 {
+			t.Error("what the file holds now is not in force")
+		}
+	})
 }
 
 func TestKeyFileMustBeGoodAtFirst(t *testing.T) {

@@ -5,13 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 const (
@@ -25,6 +24,7 @@ type KeyFile struct {
 	env    *Env
 	issuer string
 	path   string
+	file   *smallfile.Follower[[]byte]
 	health *health
 	seen   [sha256.Size]byte // contents judged last, good or not
 	missed bool              // the file could not be read last time
@@ -32,7 +32,8 @@ type KeyFile struct {
 
 // NewKeyFile makes the feed; the issuer must be in the store.
 func NewKeyFile(env *Env, issuer, path string) *KeyFile {
-	return &KeyFile{env: env, issuer: issuer, path: path, health: newHealth(env, "keys", issuer)}
+	file := smallfile.Follow(path, func() ([]byte, error) { return ReadKeyFile(path) })
+	return &KeyFile{env: env, issuer: issuer, path: path, file: file, health: newHealth(env, "keys", issuer)}
 }
 
 // Name implements Feed.
@@ -40,7 +41,7 @@ func (f *KeyFile) Name() string { return "keys of " + f.issuer }
 
 // Load implements Feed; it fails when the file has no usable key.
 func (f *KeyFile) Load(ctx context.Context) error {
-	doc, err := ReadKeyFile(f.path)
+	doc, err := f.file.Read(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,8 +63,9 @@ func (f *KeyFile) Run(ctx context.Context) error {
 }
 
 func (f *KeyFile) poll(ctx context.Context) {
-	doc, err := ReadKeyFile(f.path)
+	doc, err := f.file.Read(ctx)
 	switch {
+	case ctx.Err() != nil: // the end, not a failure
 	case err != nil:
 		f.missed = true
 		f.health.bad(ctx, resultFailed, err)
@@ -93,21 +95,7 @@ func (f *KeyFile) judge(ctx context.Context, doc []byte) error {
 }
 
 // ReadKeyFile reads a JWKS file of at most 256 KiB.
-func ReadKeyFile(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	doc, err := io.ReadAll(io.LimitReader(file, keyFileBytesMax+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(doc) > keyFileBytesMax {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, keyFileBytesMax)
-	}
-	return doc, nil
-}
+func ReadKeyFile(path string) ([]byte, error) { return smallfile.Read(path, keyFileBytesMax) }
 
 var errNoKeys = errors.New("holds no usable key")
 

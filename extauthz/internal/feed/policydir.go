@@ -15,6 +15,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
 	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 const (
@@ -35,6 +36,7 @@ const (
 type PolicyDir struct {
 	now     func() time.Time
 	dir     string
+	files   *smallfile.Follower[[]policy.Source]
 	every   time.Duration // how often the directory is read, at most
 	compile Compiler
 	slot    Slot
@@ -126,18 +128,18 @@ func (s inForce) Store(p *policy.Policy) {
 
 // NewPolicyDir makes the feed of the policy that decides.
 func NewPolicyDir(env *Env, dir string, cfg policy.Config) *PolicyDir {
-	return &PolicyDir{now: env.Now, dir: dir, every: policyPoll, compile: compileWithin(cfg), slot: inForce{env}, health: newHealth(env, "policy", "")}
+	return &PolicyDir{now: env.Now, dir: dir, files: followDir(dir), every: policyPoll, compile: compileWithin(cfg), slot: inForce{env}, health: newHealth(env, "policy", "")}
 }
 
 // NewCandidateDir makes the feed of a policy that is only compared. It never keeps the process from starting.
 func NewCandidateDir(env *Env, dir string, cfg policy.Config, slot Slot) *PolicyDir {
-	return &PolicyDir{now: env.Now, dir: dir, every: policyPoll, compile: compileWithin(cfg), slot: slot, health: newHealth(env, "shadow", ""), optional: true}
+	return &PolicyDir{now: env.Now, dir: dir, files: followDir(dir), every: policyPoll, compile: compileWithin(cfg), slot: slot, health: newHealth(env, "shadow", ""), optional: true}
 }
 
 // NewOrganizationCandidateDir is NewCandidateDir for a candidate of an organization's own policy, about which there are no metrics of its own.
 func NewOrganizationCandidateDir(env *Env, dir, organization string, cfg policy.Config, slot Slot) *PolicyDir {
 	return &PolicyDir{
-		now: env.Now, dir: dir, every: privatePoll, compile: compileWithin(cfg), slot: slot, optional: true,
+		now: env.Now, dir: dir, files: followDir(dir), every: privatePoll, compile: compileWithin(cfg), slot: slot, optional: true,
 		health: &health{feed: "shadow", now: env.Now, log: env.Log.With("feed", "shadow", "organization", organization)},
 	}
 }
@@ -159,11 +161,15 @@ const privatePoll = time.Second
 // NewPrivateDir makes the feed of such a directory. It never keeps the process from starting.
 func NewPrivateDir(p Private) *PolicyDir {
 	f := &PolicyDir{
-		now: p.Now, dir: p.Dir, every: privatePoll, compile: p.Compile, slot: p.Slot, optional: true,
+		now: p.Now, dir: p.Dir, files: followDir(p.Dir), every: privatePoll, compile: p.Compile, slot: p.Slot, optional: true,
 		health: &health{now: p.Now, log: p.Log},
 	}
 	f.health.heard = func(result string) { p.Judged(result == resultChanged || result == resultUnchanged) }
 	return f
+}
+
+func followDir(dir string) *smallfile.Follower[[]policy.Source] {
+	return smallfile.Follow(dir, func() ([]policy.Source, error) { return policy.ReadDir(dir) })
 }
 
 // Problem is why the contents judged last are not in force; nil when they are. It is for whoever runs the feed, and for Judged.
@@ -174,7 +180,7 @@ func (f *PolicyDir) Name() string { return f.health.feed }
 
 // Load implements Feed; it fails when the directory holds no policy that compiles.
 func (f *PolicyDir) Load(ctx context.Context) error {
-	sources, err := policy.ReadDir(f.dir)
+	sources, err := f.files.Read(ctx)
 	if err != nil && !f.optional {
 		return err
 	}
@@ -209,8 +215,14 @@ func follow(ctx context.Context, slot Slot, first time.Duration, look func(conte
 // poll reads the directory once and returns when to do it again.
 func (f *PolicyDir) poll(ctx context.Context) time.Duration {
 	began := f.now()
-	sources, err := policy.ReadDir(f.dir)
-	next := max(f.every, policyPollShare*f.now().Sub(began))
+	sources, err := f.files.Read(ctx)
+	if ctx.Err() != nil {
+		return f.every // the end, not a failure
+	}
+	next := f.every
+	if !errors.Is(err, smallfile.ErrNoAnswer) {
+		next = max(next, policyPollShare*f.now().Sub(began))
+	}
 	sum := digest(sources, err)
 	switch {
 	case sum == f.judged && f.problem == nil:

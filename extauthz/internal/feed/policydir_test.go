@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 const settled = policyPoll + 2*policySettle
@@ -57,6 +58,37 @@ func TestPolicyDirFollowsEdits(t *testing.T) {
 		}
 		if b.log.count("policy in force", b.Store.Load().Policy.Revision()) != 1 {
 			t.Errorf("log: %s", b.log.lines)
+		}
+	})
+}
+
+// TestPolicyDirOnAFileSystemThatHangs: as TestKeyFileOnAFileSystemThatHangs.
+func TestPolicyDirOnAFileSystemThatHangs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "authz.rego")
+	writeFile(t, file, rego("true"))
+	synctest.Test(t, func(t *testing.T) {
+		b := newBundle(t)
+		f := newPolicyDir(b, dir)
+		var system hanging
+		f.files = smallfile.Follow(dir, func() ([]policy.Source, error) {
+			sources, err := policy.ReadDir(dir)
+			system.answer()
+			return sources, err
+		})
+		run(t, f)
+		comeBack := system.hang()
+		defer comeBack()
+		wait(time.Minute)
+		if !allows(t, b) || failing(b.Env, "policy", "") != 1 || b.log.count(`"level":"ERROR"`, dir+": the file system does not answer") != 1 {
+			t.Errorf("failing %v: %s", failing(b.Env, "policy", ""), b.log.lines)
+		}
+		writeFile(t, file, rego("false"))
+		comeBack()
+		wait(policyPoll + settled)
+		if allows(t, b) || failing(b.Env, "policy", "") != 0 {
+			t.Error("what the directory holds now is not in force")
 		}
 	})
 }

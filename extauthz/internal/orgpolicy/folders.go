@@ -2,6 +2,7 @@ package orgpolicy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 const (
@@ -20,6 +23,14 @@ const (
 	// replaced is not one that was removed.
 	goneAfter = 5 * time.Second
 )
+
+// listing is what Scan returns.
+type listing struct{ ids, problems []string }
+
+func scan(dir string) (l listing, err error) {
+	l.ids, l.problems, err = Scan(dir)
+	return l, err
+}
 
 // Scan lists the organizations that have a folder: its name is the organization's id, byte by byte. Names that begin with a dot are
 // left out. What else lies there and looks like policy, or cannot be an id, is listed as a problem: whoever put it there expects
@@ -71,12 +82,12 @@ func (s *Set) Name() string { return "organizations" }
 
 // Load implements feed.Feed: it finds the folders, and compiles none of them.
 func (s *Set) Load(ctx context.Context) error {
-	ids, problems, err := Scan(s.cfg.Dir)
+	found, err := s.directory.Read(ctx)
 	if err != nil {
 		return err
 	}
-	s.use(ids, s.cfg.Now())
-	s.warn(ctx, problems)
+	s.use(found.ids, s.cfg.Now())
+	s.warn(ctx, found.problems)
 	return nil
 }
 
@@ -92,17 +103,25 @@ func (s *Set) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		began := time.Now()
-		ids, problems, err := Scan(s.cfg.Dir)
+		found, err := s.directory.Read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		problems := found.problems
 		if err != nil {
 			problems = []string{err.Error() + "; the organizations known stay so"}
 		} else {
-			s.use(ids, s.cfg.Now())
+			s.use(found.ids, s.cfg.Now())
 		}
 		if say := strings.Join(problems, "\n"); say != said {
 			said = say
 			s.warn(ctx, problems)
 		}
-		timer.Reset(max(foldersPoll, foldersPollShare*time.Since(began)))
+		next := foldersPoll
+		if !errors.Is(err, smallfile.ErrNoAnswer) {
+			next = max(next, foldersPollShare*time.Since(began))
+		}
+		timer.Reset(next)
 	}
 }
 

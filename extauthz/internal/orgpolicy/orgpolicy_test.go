@@ -12,11 +12,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -318,6 +320,33 @@ func TestFoldersComeAndGo(t *testing.T) {
 	if w.get(t, "org_b") != b {
 		t.Error("another organization noticed")
 	}
+}
+
+// A directory on a file system that does not answer takes no policy away, and does not keep the process from ending.
+func TestDirectoryThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, "org_a")
+		hang := make(chan struct{})
+		w.directory = smallfile.Follow(w.dir, func() (listing, error) { <-hang; return scan(w.dir) })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if w.Find("org_a") == nil || strings.Count(w.log.String(), w.dir+": the file system does not answer; the organizations known stay so") != 1 {
+			t.Errorf("log: %s", w.log)
+		}
+		w.write(t, "org_b/a.rego", rego("true"))
+		close(hang)
+		time.Sleep(2 * foldersPoll)
+		if w.Find("org_a") == nil || w.Find("org_b") == nil {
+			t.Error("what the directory holds now is not known")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // A directory that cannot be read any more takes no policy away.

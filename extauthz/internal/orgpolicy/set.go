@@ -17,6 +17,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/extauthz/internal/feed"
 	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // Errors of Await. Both mean "cannot decide".
@@ -37,13 +38,14 @@ type Config struct {
 
 // Set is the policies of all organizations. It is safe for concurrent use.
 type Set struct {
-	cfg     Config
-	cache   *decide.Cache // nil: no decisions are remembered
-	compile func(context.Context, []policy.Source, policy.Config) (*policy.Policy, error)
-	folders atomic.Pointer[map[string]*Organization] // never written to
-	slots   chan struct{}                            // of compilations
-	slow    atomic.Int32                             // compilations that gave their slot back before they ended
-	waits   waits
+	cfg       Config
+	cache     *decide.Cache // nil: no decisions are remembered
+	directory *smallfile.Follower[listing]
+	compile   func(context.Context, []policy.Source, policy.Config) (*policy.Policy, error)
+	folders   atomic.Pointer[map[string]*Organization] // never written to
+	slots     chan struct{}                            // of compilations
+	slow      atomic.Int32                             // compilations that gave their slot back before they ended
+	waits     waits
 
 	mu        sync.Mutex
 	residents map[*residency]struct{}
@@ -60,7 +62,7 @@ type Set struct {
 func New(cfg Config) *Set {
 	cfg.Policy.Routes, cfg.Policy.TokenBuiltins, cfg.Policy.OwnCaches = nil, false, true
 	s := &Set{
-		cfg: cfg, compile: decide.Compile, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waits: usualWaits,
+		cfg: cfg, directory: smallfile.Follow(cfg.Dir, func() (listing, error) { return scan(cfg.Dir) }), compile: decide.Compile, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), waits: usualWaits,
 		residents: map[*residency]struct{}{}, missing: map[string]time.Time{},
 	}
 	s.folders.Store(&map[string]*Organization{})

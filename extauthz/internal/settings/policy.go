@@ -1,14 +1,12 @@
 package settings
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/agentidp/agentidp/extauthz/internal/decide"
 	"github.com/agentidp/agentidp/internal/config"
 	"github.com/agentidp/agentidp/internal/policy"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // View is what of a request the policy is shown, beyond what it always is. It is the same for all requests of a process.
@@ -66,17 +64,9 @@ func (p *Policy) View() (View, error) {
 	if p.ProtoDescriptor == "" {
 		return v, nil
 	}
-	file, err := os.Open(string(p.ProtoDescriptor))
+	encoded, err := smallfile.Read(string(p.ProtoDescriptor), decide.DescriptorsBytesMax)
 	if err != nil {
 		return v, err
-	}
-	defer file.Close()
-	encoded, err := io.ReadAll(io.LimitReader(file, decide.DescriptorsBytesMax+1))
-	switch {
-	case err != nil:
-		return v, err
-	case len(encoded) > decide.DescriptorsBytesMax:
-		return v, errors.New("larger than 4 MiB")
 	}
 	if v.Descriptors, err = decide.ParseDescriptors(encoded); err != nil {
 		return v, fmt.Errorf("%s: %w", p.ProtoDescriptor, err)

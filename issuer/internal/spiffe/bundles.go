@@ -5,14 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/fetch"
 	"github.com/agentidp/agentidp/internal/jose"
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // How bundles are followed.
@@ -49,6 +48,7 @@ type Bundles struct {
 type domain struct {
 	source  Source
 	client  *fetch.Client // nil for a file
+	file    *smallfile.Follower[[]byte]
 	current atomic.Pointer[bundle]
 
 	etag string // owned by the goroutine of Run
@@ -75,8 +75,11 @@ func Open(sources []Source, now func() time.Time, log *slog.Logger) (*Bundles, e
 				return nil, fmt.Errorf("trust domain %s: %w", s.TrustDomain, err)
 			}
 			d.client = client
-		} else if err := d.readFile(now()); err != nil {
-			return nil, fmt.Errorf("trust domain %s: %w", s.TrustDomain, err)
+		} else {
+			d.file = smallfile.Follow(s.File, func() ([]byte, error) { return smallfile.Read(s.File, bundleBytesMax) })
+			if err := d.readFile(context.Background(), now()); err != nil {
+				return nil, fmt.Errorf("trust domain %s: %w", s.TrustDomain, err)
+			}
 		}
 		b.domains[s.TrustDomain] = d
 	}
@@ -124,7 +127,7 @@ func (b *Bundles) follow(ctx context.Context, d *domain) {
 
 func (d *domain) refresh(ctx context.Context, now time.Time) (time.Duration, error) {
 	if d.client == nil {
-		return filePoll, d.readFile(now)
+		return filePoll, d.readFile(ctx, now)
 	}
 	doc, err := d.client.Get(ctx, d.source.URL, d.etag)
 	if err != nil {
@@ -145,18 +148,10 @@ func (d *domain) refresh(ctx context.Context, now time.Time) (time.Duration, err
 	return next.poll, nil
 }
 
-func (d *domain) readFile(now time.Time) error {
-	file, err := os.Open(d.source.File)
+func (d *domain) readFile(ctx context.Context, now time.Time) error {
+	text, err := d.file.Read(ctx)
 	if err != nil {
 		return err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, bundleBytesMax+1))
-	if err != nil {
-		return err
-	}
-	if len(text) > bundleBytesMax {
-		return fmt.Errorf("%s has more than %d bytes", d.source.File, bundleBytesMax)
 	}
 	if had := d.current.Load(); had != nil && had.text == string(text) {
 		return nil

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/agentidp/agentidp/internal/jose"
@@ -97,6 +99,48 @@ func TestFileIsFollowed(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// A named pipe where the bundle was is refused, not waited for: the last good one stays, and the next file counts.
+func TestPipeIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "bundle.json")
+	put := func(make func() error) {
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(name), make()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := func() error { return os.WriteFile(name, bundle(t), 0o600) }
+	put(file)
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		b, err := spiffe.Open([]spiffe.Source{{TrustDomain: "example.org", File: name}}, time.Now, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := b.Keys("example.org")
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		put(func() error { return syscall.Mkfifo(name, 0o600) })
+		go func() { done <- b.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if now, err := b.Keys("example.org"); err != nil || now != first {
+			t.Errorf("the last good one does not stay: %v", err)
+		}
+		put(file)
+		time.Sleep(time.Minute)
+		if now, err := b.Keys("example.org"); err != nil || now == first {
+			t.Errorf("the new bundle is not used: %v", err)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if said := log.String(); strings.Count(said, "is not a regular file") != 1 {
+			t.Errorf("said: %s", said)
+		}
+	})
 }
 
 func TestOpenRefusesWhatIsNoBundle(t *testing.T) {
