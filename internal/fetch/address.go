@@ -81,7 +81,7 @@ func isLoopbackName(host string) bool {
 // dialer connects only where guard agrees; a nil resolver is the system's. Control runs after name resolution with the very address that connect gets.
 func dialer(guard addressGuard, resolver *net.Resolver) func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := &net.Dialer{
-		Timeout:   timeoutDefault,
+		Timeout:   TimeoutDefault,
 		KeepAlive: 15 * time.Second,
 		Resolver:  resolver,
 		Control: func(network, address string, _ syscall.RawConn) error {

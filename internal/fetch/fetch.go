@@ -25,9 +25,11 @@ import (
 	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
+// TimeoutDefault is how long a whole exchange may take.
+const TimeoutDefault = 5 * time.Second
+
 // Defaults and caps.
 const (
-	timeoutDefault      = 5 * time.Second
 	bodyBytesMaxDefault = 256 << 10
 	headerBytesMax      = 16 << 10
 	urlBytesMax         = 2 << 10
@@ -60,7 +62,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("fetch: no accepted content type")
 	}
 	if cfg.Timeout <= 0 {
-		cfg.Timeout = timeoutDefault
+		cfg.Timeout = TimeoutDefault
 	}
 	if cfg.BodyBytesMax <= 0 {
 		cfg.BodyBytesMax = bodyBytesMaxDefault

@@ -17,7 +17,10 @@ const (
 	keyFreshMin     = 30 * time.Second
 	keyFreshMax     = time.Hour
 
-	// keyHintFloor is the least time between a read and one asked for by a token with an unknown kid: strangers can make such tokens.
+	// KeyStaleMin is the least maxStale of keys: they are read again before half of it is over, and not more often than keyFreshMin allows.
+	KeyStaleMin = 2 * keyFreshMin
+
+	// keyHintFloor is the least time between a read and one that tokens ask for: strangers can make such tokens.
 	keyHintFloor = 30 * time.Second
 	// keyEmptyWait is how long an empty set must last before it replaces a good one.
 	keyEmptyWait = 30 * time.Second
@@ -26,7 +29,11 @@ const (
 	retryMax   = 30 * time.Second
 )
 
-// KeyURL feeds one issuer's keys from its JWKS URL: refreshed before they are stale, kept while the URL fails until MaxStale.
+// KeyURL feeds one issuer's keys from its JWKS URL: refreshed before they are stale, kept while the URL fails until maxStale.
+//
+// The issuer says how soon it wants them read again (max-age), the operator how long they may be used unconfirmed (maxStale). They are read again at
+// 70 to 90 % of max-age or of half of maxStale, whichever is less: keys of an issuer that answers are never stale, whatever it says, and more than half of
+// maxStale is left for a read that is slow and for those after one that failed.
 type KeyURL struct {
 	env      *Env
 	issuer   string
@@ -59,8 +66,8 @@ const kindKeys = "keys"
 // Name implements Feed.
 func (f *KeyURL) Name() string { return "keys of " + f.issuer }
 
-// UnknownKey says that a token named a key that is not in the set. It never blocks and never fetches by itself.
-func (f *KeyURL) UnknownKey() {
+// ReadEarly says that a token could be verified, perhaps, if the keys were read now. It never blocks and never fetches by itself.
+func (f *KeyURL) ReadEarly() {
 	select {
 	case f.hints <- struct{}{}:
 	default: // one is pending already
@@ -143,7 +150,7 @@ func (f *KeyURL) refresh(ctx context.Context) time.Duration {
 	if doc.NotModified {
 		f.emptyFrom = time.Time{}
 		f.confirm(ctx, f.current.Body, doc.ETag, f.keys)
-		return ahead(f.fresh)
+		return f.again()
 	}
 	keys, err := parseKeys(ctx, f.env.Store, f.health, doc.Body)
 	switch {
@@ -162,8 +169,11 @@ func (f *KeyURL) refresh(ctx context.Context) time.Duration {
 		f.emptyFrom = time.Time{}
 	}
 	f.confirm(ctx, doc.Body, doc.ETag, keys)
-	return ahead(f.fresh)
+	return f.again()
 }
+
+// again is when to read keys that were just confirmed.
+func (f *KeyURL) again() time.Duration { return ahead(min(f.fresh, f.maxStale/2)) }
 
 // emptyForLong counts reads without a usable key: only a set that stayed empty replaces a good one. Without a good one there is
 // nothing to replace, and the feed keeps waiting for keys.

@@ -196,12 +196,12 @@ func TestKeyURLHintsAreBounded(t *testing.T) {
 		f := newKeyURL(b)
 		hints := NewHints()
 		hints.Add(testIssuer, f)
-		hints.UnknownKey(testIssuer) // before anything was read: the read under way is enough
+		hints.ReadEarly(testIssuer) // before anything was read: the read under way is enough
 		run(t, f)
 		wait(time.Minute)
 		b.source.set(second, `"2"`)
 		before := b.source.count()
-		hints.UnknownKey(testIssuer)
+		hints.ReadEarly(testIssuer)
 		synctest.Wait()
 		if n := b.source.count(); n != before+1 || !hasKey(b.issuer(), ids[0]) {
 			t.Fatalf("%d reads after a hint, want one at once", n-before)
@@ -211,8 +211,8 @@ func TestKeyURLHintsAreBounded(t *testing.T) {
 		start := b.source.count()
 		for range 600 { // ten minutes of a flood
 			for range 20 {
-				hints.UnknownKey(testIssuer)
-				hints.UnknownKey("https://nobody.example")
+				hints.ReadEarly(testIssuer)
+				hints.ReadEarly("https://nobody.example")
 			}
 			wait(time.Second)
 		}
@@ -220,7 +220,7 @@ func TestKeyURLHintsAreBounded(t *testing.T) {
 			t.Errorf("a flood of unknown keys caused %d reads in ten minutes, want one in 30 s", n)
 		}
 		for range 3 {
-			hints.UnknownKey(testIssuer)
+			hints.ReadEarly(testIssuer)
 			synctest.Wait()
 		}
 		if len(f.hints) != 1 {

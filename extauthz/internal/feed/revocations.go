@@ -91,8 +91,11 @@ func (f *RevocationURL) Run(ctx context.Context) error {
 	}
 }
 
-// poll reads once and returns when to read again. Failures slow the polling down only a little: how soon a revocation arrives after an
-// outage matters more than a few requests.
+// RevocationStaleMin is the least maxStale of a list that is polled at an interval: one read may take all its time and fail, and so may all but the end of the next.
+func RevocationStaleMin(interval time.Duration) time.Duration { return 2 * (interval + fetch.TimeoutDefault) }
+
+// poll reads once and returns when to read again. Failures slow the polling down only a little, to retryMax at most: how soon a revocation arrives
+// after an outage matters more than a few requests.
 func (f *RevocationURL) poll(ctx context.Context) time.Duration {
 	etag := ""
 	if f.current != nil {
@@ -115,7 +118,7 @@ func (f *RevocationURL) poll(ctx context.Context) time.Duration {
 	}
 	f.failures++
 	const slowest = 5
-	return f.interval * time.Duration(min(f.failures, slowest))
+	return max(f.interval, min(f.interval*time.Duration(min(f.failures, slowest)), retryMax))
 }
 
 // accept puts an answer in force, or says why not.

@@ -94,7 +94,7 @@ func snapshot(issuers ...*state.Issuer) *state.Snapshot {
 
 type hints []string
 
-func (h *hints) UnknownKey(issuer string) { *h = append(*h, issuer) }
+func (h *hints) ReadEarly(issuer string) { *h = append(*h, issuer) }
 
 func newVerifier(t testing.TB, h Hints) *Verifier {
 	t.Helper()
@@ -261,8 +261,8 @@ func TestWhatTheSnapshotLacks(t *testing.T) {
 		hint   bool
 	}{
 		"keys missing":           {k, func(i *state.Issuer) { i.Keys = nil }, ReasonKeysMissing, true, false},
-		"keys stale":             {k, func(i *state.Issuer) { i.KeysUntil = noon.Add(-time.Second) }, ReasonKeysStale, true, false},
-		"keys stale, other kid":  {other, func(i *state.Issuer) { i.KeysUntil = noon.Add(-time.Second) }, ReasonKeysStale, true, false},
+		"keys stale":             {k, func(i *state.Issuer) { i.KeysUntil = noon.Add(-time.Second) }, ReasonKeysStale, true, true},
+		"keys stale, other kid":  {other, func(i *state.Issuer) { i.KeysUntil = noon.Add(-time.Second) }, ReasonKeysStale, true, true},
 		"key unknown":            {other, func(*state.Issuer) {}, ReasonKeyUnknown, false, true},
 		"revocations missing":    {k, func(i *state.Issuer) { i.HasRevocations = true }, ReasonRevocationsMissing, true, false},
 		"revocations stale":      {k, func(i *state.Issuer) { i.Revocations, i.RevocationsUntil = list, noon.Add(-1) }, ReasonRevocationsStale, true, false},
@@ -326,7 +326,8 @@ func TestRememberedTokensAreCheckedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := newVerifier(t, nil)
+			var asked hints
+			v := newVerifier(t, &asked)
 			if _, _, refusal := v.identify(snapshot(trusted(issuerA, "org_a", keys)), token, noon); refusal != nil {
 				t.Fatal(refusal)
 			}
@@ -339,6 +340,9 @@ func TestRememberedTokensAreCheckedAgain(t *testing.T) {
 			s := snapshot()
 			s.Issuers[issuerA] = next
 			got, _, refusal := v.identify(s, token, c.at)
+			if early := c.want == ReasonKeysStale || c.want == ReasonKeyUnknown; early != (len(asked) == 1) {
+				t.Errorf("hints %v", asked)
+			}
 			if c.want == "" {
 				if refusal != nil {
 					t.Error(refusal)

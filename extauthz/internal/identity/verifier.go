@@ -10,9 +10,9 @@ import (
 	"github.com/agentidp/agentidp/internal/jose"
 )
 
-// Hints is told about keys that tokens name and nobody knows. It must not block, and must bound what it does about it:
-// anybody can send a token that names any key.
-type Hints interface{ UnknownKey(issuer string) }
+// Hints is told of issuers whose keys should be read early: a token names one that nobody knows, or those known are too old. It must not block, and
+// must bound what it does about it: anybody can send such tokens.
+type Hints interface{ ReadEarly(issuer string) }
 
 // Verifier verifies tokens and remembers those that were good. It is safe for concurrent use.
 type Verifier struct {
@@ -87,7 +87,17 @@ func (v *Verifier) Recall(s *state.Snapshot, token string, now time.Time) (who *
 	if !refusal.Undecided {
 		v.cache.drop(d)
 	}
+	if refusal.Reason == ReasonKeysStale {
+		v.readEarly(d.identity.Issuer)
+	}
 	return nil, refusal, true
+}
+
+// readEarly says that newer keys of an issuer could change the answer.
+func (v *Verifier) readEarly(issuer string) {
+	if v.hints != nil {
+		v.hints.ReadEarly(issuer)
+	}
 }
 
 func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*state.Issuer, *verdict, *Refusal) {
@@ -102,13 +112,12 @@ func (v *Verifier) verify(s *state.Snapshot, compact string, now time.Time) (*st
 	case issuer.Keys == nil:
 		return nil, nil, undecided(ReasonKeysMissing, "the issuer's keys are not loaded yet")
 	case stale(issuer.KeysUntil, now):
+		v.readEarly(token.Issuer())
 		return nil, nil, undecided(ReasonKeysStale, "the issuer's keys are too old to be used")
 	}
 	key, ok := issuer.Keys.Lookup(token.KeyID())
 	if !ok {
-		if v.hints != nil {
-			v.hints.UnknownKey(token.Issuer())
-		}
+		v.readEarly(token.Issuer())
 		return nil, nil, refuse(ReasonKeyUnknown, "the signing key is not known")
 	}
 	claims, err := token.Verify(key, &issuer.Rules, now)

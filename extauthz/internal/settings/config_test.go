@@ -170,9 +170,9 @@ func TestConfigMistakes(t *testing.T) {
 		"url without TLS": {"stateDir: s\n" + issuer("    jwks: {url: \"http://issuer.example/\"}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.url: http:// is accepted for loopback hosts only"}},
 		"url ca missing":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: none.pem}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: open DIR/none.pem: no such file or directory"}},
 		"url ca garbage":  {"stateDir: s\n" + issuer("    jwks: {url: \"https://a/\", ca: garbage.json}\n    audiences: [a]\n"), []string{"5: issuers[0].jwks.ca: DIR/garbage.json holds no PEM certificate"}},
-		"stale zero":      {issuer("    jwks: {file: keys.json, maxStale: 0s}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.maxStale: must be more than 0"}},
-		"revocations": {"stateDir: s\n" + issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    revocations: {interval: 10ms, maxStale: 10ms}\n"), []string{
-			"7: issuers[0].revocations.url: is required", "7: issuers[0].revocations.interval: want between 100ms and 1m0s", "7: issuers[0].revocations.maxStale: must be more than interval",
+		"stale zero":      {issuer("    jwks: {file: keys.json, maxStale: 0s}\n    audiences: [a]\n"), []string{"4: issuers[0].jwks.maxStale: want at least 1m0s: keys are read again before half of it is over"}},
+		"revocations": {"stateDir: s\n" + issuer("    jwks: {file: keys.json}\n    audiences: [a]\n    revocations: {interval: 10ms, maxStale: 10.019s}\n"), []string{
+			"7: issuers[0].revocations.url: is required", "7: issuers[0].revocations.interval: want between 100ms and 1m0s", "7: issuers[0].revocations.maxStale: want at least 10.02s with this interval: twice the interval and the 5s a read may take",
 		}},
 		"same issuer twice": {strings.Replace(minimal, "policy:", "  - {issuer: \"https://issuer.example/org/a\", jwks: {file: keys.json}, audiences: [b]}\npolicy:", 1), []string{
 			"6: issuers[1].issuer: the same issuer as issuers[0]: keys of two sets are never mixed",

@@ -136,8 +136,8 @@ func (j *JWKS) validate(r *config.Report, field string) {
 	default:
 		validateKeyFile(r, field+".file", string(j.File))
 	}
-	if j.MaxStale.Duration <= 0 {
-		r.Errorf(field+".maxStale", "must be more than 0")
+	if j.MaxStale.Duration < feed.KeyStaleMin {
+		r.Errorf(field+".maxStale", "want at least %s: keys are read again before half of it is over", feed.KeyStaleMin)
 	}
 }
 
@@ -167,8 +167,8 @@ func (v *Revocations) validate(r *config.Report, field string) {
 	if v.Interval.Duration < revocationsEveryMin || v.Interval.Duration > revocationsEveryMax {
 		r.Errorf(field+".interval", "want between %s and %s", revocationsEveryMin, revocationsEveryMax)
 	}
-	if v.MaxStale.Duration <= v.Interval.Duration {
-		r.Errorf(field+".maxStale", "must be more than interval")
+	if least := feed.RevocationStaleMin(v.Interval.Duration); v.MaxStale.Duration < least {
+		r.Errorf(field+".maxStale", "want at least %s with this interval: twice the interval and the 5s a read may take", least)
 	}
 }
 
