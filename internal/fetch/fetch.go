@@ -234,6 +234,8 @@ func (c *Client) read(resp *http.Response, etag string) (*Document, error) {
 			doc.ETag = etag
 		}
 		return doc, nil
+	case code == http.StatusNotModified:
+		return nil, errors.New("answered 304 (not modified), but was not asked whether it is: no ETag was sent")
 	case code >= 300 && code < 400:
 		return nil, fmt.Errorf("answered %d: redirects are not followed", code)
 	case code != http.StatusOK:

@@ -133,7 +133,7 @@ func TestGetRefusesAnswers(t *testing.T) {
 		"/404":      "answered 404, want 200",
 		"/500":      "answered 500, want 200",
 		"/204":      "answered 204, want 200",
-		"/304":      "answered 304", // nobody sent an ETag
+		"/304":      "answered 304 (not modified), but was not asked whether it is: no ETag was sent",
 		"/large":    "body of 1025 bytes is larger than 1024",
 		"/chunked":  "body is larger than 1024 bytes",
 		"/gzip":     `content encoding "gzip"`,
