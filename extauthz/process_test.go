@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/agentidp/agentidp/internal/jose"
@@ -56,6 +57,11 @@ func TestProgramKilledIs503AndBackAgain(t *testing.T) {
 
 	second := e.startBinary(t)
 	e.await(t, http.StatusOK, "/orders/1", bearer)
+	second.Signal(syscall.SIGHUP)
+	awaitThat(t, "SIGHUP is said to do nothing", func() bool { return strings.Contains(logOf(t, second), `"msg":"SIGHUP does nothing`) })
+	if a := e.get(t, "/orders/1", bearer); a.Status != http.StatusOK {
+		t.Errorf("SIGHUP changed the answer to %d", a.Status)
+	}
 	if err := second.Stop(); err != nil {
 		t.Fatalf("SIGTERM: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -77,30 +78,38 @@ func Run(ctx context.Context, drain time.Duration, services ...Service) error {
 }
 
 // SignalContext ends at the first SIGINT or SIGTERM. A second one exits the process at once with status 130: an operator who asks twice is not kept waiting.
+// SIGHUP, which asks other daemons to read their files again, does nothing but say so in the log of slog.Default.
 func SignalContext(parent context.Context) (context.Context, context.CancelFunc) {
-	return signalContext(parent, os.Exit)
+	return signalContext(parent, os.Exit, func() {
+		slog.Info("SIGHUP does nothing: keys, policies and certificates are followed as their files change, the configuration is read at the start")
+	})
 }
 
-func signalContext(parent context.Context, exit func(int)) (context.Context, context.CancelFunc) {
+func signalContext(parent context.Context, exit func(int), hungUp func()) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(parent)
-	signals := make(chan os.Signal, 2)
+	signals, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(hangups, syscall.SIGHUP)
 	stopped := make(chan struct{})
 	go func() {
-		select {
-		case <-signals:
-			cancel()
-		case <-stopped:
-			return
-		}
-		select {
-		case <-signals:
-			exit(130)
-		case <-stopped:
+		for asked := false; ; {
+			select {
+			case <-hangups:
+				hungUp()
+			case <-signals:
+				if asked {
+					exit(130)
+				}
+				asked = true
+				cancel()
+			case <-stopped:
+				return
+			}
 		}
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(hangups)
 		select {
 		case <-stopped:
 		default:

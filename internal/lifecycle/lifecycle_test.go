@@ -82,13 +82,26 @@ func TestDrainIsBounded(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	exited := make(chan int, 1)
-	ctx, cancel := signalContext(t.Context(), func(code int) { exited <- code })
+	hungUp := make(chan struct{}, 1)
+	ctx, cancel := signalContext(t.Context(), func(code int) { exited <- code }, func() { hungUp <- struct{}{} })
 	defer cancel()
 	self := syscall.Getpid()
+	hangUp := func() {
+		t.Helper()
+		if err := syscall.Kill(self, syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		<-hungUp
+	}
+	hangUp()
+	if ctx.Err() != nil {
+		t.Error("SIGHUP ends the process")
+	}
 	if err := syscall.Kill(self, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	<-ctx.Done()
+	hangUp() // is no second request to end
 	if err := syscall.Kill(self, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
