@@ -86,6 +86,13 @@ const (
 // serveHealth answers for the process and for Envoy's service. Watch is not implemented, as gRPC's health protocol allows.
 func serveHealth(ready func() error) unary.Method {
 	return func(in *unary.Call) ([]byte, unary.Code, unary.Later) {
+		switch in.Fault {
+		case unary.FaultNone:
+		case unary.FaultOverload:
+			return nil, unary.Unavailable, nil
+		default:
+			return nil, unary.Internal, nil
+		}
 		var service string
 		for b := in.Message; len(b) > 0; {
 			number, kind, n := protowire.ConsumeTag(b)

@@ -13,13 +13,18 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/agentidp/agentidp/extauthz/internal/checkreq"
+	"github.com/agentidp/agentidp/extauthz/internal/unary"
 )
 
 // dial serves the edge on a unix socket and connects to it with a client that knows nothing of this package.
@@ -125,6 +130,25 @@ func TestUndecodableMessagesAreDenied(t *testing.T) {
 		err := conn.Invoke(context.Background(), authv3.Authorization_Check_FullMethodName, b, out, grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
 		if err != nil || read(t, out).status != 400 {
 			t.Errorf("%s: %v, %v", name, out, err)
+		}
+	}
+}
+
+// The health method answers what it can read: compressed messages are refused as by the method of Envoy.
+func TestHealthRefusesWhatItCannotRead(t *testing.T) {
+	t.Parallel()
+	client := healthv1.NewHealthClient(dial(t, newEdge(t, denyingNothing, nil)))
+	in := &healthv1.HealthCheckRequest{Service: serviceName}
+	if out, err := client.Check(t.Context(), in); err != nil || out.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		t.Errorf("%v, %v", out, err)
+	}
+	if out, err := client.Check(t.Context(), in, grpc.UseCompressor(gzip.Name)); status.Code(err) != codes.Internal {
+		t.Errorf("compressed: %v, %v", out, err)
+	}
+	method := serveHealth(func() error { return nil })
+	for fault, want := range map[unary.Fault]unary.Code{unary.FaultNone: unary.OK, unary.FaultMalformed: unary.Internal, unary.FaultTooLarge: unary.Internal, unary.FaultOverload: unary.Unavailable} {
+		if answer, code, later := method(&unary.Call{Fault: fault}); code != want || (answer != nil) != (want == unary.OK) || later != nil {
+			t.Errorf("fault %d: code %d", fault, code)
 		}
 	}
 }

@@ -92,6 +92,45 @@ func TestWhatIsNoMessage(t *testing.T) {
 	}
 }
 
+// A value that another reader of the stream would end early (RFC 9113 s8.2.1), or a time that is said twice, makes a call malformed (s8.1.1). The connection goes on.
+func TestMetadataThatIsMalformed(t *testing.T) {
+	t.Parallel()
+	_, a := serve(t, config())
+	conn := dial2(t, a)
+	stream := uint32(1)
+	for name, c := range map[string]struct {
+		fields []string
+		good   bool
+	}{
+		"a tab and a byte that is no text": {fields("/t/Echo", "x", "a\tb\xff"), true},
+		"an empty value":                   {fields("/t/Echo", "x", ""), true},
+		"one time":                         {fields("/t/Echo", "grpc-timeout", "1M"), true},
+		"a time that cannot be read":       {fields("/t/Echo", "grpc-timeout", "soon"), true},
+		"NUL":                              {fields("/t/Echo", "x", "a\x00b"), false},
+		"CR":                               {fields("/t/Echo", "x", "a\rb"), false},
+		"LF":                               {fields("/t/Echo", "x", "\n"), false},
+		"NUL in what is read":              {fields("/t/Echo", "traceparent", "00\x00"), false},
+		"LF in a pseudo header":            {fields("/t/Echo\n"), false},
+		"two times":                        {fields("/t/Echo", "grpc-timeout", "1S", "grpc-timeout", "1H"), false},
+		"the same time twice":              {fields("/t/Echo", "grpc-timeout", "1M", "grpc-timeout", "1M"), false},
+		"a time after one that is none":    {fields("/t/Echo", "grpc-timeout", "soon", "grpc-timeout", "1M"), false},
+	} {
+		must(t, conn.Open(stream, false, c.fields...))
+		must(t, conn.WriteData(stream, true, framed("m")))
+		got, err := conn.Answer(stream)
+		if c.good && (err != nil || got.Header.Get("grpc-status") != "0") || !c.good && !errors.Is(err, rawhttp.ErrReset) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		stream += 2
+	}
+	must(t, conn.Open(stream, false, fields("/t/Echo")...))
+	must(t, conn.WriteData(stream, false, framed("m")))
+	must(t, conn.Open(stream, true, "x", "a\x00b")) // trailers
+	if got, err := conn.Answer(stream); !errors.Is(err, rawhttp.ErrReset) {
+		t.Errorf("trailers: %+v, %v", got, err)
+	}
+}
+
 func TestWhatIsNotGRPC(t *testing.T) {
 	t.Parallel()
 	_, a := serve(t, config())

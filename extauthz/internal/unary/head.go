@@ -13,7 +13,8 @@ type head struct {
 	method, scheme, path, contentType string
 	traceParent, traceState           string
 	traceParents                      int
-	timeout                           time.Duration // grpc-timeout; negative when there is none
+	timeout                           time.Duration // grpc-timeout; negative when there is none that can be read
+	timed                             bool          // one came
 	contentLength                     int64         // negative when there is none
 
 	size      int  // as RFC 9113 s6.5.2 counts
@@ -44,6 +45,12 @@ func (h *head) field(f hpack.HeaderField) {
 		h.malformed = true
 		return
 	}
+	for i := range len(f.Value) {
+		if c := f.Value[i]; c == 0 || c == '\r' || c == '\n' {
+			h.malformed = true // s8.2.1
+			return
+		}
+	}
 	if f.Name[0] == ':' {
 		h.pseudo(f)
 		return
@@ -53,7 +60,8 @@ func (h *head) field(f hpack.HeaderField) {
 	case "content-type":
 		h.contentType = f.Value
 	case "grpc-timeout":
-		h.timeout = parseTimeout(f.Value)
+		h.malformed = h.malformed || h.timed // neither of two is the caller's time
+		h.timeout, h.timed = parseTimeout(f.Value), true
 	case "traceparent":
 		if h.traceParents++; h.traceParents == 1 {
 			h.traceParent = f.Value
