@@ -61,18 +61,28 @@ func newPolicy(prepared rego.PreparedEvalQuery, cfg Config, facts policyFacts) *
 // Revision is the SHA-256 over names and contents, hex.
 func (p *Policy) Revision() string { return p.revision }
 
-// DecidedIn is the place of the first rule of the decision at a path; no file when there is none.
-func (p *Policy) DecidedIn(path string) (file string, line int) {
+// Place is where a rule begins.
+type Place struct {
+	File string
+	Line int
+}
+
+func (p Place) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
+
+// DecidedIn is where the rules of the decision at a path begin, in order; none when there are no rules.
+func (p *Policy) DecidedIn(path string) []Place {
 	decision, err := decisionRef(path)
 	if err != nil {
-		return "", 0
+		return nil
 	}
+	var places []Place
 	for _, rule := range append(p.recipe.compiler.GetRulesForVirtualDocument(decision), p.recipe.compiler.GetRulesWithPrefix(decision)...) {
-		if at := rule.Location; at != nil && (file == "" || cmp.Or(cmp.Compare(at.File, file), cmp.Compare(at.Row, line)) < 0) {
-			file, line = at.File, at.Row
+		if at := rule.Location; at != nil {
+			places = append(places, Place{at.File, at.Row})
 		}
 	}
-	return file, line
+	slices.SortFunc(places, func(a, b Place) int { return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line)) })
+	return slices.Compact(places)
 }
 
 // ReadSet says which parts of the input the decision depends on.

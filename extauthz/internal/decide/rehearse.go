@@ -41,11 +41,34 @@ func Compile(ctx context.Context, sources []policy.Source, cfg policy.Config) (*
 			if ctx.Err() != nil {
 				return nil, err
 			}
-			file, line := p.DecidedIn(path)
-			return nil, &policy.CompileError{Problems: []policy.Problem{{File: file, Line: line, Message: path + ": " + err.Error()}}}
+			return nil, &policy.CompileError{Problems: []policy.Problem{unfit(path, p.DecidedIn(path), err)}}
 		}
 	}
 	return p, nil
+}
+
+// placesMax is how many places of a decision a problem names.
+const placesMax = 8
+
+// unfit is the problem of a decision that is beyond its limits. It names every place where the decision is made: nothing says which of them, or of what
+// they call, takes so long.
+func unfit(path string, places []policy.Place, err error) policy.Problem {
+	p := policy.Problem{Message: path + ": " + err.Error()}
+	switch n := len(places); {
+	case n == 0:
+	case n == 1:
+		p.File, p.Line = places[0].File, places[0].Line
+	default:
+		var names []string
+		for _, place := range places[:min(n, placesMax)] {
+			names = append(names, place.String())
+		}
+		if n > placesMax {
+			names = append(names, fmt.Sprintf("%d more", n-placesMax))
+		}
+		p.Message += " (it is decided in " + strings.Join(names, ", ") + ")"
+	}
+	return p
 }
 
 // Rehearse asks a policy that is to be put in force about a few requests: a usual one, one of nobody, one with a body, a big one. It

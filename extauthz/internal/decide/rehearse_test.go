@@ -57,6 +57,35 @@ func TestRehearsal(t *testing.T) {
 	}
 }
 
+// A decision that several rules make is refused by all their places: which of them is slow is not known, and the first is as likely to be an old one.
+func TestRehearsalNamesEveryPlaceOfTheDecision(t *testing.T) {
+	t.Parallel()
+	const slow = "n := numbers.range(1, 3000); count([1 | some a in n; some b in n; some c in n; a + b == c]) == -1"
+	sources := []policy.Source{
+		{Name: "authz.rego", Data: []byte("package t\n\ndefault allow := false\n")},
+		{Name: "unrelated.rego", Data: []byte("package t\n\nother := 1\n")},
+		{Name: "y.rego", Data: []byte("package t\n\nallow if input.nothing\n\nallow if { " + slow + " }\n")},
+	}
+	compiled := func() string {
+		p, err := Compile(context.Background(), sources, policy.Config{Path: "t/allow", EvalTimeout: 200 * time.Millisecond, Workers: 1})
+		if err == nil {
+			p.Close()
+			return "in force"
+		}
+		return err.Error()
+	}
+	const all = "policy did not answer in time"
+	if got := compiled(); !strings.HasPrefix(got, "t/allow: ") || !strings.Contains(got, all) || !strings.HasSuffix(got, "(it is decided in authz.rego:3, y.rego:3, y.rego:5)") {
+		t.Error(got)
+	}
+	for n := range 10 {
+		sources = append(sources, policy.Source{Name: fmt.Sprintf("z%d.rego", n), Data: []byte("package t\n\nallow if input.nothing\n")})
+	}
+	if got := compiled(); !strings.HasSuffix(got, "(it is decided in authz.rego:3, y.rego:3, y.rego:5, z0.rego:3, z1.rego:3, z2.rego:3, z3.rego:3, z4.rego:3, 5 more)") {
+		t.Error(got)
+	}
+}
+
 // None of the hostile pack comes into force.
 func TestHostilePoliciesAreNotPutInForce(t *testing.T) {
 	t.Parallel()
