@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -374,6 +375,12 @@ func TestSecretIsFollowed(t *testing.T) {
 	}
 	if got := reveal(); got != "third" || d.Token.Reveal() != "first" {
 		t.Errorf("without the file: %q; as it was loaded: %q", got, d.Token.Reveal())
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := reveal(); got != "third" { // and it is not waited for
+		t.Errorf("of a named pipe: %q", got)
 	}
 	if got := NewSecret("fixed").Follow()(); got != "fixed" {
 		t.Errorf("from nowhere: %q", got)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/agentidp/agentidp/internal/smallfile"
 )
 
 // Path is a file name, made absolute by Load against the config file's folder.
@@ -75,10 +78,11 @@ func (s Secret) Follow() func() string {
 	}
 	var mu sync.Mutex
 	last := s.value
+	file := smallfile.Follow(s.file, func() ([]byte, error) { return smallfile.Read(s.file, secretBytesMax) })
 	return func() string {
 		mu.Lock()
 		defer mu.Unlock()
-		if data, err := readFile(s.file, secretBytesMax); err == nil && trimNewline(string(data)) != "" {
+		if data, err := file.Read(context.Background()); err == nil && trimNewline(string(data)) != "" {
 			last = trimNewline(string(data))
 		}
 		return last
