@@ -92,7 +92,9 @@ func (f *RevocationURL) Run(ctx context.Context) error {
 }
 
 // RevocationStaleMin is the least maxStale of a list that is polled at an interval: one read may take all its time and fail, and so may all but the end of the next.
-func RevocationStaleMin(interval time.Duration) time.Duration { return 2 * (interval + fetch.TimeoutDefault) }
+func RevocationStaleMin(interval time.Duration) time.Duration {
+	return 2 * (interval + fetch.TimeoutDefault)
+}
 
 // poll reads once and returns when to read again. Failures slow the polling down only a little, to retryMax at most: how soon a revocation arrives
 // after an outage matters more than a few requests.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +105,21 @@ log: {level: debug}
 	}
 	if got.SocketMode != 0o600 || got.Log.Level != slog.LevelDebug || !got.Metrics.Pprof || got.StateDir != config.Path(filepath.Join(dir, "state")) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A named pipe in place of a file is a mistake like another: nobody waits for what somebody may write into it.
+func TestConfigWaitsForNoPipe(t *testing.T) {
+	t.Parallel()
+	dir := configDir(t)
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(minimal, "keys.json", "pipe", 1)
+	text = strings.Replace(text, "./policies", "./policies, protoDescriptor: pipe", 1) + "tracing: {endpoint: \"https://a/\", ca: pipe}\n"
+	_, err := loadConfig(t, dir, text)
+	if err == nil || strings.Count(err.Error(), "/pipe: is not a regular file") != 3 {
+		t.Error(err)
 	}
 }
 
