@@ -19,7 +19,7 @@ const (
 // to the service: there is nothing in it that could be read as another.
 func (s *Server) bypass(r *checkreq.Request) string {
 	for _, h := range s.options.Health {
-		if r.Method == h.Method && r.Target == h.Path && !hasBody(r) {
+		if r.Method == h.Method && r.Target == h.Path && isWhole(r) {
 			return reasonHealth
 		}
 	}
@@ -29,41 +29,50 @@ func (s *Server) bypass(r *checkreq.Request) string {
 	return ""
 }
 
-// pass lets a request through that was not decided about. The service is told of no caller, and gets no credential that it
-// could take for verified.
+// pass lets a request through that was not decided about. The service is told of no caller.
 func (c *call) pass(reason string) checkresp.Answer {
-	var changes checkresp.Changes
-	for _, name := range []string{"authorization", "dpop", "proxy-authorization"} {
-		if len(c.request.Headers.Values(name)) == 0 {
-			continue
-		}
-		if err := changes.RemoveHeader(name); err != nil {
-			return c.giveUp(reasonPanic, err)
-		}
-	}
-	c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Strip: c.request.Strip, Changes: changes})
+	withholdCredentials(c.request)
+	c.answer = checkresp.Allow(checkresp.Grant{DecisionID: c.id, Strip: c.request.Strip})
 	c.result, c.reason, c.status = resultAllowed, reason, 0
 	return c.answer
 }
 
-// hasBody reports whether a request says, or shows, that it has a body. Of one in chunks, or in HTTP/2 without a length,
-// Envoy tells nothing unless it is configured to send bodies (seen with 1.40.0).
-func hasBody(r *checkreq.Request) bool {
-	if len(r.Body) > 0 || len(r.Headers.Values("transfer-encoding")) > 0 {
-		return true
+// credentials are the headers that a service could take for verified.
+var credentials = [...]string{"authorization", "dpop", "proxy-authorization"}
+
+// withholdCredentials keeps credentials from the service that nobody verified.
+func withholdCredentials(r *checkreq.Request) {
+	for _, name := range credentials {
+		if len(r.Headers.Values(name)) > 0 {
+			r.Withhold(name)
+		}
+	}
+}
+
+// isWhole reports whether a request is all there is to come: it neither says nor shows that it has a body, and asks for no other protocol after
+// it (RFC 9110 s7.8, RFC 8441 s4, RFC 7540 s3.2), through which more would pass that nobody decided about. Of a body in chunks, or in HTTP/2 without
+// a length, Envoy tells nothing unless it is configured to send bodies (seen with 1.40.0).
+func isWhole(r *checkreq.Request) bool {
+	if len(r.Body) > 0 || r.Size > 0 {
+		return false
+	}
+	for _, name := range [...]string{"transfer-encoding", "upgrade", ":protocol", "http2-settings"} {
+		if len(r.Headers.Values(name)) > 0 {
+			return false
+		}
 	}
 	length := r.Headers.Values("content-length")
-	return len(length) > 0 && length[0].Value != "0"
+	return len(length) == 0 || length[0].Value == "0"
 }
 
 // isPreflight reports whether a request is what a browser sends before a request to another origin (Fetch s4.8): OPTIONS
-// with one origin (Envoy joins several by commas) and the method that is to follow, without credentials and without a body.
-// Anything more is not a browser's.
+// with one origin (Envoy joins several by commas) and the method that is to follow, without credentials, a body or another protocol to
+// follow. Anything more is not a browser's.
 func isPreflight(r *checkreq.Request) bool {
-	if r.Method != http.MethodOptions || hasBody(r) {
+	if r.Method != http.MethodOptions || !isWhole(r) || len(r.Headers.Values("cookie")) > 0 {
 		return false
 	}
-	for _, name := range []string{"authorization", "cookie", "dpop", "proxy-authorization"} {
+	for _, name := range credentials {
 		if len(r.Headers.Values(name)) > 0 {
 			return false
 		}

@@ -35,10 +35,12 @@ func passesUndecided(t *testing.T, e *edge, in *authv3.CheckRequest) bool {
 			t.Errorf("names a caller: %v", h)
 		}
 	}
-	for _, name := range []string{"authorization", "dpop", "x-agent-id"} {
-		_, sent := in.GetAttributes().GetRequest().GetHttp().GetHeaders()[name]
-		if sent && !slices.Contains(ok.GetHeadersToRemove(), name) {
-			t.Errorf("the service gets %s", name)
+	for _, h := range in.GetAttributes().GetRequest().GetHttp().GetHeaderMap().GetHeaders() {
+		switch name := h.GetKey(); name {
+		case "authorization", "dpop", "proxy-authorization", "x-agent-id":
+			if !slices.Contains(ok.GetHeadersToRemove(), name) {
+				t.Errorf("the service gets %s", name)
+			}
 		}
 	}
 	return true
@@ -60,13 +62,17 @@ func TestHealthBypass(t *testing.T) {
 	neverAsked(t, e)
 	withBody := request("GET", "/ready")
 	withBody.Attributes.Request.Http.Body = "x"
+	withSize := request("GET", "/ready")
+	withSize.Attributes.Request.Http.Size = 5
+	withoutSize := request("GET", "/ready")
+	withoutSize.Attributes.Request.Http.Size = -1
 	for name, c := range map[string]struct {
 		in     *authv3.CheckRequest
 		passes bool
 	}{
 		"the path":               {request("GET", "/ready"), true},
 		"the other":              {request("HEAD", "/live/now"), true},
-		"with a bad token":       {request("GET", "/ready", "authorization", "Bearer a.b.c", "dpop", "x"), true},
+		"with a bad token":       {request("GET", "/ready", "authorization", "Bearer a.b.c", "dpop", "x", "proxy-authorization", "Basic YTpi"), true},
 		"with a forged identity": {request("GET", "/ready", "x-agent-id", "agt_1"), true},
 		"no body":                {request("GET", "/ready", "content-length", "0"), true},
 		"another method":         {request("HEAD", "/ready"), false},
@@ -87,6 +93,12 @@ func TestHealthBypass(t *testing.T) {
 		"announces a body":       {request("GET", "/ready", "content-length", "1"), false},
 		"chunked":                {request("GET", "/ready", "transfer-encoding", "chunked"), false},
 		"a body":                 {withBody, false},
+		"a size":                 {withSize, false},
+		"no size is known":       {withoutSize, true},
+		"a WebSocket":            {request("GET", "/ready", "upgrade", "websocket", "connection", "upgrade"), false},
+		"cleartext HTTP/2":       {request("GET", "/ready", "upgrade", "h2c", "http2-settings", "AAMAAABk"), false},
+		"its settings alone":     {request("GET", "/ready", "http2-settings", "AAMAAABk"), false},
+		"an extended CONNECT":    {request("GET", "/ready", ":protocol", "websocket"), false},
 		"elsewhere in a header":  {request("GET", "/admin", "x-original-url", "/ready", "user-agent", "kube-probe/1.30"), false},
 	} {
 		if got := passesUndecided(t, e, c.in); got != c.passes {
@@ -122,6 +134,8 @@ func TestPreflight(t *testing.T) {
 		"a cookie":                 {preflight("/orders", "cookie", "a=1"), false},
 		"announces a body":         {preflight("/orders", "content-length", "7"), false},
 		"chunked":                  {preflight("/orders", "transfer-encoding", "chunked"), false},
+		"another protocol":         {preflight("/orders", "upgrade", "h2c"), false},
+		"an extended CONNECT":      {preflight("/orders", ":protocol", "websocket"), false},
 		"GET":                      {request("GET", "/orders", "origin", "null", "access-control-request-method", "GET"), false},
 		"POST":                     {request("POST", "/orders", "origin", "null", "access-control-request-method", "POST"), false},
 		"OPTIONS by override":      {request("POST", "/orders", "origin", "null", "access-control-request-method", "POST", "x-http-method-override", "OPTIONS"), false},

@@ -294,6 +294,46 @@ func TestPublicRoutes(t *testing.T) {
 	}
 }
 
+// Where nobody was verified, the service gets no credential that it could take for verified; where the policy verifies, it gets what came.
+func TestUnverifiedCredentialsDoNotReachTheService(t *testing.T) {
+	t.Parallel()
+	forged := []string{"authorization", "Bearer e30.e30.AA", "dpop", "p", "proxy-authorization", "Basic YTpi"}
+	all := []string{"authorization", "dpop", "proxy-authorization"}
+	public := func(mode settings.IdentityMode) func(*Options) {
+		return func(o *Options) {
+			o.Identity = mode
+			o.Public = []settings.PublicRoute{{Method: "GET", PathPrefix: "/"}}
+		}
+	}
+	const keeps = "package agentidp.authz\nallow := {\"allowed\": true, \"headers\": {\"authorization\": \"Basic c2VydmljZQ==\"}}\n"
+	for name, c := range map[string]struct {
+		source string
+		change func(*Options)
+		fields []string
+		want   []string
+	}{
+		"public":                  {denyingNothing, public(settings.IdentityRequired), forged, all},
+		"public, optional":        {denyingNothing, public(settings.IdentityOptional), forged, all},
+		"public, dry run":         {"package agentidp.authz\nallow := false\n", func(o *Options) { public("")(o); o.DryRun = true }, forged, all},
+		"public, none":            {denyingNothing, public(""), nil, nil},
+		"public, set by policy":   {keeps, public(""), forged, []string{"dpop", "proxy-authorization"}},
+		"optional, without token": {denyingNothing, func(o *Options) { o.Identity = settings.IdentityOptional }, forged[2:], all[1:]},
+		"the policy verifies":     {denyingNothing, public(settings.IdentityPolicy), forged, nil},
+	} {
+		got := newEdge(t, c.source, c.change).ask(t, request("GET", "/orders", c.fields...))
+		if d := cmp.Diff(c.want, got.removed); d != "" || got.status != 200 {
+			t.Errorf("%s: %+v %s", name, got, d)
+		}
+		if (got.headers["authorization"] != "") != (c.source == keeps) {
+			t.Errorf("%s: sets %v", name, got.headers)
+		}
+	}
+	verified := newEdge(t, denyingNothing, nil)
+	if got := verified.ask(t, request("GET", "/orders", "authorization", "Bearer "+verified.signer(t)(nil))); got.status != 200 || len(got.removed) != 0 {
+		t.Errorf("verified: %+v", got)
+	}
+}
+
 func TestIdentityModes(t *testing.T) {
 	t.Parallel()
 	optional := newEdge(t, ordersPolicy, func(o *Options) { o.Identity = settings.IdentityOptional })

@@ -222,6 +222,9 @@ func (s *Server) judge(ctx context.Context, c *call) {
 		if s.needsIdentity(c.request) && !s.identify(c) {
 			return
 		}
+		if c.identity == nil && s.options.Identity != settings.IdentityPolicy {
+			withholdCredentials(c.request)
+		}
 		c.known = true
 		if s.limits.apply(c) {
 			return

@@ -103,7 +103,7 @@ func Allow(g Grant) Answer {
 	}
 	for _, name := range g.Strip {
 		// Envoy removes after it has set, so a name in both lists would be lost. Setting replaces all copies the client sent.
-		if !caller.names(name) {
+		if !caller.names(name) && !g.Changes.sets(name) {
 			ok = appendElement(ok, fieldRemove, name)
 		}
 	}

@@ -68,6 +68,11 @@ func (c *Changes) SetHeader(name string, values ...string) error {
 	return nil
 }
 
+// sets reports whether a header of the request is set.
+func (c *Changes) sets(name string) bool {
+	return slices.ContainsFunc(c.set, func(s setting) bool { return s.name == name })
+}
+
 // AddResponseHeader adds fields to the answer the client gets to an allowed request.
 func (c *Changes) AddResponseHeader(name string, values ...string) error {
 	name, err := checkHeader(name, values)

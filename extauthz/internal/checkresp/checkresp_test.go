@@ -109,6 +109,22 @@ func TestAllowWithoutIdentitySetsNoIdentity(t *testing.T) {
 	}
 }
 
+// What the policy sets takes the place of what is kept from the service, and of that alone.
+func TestWhatThePolicySetsIsNotStripped(t *testing.T) {
+	t.Parallel()
+	var changes Changes
+	if err := changes.SetHeader("Authorization", "Basic c2VydmljZQ=="); err != nil {
+		t.Fatal(err)
+	}
+	ok := Allow(Grant{Strip: []string{"authorization", "dpop"}, Changes: changes}).message(t).GetOkResponse()
+	if d := cmp.Diff(map[string]string{"authorization": "Basic c2VydmljZQ=="}, headersOf(ok.GetHeaders())); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"dpop"}, ok.GetHeadersToRemove()); d != "" {
+		t.Error(d)
+	}
+}
+
 // An unknown or unspeakable part of an identity is absent, and the client's copy of it does not take its place.
 func TestAbsentIdentityHeadersAreRemoved(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,6 @@ func oracleAllow(g Grant, agent *Agent, policy *structpb.Struct) *authv3.CheckRe
 		ok.QueryParametersToSet = append(ok.QueryParametersToSet, &corev3.QueryParameter{Key: q.name, Value: q.value})
 	}
 	ok.Headers = oracleIdentity(agent)
-	set := ok.Headers
 	for _, h := range g.Changes.set {
 		// Of several fields of one name Envoy keeps the last (seen with 1.40.0), so they are one field (RFC 9110 s5.3).
 		ok.Headers = append(ok.Headers, overwrite(h.name, strings.Join(h.values, ", ")))
@@ -46,7 +45,7 @@ func oracleAllow(g Grant, agent *Agent, policy *structpb.Struct) *authv3.CheckRe
 	ok.HeadersToRemove = append(ok.HeadersToRemove, g.Changes.removeRequest...)
 	for _, name := range g.Strip {
 		// Envoy removes after it has set, so a name in both lists would be lost. Setting replaces all copies the client sent.
-		if !isSet(set, name) {
+		if !isSet(ok.Headers, name) {
 			ok.HeadersToRemove = append(ok.HeadersToRemove, name)
 		}
 	}
