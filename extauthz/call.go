@@ -2,6 +2,7 @@ package extauthz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -25,6 +26,7 @@ const (
 	reasonPolicyMissing = "policy_missing"
 	reasonPolicyRoute   = "policy_route"
 	reasonDeadline      = "deadline"
+	reasonCancelled     = "cancelled"
 	reasonPanic         = "panic"
 	reasonOverload      = "check_overload"
 )
@@ -96,11 +98,11 @@ func (s *Server) close(ctx context.Context, c *call, panicked any) checkresp.Ans
 	}
 	ended := time.Now()
 	if c.answer.Allowed() && late(ctx, ended) {
-		c.giveUp(reasonDeadline, ctx.Err())
+		c.giveUpLate(ctx)
 	}
 	elapsed := ended.Sub(c.started)
 	s.metrics.decision(c.result, c.reason, elapsed)
-	if c.result == resultUndecided && s.faults.take(c.now) {
+	if c.result == resultUndecided && c.reason != reasonCancelled && s.faults.take(c.now) {
 		s.options.Log.Warn("cannot decide", "decision_id", c.id, "reason", c.reason, "err", c.err, "epoch", c.snapshot.Epoch)
 	}
 	s.observe(c, elapsed)
@@ -115,6 +117,17 @@ func late(ctx context.Context, now time.Time) bool {
 	}
 	deadline, ok := ctx.Deadline() // the timer behind Err may lag on a busy machine
 	return ok && !now.Before(deadline)
+}
+
+// cancelled reports whether Envoy took its question back, as it does when the client has gone. That is no fault of anybody here.
+func cancelled(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
+
+// giveUpLate concludes a call that nobody waits for any more.
+func (c *call) giveUpLate(ctx context.Context) checkresp.Answer {
+	if cancelled(ctx) {
+		return c.giveUp(reasonCancelled, ctx.Err())
+	}
+	return c.giveUp(reasonDeadline, ctx.Err())
 }
 
 func (c *call) deny(result, reason string, d checkresp.Denial) checkresp.Answer {

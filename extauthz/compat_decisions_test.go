@@ -187,6 +187,10 @@ func TestCompatContextEnds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			reason := reasonDeadline
+			if strings.HasPrefix(name, "cancelled") {
+				reason = reasonCancelled
+			}
 			var out bytes.Buffer
 			log := decisionlog.New(decisionlog.ToWriter(&out), decisionlog.Config{SampleAllowed: 1})
 			e := drop(t, "envoy/authz/allow", "package envoy.authz\nallow if { n := numbers.range(1, 3000); some a in n; some b in n; a + b == -1 }\n", func(o *Options) { o.DecisionLog = log })
@@ -202,7 +206,7 @@ func TestCompatContextEnds(t *testing.T) {
 			if err := log.Close(context.Background()); err != nil {
 				t.Fatal(err)
 			}
-			if lines := out.String(); strings.Count(lines, "\n") != 1 || !strings.Contains(lines, `"reason":"deadline"`) && !strings.Contains(lines, `"reason":"policy_timeout"`) {
+			if lines := out.String(); strings.Count(lines, "\n") != 1 || !strings.Contains(lines, `"reason":"`+reason+`"`) && (reason == reasonCancelled || !strings.Contains(lines, `"reason":"policy_timeout"`)) {
 				t.Errorf("log: %s", lines)
 			}
 		})

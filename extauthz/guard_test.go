@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"github.com/agentidp/agentidp/extauthz/internal/identity"
 	"github.com/agentidp/agentidp/extauthz/internal/settings"
 	"github.com/agentidp/agentidp/extauthz/internal/state"
+	"github.com/agentidp/agentidp/internal/policy"
 )
 
 // guarded runs a handler behind Guard.
@@ -126,6 +129,52 @@ func TestLateAnswersAreDenials(t *testing.T) {
 	}
 	if m, err := e.Check(during, request("GET", "/x")); err != nil || !unavailable(m) {
 		t.Errorf("%v, %v", m, err)
+	}
+}
+
+// A question that Envoy took back is no outage: it is counted apart, also when the policy was at it, and nobody is warned. What could not be decided in
+// time, or for another reason, stays what it is.
+func TestCancelledIsNoOutage(t *testing.T) {
+	t.Parallel()
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	past, cancelPast := context.WithDeadline(context.Background(), time.Now().Add(-time.Millisecond))
+	defer cancelPast()
+	during, cancelDuring := context.WithCancel(context.Background())
+	interrupted := func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+		cancelDuring()
+		return nil, nil, &decide.Fault{Reason: decide.ReasonTimeout, Err: context.Canceled}
+	}
+	slow := func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault) {
+		return nil, nil, &decide.Fault{Reason: decide.ReasonTimeout, Err: policy.ErrTimeout}
+	}
+	for name, c := range map[string]struct {
+		ctx    context.Context
+		decide func(context.Context, decide.Evaluator, decide.Subject) (*decide.Decision, *checkreq.Refusal, *decide.Fault)
+		reason string
+		warns  int
+	}{
+		"cancelled":                    {cancelled, nil, reasonCancelled, 0},
+		"cancelled at the policy":      {during, interrupted, reasonCancelled, 0},
+		"past the deadline":            {past, nil, reasonDeadline, 1},
+		"a policy that takes too long": {context.Background(), slow, string(decide.ReasonTimeout), 1},
+	} {
+		var log bytes.Buffer
+		e := newEdge(t, denyingNothing, func(o *Options) {
+			o.Identity, o.Log = settings.IdentityPolicy, slog.New(slog.NewTextHandler(&log, nil))
+		})
+		if c.decide != nil {
+			e.stages.decide = c.decide
+		}
+		if m, err := e.Check(c.ctx, request("GET", "/x")); err != nil || !unavailable(m) {
+			t.Errorf("%s: %v, %v", name, m, err)
+		}
+		if n := testutil.ToFloat64(e.metrics.decisions.WithLabelValues(resultUndecided, c.reason)); n != 1 {
+			t.Errorf("%s: counted %v times as %s", name, n, c.reason)
+		}
+		if n := strings.Count(log.String(), "level=WARN"); n != c.warns {
+			t.Errorf("%s: %d warnings: %s", name, n, log.String())
+		}
 	}
 }
 

@@ -97,15 +97,18 @@ func (s *Server) observe(c *call, elapsed time.Duration) {
 		}
 		o.Explain.Add(kept)
 	}
-	if o.Shadow != nil && asked && c.path == "" && c.reason != reasonDeadline {
+	if o.Shadow != nil && asked && c.path == "" && !c.abandoned() {
 		o.Shadow.Offer(shadow.Decided{Record: ofMesh(r), Subject: s.subject(c), Policy: c.snapshot.Policy})
 	}
-	if c.org.policy != nil && c.reason != reasonDeadline {
+	if c.org.policy != nil && !c.abandoned() {
 		if own := o.OrganizationShadows[c.identity.OrganizationID]; own != nil {
 			own.Offer(shadow.Decided{Record: ofOrganization(r), Subject: s.organizationSubject(c), Policy: c.org.policy.Policy})
 		}
 	}
 }
+
+// abandoned reports whether it ended because nobody waited for it any more.
+func (c *call) abandoned() bool { return c.reason == reasonDeadline || c.reason == reasonCancelled }
 
 // policyWasAsked reports whether the policy was asked about the call: its decision is there, or the reason says how it failed to make one.
 func (c *call) policyWasAsked() bool {

@@ -185,7 +185,7 @@ func (s *Server) checkOn(ctx context.Context, c *call) (out checkresp.Answer) {
 	c.atOnce, c.postponed = false, false
 	defer func() { out = s.close(ctx, c, recover()) }()
 	if late(ctx, time.Now()) {
-		return c.giveUp(reasonDeadline, ctx.Err())
+		return c.giveUpLate(ctx)
 	}
 	s.judge(ctx, c)
 	return c.answer
@@ -194,7 +194,7 @@ func (s *Server) checkOn(ctx context.Context, c *call) (out checkresp.Answer) {
 // read makes a request of the bytes, and reports whether there is something to judge.
 func (s *Server) read(ctx context.Context, c *call, check []byte) bool {
 	if late(ctx, c.started) {
-		c.giveUp(reasonDeadline, ctx.Err())
+		c.giveUpLate(ctx)
 		return false
 	}
 	request, refusal := s.stages.parse(check)
@@ -252,6 +252,9 @@ func (s *Server) judge(ctx context.Context, c *call) {
 	}
 	if c.postponed {
 		return
+	}
+	if c.result == resultUndecided && cancelled(ctx) { // the policy was interrupted
+		c.giveUpLate(ctx)
 	}
 	s.dryRun.overrule(c)
 }

@@ -183,10 +183,10 @@ func TestSpansOfChecks(t *testing.T) {
 			map[string]string{"result": "denied", "reason": "request_empty", "http_status": "400"},
 			envoysTrace, envoysSpan,
 		},
-		"too late": {
+		"taken back": {
 			late, nil, nil,
 			nil,
-			map[string]string{"result": "undecided", "reason": "deadline", "http_status": "503", "error": "deadline"},
+			map[string]string{"result": "undecided", "reason": "cancelled", "http_status": "503", "error": "cancelled"},
 			envoysTrace, envoysSpan,
 		},
 		"a fault of the policy": {
