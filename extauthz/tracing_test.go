@@ -183,10 +183,10 @@ func TestSpansOfChecks(t *testing.T) {
 			map[string]string{"result": "denied", "reason": "request_empty", "http_status": "400"},
 			envoysTrace, envoysSpan,
 		},
-		"taken back": {
+		"too late": {
 			late, nil, nil,
 			nil,
-			map[string]string{"result": "undecided", "reason": "cancelled", "http_status": "503", "error": "cancelled"},
+			map[string]string{"result": "undecided", "reason": "deadline", "http_status": "503", "error": "deadline"},
 			envoysTrace, envoysSpan,
 		},
 		"a fault of the policy": {
