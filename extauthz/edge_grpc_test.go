@@ -47,7 +47,7 @@ func (p *ports) start(t *testing.T) {
 	awaitThat(t, "the metrics listen", func() bool {
 		for line := range strings.Lines(logOf(t, p.program)) {
 			var entry struct{ Msg, Listener, Address string }
-			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" && entry.Listener == "debug" {
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" && entry.Listener == "metrics" {
 				p.metrics = entry.Address
 			}
 		}
