@@ -94,7 +94,7 @@ const (
 func TestDeps(t *testing.T) {
 	t.Parallel()
 	everything := map[string]string{
-		"go": goodGo, "initdb": there, "postgres": there, "redis-server": there, "nats-server": there, "promtool": there, "curl": there, "gcc": there, "envoy": there, "node": there, "npm": there, "apt-get": "exit 99",
+		"go": goodGo, "initdb": there, "postgres": there, "redis-server": there, "nats-server": there, "promtool": there, "psql": there, "openssl": there, "curl": there, "gcc": there, "envoy": there, "node": there, "npm": there, "apt-get": "exit 99",
 	}
 	without := func(changes map[string]string, names ...string) map[string]string {
 		fakes := map[string]string{}
@@ -130,7 +130,7 @@ func TestDeps(t *testing.T) {
 		{"no Node.js and no Python to get it with", nil, nil, without(nil, "node"), 1, []string{"missing: python3"}},
 		{"old Node.js", nil, nil, without(map[string]string{"node": "exit 1"}), 1, []string{"missing: python3"}},
 		{"Envoy by $ENVOY", nil, []string{"ENVOY=/bin/true"}, without(nil, "envoy"), 0, nil},
-		{"what only tests need is no business of make run", []string{"run"}, nil, without(nil, "node", "npm", "nats-server", "promtool", "gcc"), 0, nil},
+		{"what only tests need is no business of make run", []string{"run"}, nil, without(nil, "node", "npm", "nats-server", "promtool", "psql", "openssl", "gcc"), 0, nil},
 		{"what make run needs", []string{"run"}, nil, without(nil, "redis-server", "curl", "node"), 1, install},
 		{"no such scope", []string{"walk"}, nil, everything, 1, []string{"usage"}},
 	} {
