@@ -121,10 +121,11 @@ func TestProgramFollowsEditsOfPolicyAndKeys(t *testing.T) {
 // issuerServer is an issuer as far as extauthz sees one: keys and a revocation list over TLS.
 type issuerServer struct {
 	*httptest.Server
-	mu   sync.Mutex
-	list trust.RevocationList
-	more string // further members of the list, each with a comma before it
-	keys []byte
+	mu    sync.Mutex
+	list  trust.RevocationList
+	reads int    // of the list
+	more  string // further members of the list, each with a comma before it
+	keys  []byte
 }
 
 func (i *issuerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -133,9 +134,12 @@ func (i *issuerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	etag := fmt.Sprintf("%q", fmt.Sprint(i.list.Sequence))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("ETag", etag)
-	switch {
-	case r.URL.Path == "/keys":
+	if r.URL.Path == "/keys" {
 		_, _ = w.Write(i.keys)
+		return
+	}
+	i.reads++
+	switch {
 	case r.Header.Get("If-None-Match") == etag:
 		w.WriteHeader(http.StatusNotModified)
 	default:
@@ -144,8 +148,15 @@ func (i *issuerServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (i *issuerServer) revoke(agent string) {
-	i.publish(func() { i.list.Agents = append(i.list.Agents, trust.Agent{ID: agent}) })
+// revoke publishes that an agent is revoked, and returns a function that says how often the list was read since.
+func (i *issuerServer) revoke(agent string) (readSince func() int) {
+	var before int
+	i.publish(func() { before, i.list.Agents = i.reads, append(i.list.Agents, trust.Agent{ID: agent}) })
+	return func() int {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		return i.reads - before
+	}
 }
 
 // publish changes the list.

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/agentidp/agentidp/internal/trust"
 )
@@ -82,9 +81,9 @@ issuers:
 	awaitThat(t, "the list is understood again", func() bool { return strings.Contains(logOf(t, p), "source is well again") })
 }
 
-// revokedWithin is what docs/security-edge.md promises from the moment an issuer publishes a revocation to the first denial, with the list
-// read each second, as is the default.
-const revokedWithin = 2 * time.Second
+// readsUntilRevoked bounds a denial without a clock: the first list that is read after a revocation was published has it, and it must be in force before a third is
+// asked for. Lists are read each second, as is the default (package feed has the test), hence the 2 s of docs/security-edge.md.
+const readsUntilRevoked = 2
 
 // A token in use dies within the bound, each time, and never comes back.
 func TestEdgeRevocationIsInTime(t *testing.T) {
@@ -105,11 +104,10 @@ issuers:
 	for n := range 5 {
 		bearer := e.bearer(t, "sub", fmt.Sprint("agt_", n), "jti", fmt.Sprint(n))
 		e.await(t, http.StatusOK, "/orders/1", bearer)
-		issuer.revoke(fmt.Sprint("agt_", n))
-		published := time.Now()
+		readSince := issuer.revoke(fmt.Sprint("agt_", n))
 		e.await(t, http.StatusUnauthorized, "/orders/1", bearer)
-		if took := time.Since(published); took > revokedWithin {
-			t.Errorf("denied after %v, want at most %v", took, revokedWithin)
+		if n := readSince(); n > readsUntilRevoked {
+			t.Errorf("denied after the list was read %d times, want at most %d", n, readsUntilRevoked)
 		}
 		for range 20 {
 			if a := e.get(t, "/orders/1", bearer); a.Status != http.StatusUnauthorized {
