@@ -2,12 +2,13 @@ package extauthz
 
 import (
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/agentidp/agentidp/extauthz/internal/settings/settingstest"
 )
 
 // documentedBlocks are the blocks of a manual in a language that begin so, without the indentation of a list they stand in.
@@ -50,7 +51,7 @@ func topLevelKeys(block string) []string {
 func documentedDir(t *testing.T) string {
 	t.Helper()
 	dir := smallConfigDir(t)
-	for name, text := range map[string]string{
+	settingstest.Fill(t, dir, map[string]string{
 		"log.token":                                "t0ken",
 		"policies/shop/shop.rego":                  "package shop\n\ndefault allow := false\n",
 		"policies/shop/admin.rego":                 "package shop.admin\n\ndefault allow := false\n",
@@ -59,15 +60,7 @@ func documentedDir(t *testing.T) string {
 		"policies/candidate/authz.rego":            "package agentidp.authz\n\ndefault allow := false\n",
 		"candidates/org_b/b.rego":                  "package agentidp.org\n\ndefault decision := false\n",
 		"policy/from-before-rego-v1.rego":          "package envoy.authz\n\ndefault allow = false\n\nallow {\n\tio.jwt.decode(input.attributes.request.http.headers.token)\n}\n",
-	} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 	return dir
 }
 

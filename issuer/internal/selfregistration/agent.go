@@ -62,7 +62,7 @@ func (e *Registrar) registerAgent(ctx context.Context, m *clientmetadata.Metadat
 	}, nil
 }
 
-// findAgent is the agent a registration access token is of, nil when it is gone.
+// findAgent is the agent a registration access token is of; NotFound or errGone when there is none any more.
 func (e *Registrar) findAgent(ctx context.Context, org agentid.Organization, id agentid.Agent, text string, hash []byte) (registrant, error) {
 	kept, err := e.cfg.Store.Registration(ctx, org, id)
 	if err != nil {

@@ -23,7 +23,7 @@ func Dir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{
+	Fill(t, dir, map[string]string{
 		"keys.json":            string(jose.MarshalKeySet([]json.RawMessage{key.PublicJWK()})),
 		"empty.json":           `{"keys":[]}`,
 		"symmetric.json":       `{"keys":[{"kty":"oct","kid":"a","k":"c2VjcmV0"}]}`,
@@ -33,7 +33,14 @@ func Dir(t *testing.T) string {
 		"policies/authz.rego":  "package agentidp.authz\n\ndefault allow := false\n",
 		"broken/authz.rego":    "package agentidp.authz\n\nallow := nowhere(1)\n\nallow if {\n\tnowhere(2)\n}\n",
 		"elsewhere/other.rego": "package other\n\nallow := true\n",
-	} {
+	})
+	return dir
+}
+
+// Fill writes files into a folder, by their path in it.
+func Fill(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -42,7 +49,6 @@ func Dir(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	return dir
 }
 
 // Minimal is the shortest config that works.
